@@ -1,0 +1,192 @@
+// Package hypervisor owns the contract between the node and whatever runs its
+// virtual machines. Drivers are in qemu/ and fake/, and pass the one conformance
+// suite in hvtest/. It may import pkg/model only: a driver knows nothing of the
+// store, the API or the network's model.
+package hypervisor
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/bundt/bundt/pkg/model"
+)
+
+// Errors that every driver returns for these conditions (test with errors.Is).
+var (
+	// ErrNotFound: no machine of that id exists on this host.
+	ErrNotFound = errors.New("machine not found")
+	// ErrNotRunning: the machine exists but its process does not run.
+	ErrNotRunning = errors.New("machine is not running")
+	// ErrUnavailable: the hypervisor itself is missing or unusable on this host.
+	ErrUnavailable = errors.New("hypervisor unavailable")
+	// ErrUnsupported: the driver cannot do this for this machine.
+	ErrUnsupported = errors.New("not supported by this driver")
+)
+
+// Driver starts and stops machines on this host. Every method is idempotent, so
+// that a reconciler that was killed at any point can call it again: starting a
+// running machine, killing an absent one, is success. Methods are safe for
+// concurrent use. Machines outlive the driver; a new Driver on the same state
+// directory finds them again.
+type Driver interface {
+	// Name is the driver's name, "qemu" or "fake".
+	Name() string
+	// Host reports what this host can run. It is measured once and cached.
+	Host(ctx context.Context) (Host, error)
+	// Start makes the machine exist and run. A machine of this id that already
+	// runs is left as it is. On error nothing of the machine is left running.
+	Start(ctx context.Context, spec Spec) (Status, error)
+	// Status returns the machine's present status, ErrNotFound if it has none.
+	Status(ctx context.Context, id string) (Status, error)
+	// PowerButton asks the guest to shut down (ACPI); it returns at once.
+	PowerButton(ctx context.Context, id string) error
+	// Reset restarts the guest as a reset button does, keeping the process.
+	Reset(ctx context.Context, id string) error
+	// Kill ends the machine's process at once, waits for its end and removes
+	// its sockets. The console's log stays until Remove.
+	Kill(ctx context.Context, id string) error
+	// Remove kills the machine and removes everything that it had on this host
+	// except disks, which belong to the layer store.
+	Remove(ctx context.Context, id string) error
+	// List returns all machines found on this host, orphans included.
+	List(ctx context.Context) ([]Status, error)
+	// Events delivers machines' changes of status until ctx ends. Events may be
+	// lost or repeated (the receiver asks Status): they say when to look.
+	Events(ctx context.Context) <-chan Event
+}
+
+// Snapshotter is the capability to freeze the disks of a running machine.
+type Snapshotter interface {
+	// Snapshot puts a new writable overlay on each given disk in one
+	// transaction: all or none. The overlays exist already (as qcow2 files whose
+	// backing file is the disk's present head). When the guest agent answers,
+	// filesystems are frozen meanwhile, and always thawed.
+	Snapshot(ctx context.Context, id string, disks []SnapshotDisk) (SnapshotResult, error)
+}
+
+// Console is the capability to read what a machine wrote on its serial port.
+type Console interface {
+	// ConsoleOutput returns the last max bytes (64 KiB is kept at least), also
+	// of a machine that was killed but not removed.
+	ConsoleOutput(ctx context.Context, id string, max int) ([]byte, error)
+}
+
+// SnapshotDisk names a disk and the layer that becomes its head.
+type SnapshotDisk struct {
+	DiskID  string // Disk.ID
+	LayerID string // id of the new head
+	Path    string // the new head's file
+}
+
+// SnapshotResult says what the snapshot guarantees and what it cost.
+type SnapshotResult struct {
+	Consistency model.Consistency // filesystem or crash
+	Stall       time.Duration     // time QEMU took for the transaction
+}
+
+// Spec is everything that determines a machine.
+type Spec struct {
+	ID        string // the instance's id; names the process and its files
+	UUID      string // SMBIOS system UUID, "ec2…" so that guests know where they are
+	Arch      model.Arch
+	VCPUs     int
+	MemoryMiB int64
+	Accel     string // "kvm", "tcg", or "" for the driver's choice
+	Boot      BootSpec
+	Disks     []Disk // in order; the first is the root disk
+	NICs      []NIC
+}
+
+// BootSpec is how the machine starts.
+type BootSpec struct {
+	Firmware model.Firmware
+	Kernel   string // file; "" boots the first disk by firmware
+	Initrd   string // file, optional
+	Cmdline  string
+}
+
+// Disk is a chain of qcow2 layers, of which only the head is written.
+type Disk struct {
+	ID     string  // volume id; the guest sees it as the disk's serial number, without the dash as on EC2
+	Layers []Layer // head first, then its backing chain to the base
+}
+
+// Layer is one qcow2 file of a disk's chain.
+type Layer struct {
+	ID   string
+	Path string
+}
+
+// NIC is a network interface. The driver makes QEMU listen on a unix stream
+// socket (-netdev stream,server=on) that the network's switch connects to.
+type NIC struct {
+	ID  string // interface id
+	MAC string
+	MTU int
+}
+
+// State is what a machine's process does.
+type State string
+
+// The states of a machine.
+const (
+	StateRunning State = "running"
+	StatePaused  State = "paused"  // stopped CPUs: an I/O error, or KVM's internal error
+	StateStopped State = "stopped" // no process; the machine's files are still there
+)
+
+// Status is what the driver knows of a machine.
+type Status struct {
+	ID      string
+	State   State
+	Detail  string // for people: why paused, or how the process ended
+	PID     int
+	Started time.Time
+	Accel   model.Accelerator
+	// NICSockets are the paths of the unix stream sockets by NIC id.
+	NICSockets map[string]string
+	// GuestHalted is set on a stopped machine that ended because its guest powered off.
+	GuestHalted bool
+}
+
+// Event says that a machine's status changed.
+type Event struct {
+	ID   string
+	Kind string // "started", "stopped", "paused", "reset"
+}
+
+// Host is what the host can run and why not more.
+type Host struct {
+	Driver   string
+	Version  string // of the hypervisor, for instance "7.2.22"
+	Archs    map[model.Arch]ArchSupport
+	KVM      KVM
+	Firmware []FirmwareFile
+}
+
+// ArchSupport says how guests of one architecture run.
+type ArchSupport struct {
+	Emulator string            // path; "" if not installed
+	Accel    model.Accelerator // the driver's choice and its reason
+	Problem  string            // why guests of this architecture cannot run, "" if they can
+	Fix      string            // what to do about it
+}
+
+// KVM is the outcome of the probe guest (a loop run on a virtual CPU).
+type KVM struct {
+	Present  bool          // the device opens
+	Usable   bool          // and executes guests at hardware speed
+	LoopTime time.Duration // best time of the probe loop
+	Reason   string
+	Fix      string
+}
+
+// FirmwareFile is a firmware image found on this host.
+type FirmwareFile struct {
+	Arch  model.Arch
+	Kind  model.Firmware
+	Code  string // path of the code image
+	Vars  string // path of the variable store's template
+	Problem string // why it cannot be used, "" if it can
+}

@@ -1,0 +1,53 @@
+// Package metadata owns the instance metadata service (IMDS v1 and v2) that
+// guests ask at 169.254.169.254. It is an http.Handler that a datapath serves;
+// who asks is decided by the port a request came in by, never by an address it
+// claims. It imports no other package of this project but pkg/model.
+package metadata
+
+import "time"
+
+// Document is what one instance may learn about itself. Paths and formats:
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-metadata.html
+type Document struct {
+	InstanceID       string            `json:"instanceID"`
+	ImageID          string            `json:"imageID"`
+	InstanceType     string            `json:"instanceType"`
+	Architecture     string            `json:"architecture"`
+	AccountID        string            `json:"accountID"`
+	ReservationID    string            `json:"reservationID"`
+	LaunchIndex      int               `json:"launchIndex"`
+	PendingTime      time.Time         `json:"pendingTime"`
+	Region           string            `json:"region"`
+	AvailabilityZone string            `json:"availabilityZone"`
+	Hostname         string            `json:"hostname"` // fully qualified private name
+	PublicHostname   string            `json:"publicHostname,omitempty"`
+	PrivateIP        string            `json:"privateIP"`
+	PublicIP         string            `json:"publicIP,omitempty"`
+	MAC              string            `json:"mac"`
+	InterfaceID      string            `json:"interfaceID"`
+	VPCID            string            `json:"vpcID"`
+	VPCCIDR          string            `json:"vpcCIDR"`
+	SubnetID         string            `json:"subnetID"`
+	SubnetCIDR       string            `json:"subnetCIDR"`
+	SecurityGroups   []NamedID         `json:"securityGroups"`
+	KeyName          string            `json:"keyName,omitempty"`
+	PublicKey        string            `json:"publicKey,omitempty"`
+	UserData         []byte            `json:"userData,omitempty"`
+	RootDevice       string            `json:"rootDevice"`
+	BlockDevices     map[string]string `json:"blockDevices,omitempty"` // "ami", "ebs1" … -> device
+	Tags             map[string]string `json:"tags,omitempty"`         // only if the instance exposes them
+	Options          Options           `json:"options"`
+}
+
+// NamedID is an object's id and name.
+type NamedID struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// Options are the instance's metadata options.
+type Options struct {
+	Disabled       bool `json:"disabled,omitempty"`
+	TokensRequired bool `json:"tokensRequired,omitempty"` // IMDSv2 only
+	HopLimit       int  `json:"hopLimit,omitempty"`
+}

@@ -1,0 +1,47 @@
+package model
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"regexp"
+)
+
+// IDPrefix names what kind of object an id belongs to, as EC2's ids do.
+type IDPrefix string
+
+// The prefixes of ids. Those that EC2 has are EC2's; Layer and Build are bundt's own.
+const (
+	ImagePrefix       IDPrefix = "ami"
+	InstancePrefix    IDPrefix = "i"
+	VolumePrefix      IDPrefix = "vol"
+	SnapshotPrefix    IDPrefix = "snap"
+	KeyPairPrefix     IDPrefix = "key"
+	ReservationPrefix IDPrefix = "r"
+	InterfacePrefix   IDPrefix = "eni"
+	LayerPrefix       IDPrefix = "layer"
+	BuildPrefix       IDPrefix = "build"
+	VPCPrefix         IDPrefix = "vpc"
+	SubnetPrefix      IDPrefix = "subnet"
+	GroupPrefix       IDPrefix = "sg"
+)
+
+var idPattern = regexp.MustCompile(`^[a-z]+-[0-9a-f]{17}$`)
+
+// NewID returns a fresh id: the prefix and 17 hexadecimal digits (68 random
+// bits), EC2's long format.
+func NewID(p IDPrefix) string {
+	var b [9]byte
+	// crypto/rand.Read never fails: it ends the program if the system has no randomness.
+	_, _ = rand.Read(b[:])
+	return string(p) + "-" + hex.EncodeToString(b[:])[:17]
+}
+
+// CheckID returns InvalidID.Malformed-style information: nil if id is a
+// well-formed id of kind p.
+func CheckID(p IDPrefix, id string) error {
+	if !idPattern.MatchString(id) || id[:len(id)-18] != string(p) {
+		return fmt.Errorf("%q is not an id of the form %s-<17 hexadecimal digits>", id, p)
+	}
+	return nil
+}

@@ -1,0 +1,151 @@
+package model
+
+import "time"
+
+// InstanceState is an instance's state as EC2 shows it.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html
+type InstanceState string
+
+// The states of an instance.
+const (
+	InstancePending      InstanceState = "pending"
+	InstanceRunning      InstanceState = "running"
+	InstanceStopping     InstanceState = "stopping"
+	InstanceStopped      InstanceState = "stopped"
+	InstanceShuttingDown InstanceState = "shutting-down"
+	InstanceTerminated   InstanceState = "terminated"
+)
+
+// Code is the state's number in EC2's InstanceState shape.
+func (s InstanceState) Code() int32 {
+	switch s {
+	case InstancePending:
+		return 0
+	case InstanceRunning:
+		return 16
+	case InstanceShuttingDown:
+		return 32
+	case InstanceTerminated:
+		return 48
+	case InstanceStopping:
+		return 64
+	case InstanceStopped:
+		return 80
+	}
+	return -1
+}
+
+// CanBecome reports whether EC2's life cycle has a step from s to next. Clients'
+// waiters fail on a state out of order, so nothing else may ever be stored.
+func (s InstanceState) CanBecome(next InstanceState) bool {
+	switch s {
+	case InstancePending:
+		return next == InstanceRunning || next == InstanceShuttingDown || next == InstanceTerminated || next == InstanceStopping || next == InstanceStopped
+	case InstanceRunning:
+		return next == InstanceStopping || next == InstanceShuttingDown
+	case InstanceStopping:
+		return next == InstanceStopped || next == InstanceShuttingDown
+	case InstanceStopped:
+		return next == InstancePending || next == InstanceShuttingDown || next == InstanceTerminated
+	case InstanceShuttingDown:
+		return next == InstanceTerminated
+	}
+	return false
+}
+
+// Reachability is the outcome of the instance status check.
+type Reachability string
+
+// The outcomes of the reachability check.
+const (
+	ReachabilityInitializing Reachability = "initializing"
+	ReachabilityPassed       Reachability = "passed"
+	ReachabilityFailed       Reachability = "failed"
+)
+
+// Accelerator is what executes a guest's instructions and why it was chosen.
+type Accelerator struct {
+	Name   string `json:"name"`   // "kvm" or "tcg"
+	Reason string `json:"reason"` // for people: "software emulation: slow, because …"
+}
+
+// InstanceVolume is one disk of an instance, in order of attachment.
+type InstanceVolume struct {
+	Device              string `json:"device"`
+	VolumeID            string `json:"volumeID"`
+	DeleteOnTermination bool   `json:"deleteOnTermination"`
+}
+
+// NetworkInterface is an instance's place in the network.
+type NetworkInterface struct {
+	ID        string   `json:"id"`
+	VPCID     string   `json:"vpcID"`
+	SubnetID  string   `json:"subnetID"`
+	MAC       string   `json:"mac"`
+	PrivateIP string   `json:"privateIP"`
+	PublicIP  string   `json:"publicIP,omitempty"` // in user mode a loopback address of its own
+	Groups    []string `json:"groups"`
+}
+
+// MetadataOptions are the instance's IMDS settings.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceMetadataOptionsResponse.html
+type MetadataOptions struct {
+	HTTPTokens   string `json:"httpTokens"` // "optional" or "required"
+	HopLimit     int    `json:"hopLimit"`
+	Disabled     bool   `json:"disabled,omitempty"`
+	InstanceTags bool   `json:"instanceTags,omitempty"`
+}
+
+// Instance is a virtual machine. The API writes Desired and the counters of
+// requests; the node that it is placed on writes State and what follows from it.
+type Instance struct {
+	ID               string           `json:"id"`
+	ReservationID    string           `json:"reservationID"`
+	OwnerID          string           `json:"ownerID"`
+	LaunchIndex      int              `json:"launchIndex"`
+	ClientToken      string           `json:"clientToken,omitempty"`
+	ImageID          string           `json:"imageID"`
+	Type             string           `json:"type"`
+	Arch             Arch             `json:"arch"`
+	KeyName          string           `json:"keyName,omitempty"`
+	PublicKey        string           `json:"publicKey,omitempty"`
+	UserData         []byte           `json:"userData,omitempty"`
+	LoginUser        string           `json:"loginUser,omitempty"`
+	Boot             Boot             `json:"boot"`
+	Node             string           `json:"node"`
+	LaunchTime       time.Time        `json:"launchTime"`
+	Interface        NetworkInterface `json:"interface"`
+	Volumes          []InstanceVolume `json:"volumes"`
+	RootDevice       string           `json:"rootDevice"`
+	Metadata         MetadataOptions  `json:"metadata"`
+	TerminateOnHalt  bool             `json:"terminateOnHalt,omitempty"` // InstanceInitiatedShutdownBehavior=terminate
+	Tags             Tags             `json:"tags,omitempty"`
+	RequestedAccel   string           `json:"requestedAccel,omitempty"` // "" lets the node choose
+	State            InstanceState    `json:"state"`
+	Desired          InstanceState    `json:"desired"` // running, stopped or terminated
+	ForceStop        bool             `json:"forceStop,omitempty"`
+	StateReason      Reason           `json:"stateReason,omitzero"`
+	TransitionReason string           `json:"transitionReason,omitempty"`
+	Accel            Accelerator      `json:"accel,omitzero"`
+	Reachability     Reachability     `json:"reachability,omitempty"`
+	ReachableSince   time.Time        `json:"reachableSince,omitzero"`
+	StopRequested    time.Time        `json:"stopRequested,omitzero"` // start of the grace period
+	RebootsRequested int              `json:"rebootsRequested,omitempty"`
+	RebootsDone      int              `json:"rebootsDone,omitempty"`
+	TerminatedAt     time.Time        `json:"terminatedAt,omitzero"`
+	ConsoleAtEnd     []byte           `json:"consoleAtEnd,omitempty"` // last console output of a terminated instance
+}
+
+// Hostname is the private DNS name's first label, as EC2 makes it from the address.
+func (i *Instance) Hostname() string { return HostnameFor(i.Interface.PrivateIP) }
+
+// HostnameFor returns EC2's IP-based host name: 10.0.0.5 is ip-10-0-0-5.
+func HostnameFor(ip string) string {
+	b := []byte("ip-" + ip)
+	for i := range b {
+		if b[i] == '.' || b[i] == ':' {
+			b[i] = '-'
+		}
+	}
+	return string(b)
+}

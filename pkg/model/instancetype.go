@@ -1,0 +1,65 @@
+package model
+
+import "slices"
+
+// InstanceType is a machine size.
+type InstanceType struct {
+	Name      string
+	VCPUs     int
+	MemoryMiB int64
+	Archs     []Arch
+	Burstable bool
+}
+
+var x86 = []Arch{X8664, I386}
+var arm = []Arch{ARM64}
+var anyArch = []Arch{X8664, ARM64, I386}
+
+// instanceTypes are those EC2 types that fit small hosts, with EC2's sizes, and
+// bundt's own "b1" family for guests that need almost nothing.
+var instanceTypes = []InstanceType{
+	{"b1.pico", 1, 64, anyArch, true},
+	{"b1.nano", 1, 128, anyArch, true},
+	{"b1.micro", 1, 256, anyArch, true},
+	{"t1.micro", 1, 627, x86, true},
+	{"m1.small", 1, 1740, x86, false},
+	{"t2.nano", 1, 512, x86, true},
+	{"t2.micro", 1, 1024, x86, true},
+	{"t2.small", 1, 2048, x86, true},
+	{"t2.medium", 2, 4096, x86, true},
+	{"t3.nano", 2, 512, x86, true},
+	{"t3.micro", 2, 1024, x86, true},
+	{"t3.small", 2, 2048, x86, true},
+	{"t3.medium", 2, 4096, x86, true},
+	{"t3.large", 2, 8192, x86, true},
+	{"t4g.nano", 2, 512, arm, true},
+	{"t4g.micro", 2, 1024, arm, true},
+	{"t4g.small", 2, 2048, arm, true},
+	{"t4g.medium", 2, 4096, arm, true},
+	{"t4g.large", 2, 8192, arm, true},
+	{"m5.large", 2, 8192, x86, false},
+	{"m5.xlarge", 4, 16384, x86, false},
+	{"m6g.medium", 1, 4096, arm, false},
+	{"m6g.large", 2, 8192, arm, false},
+	{"c5.large", 2, 4096, x86, false},
+	{"c5.xlarge", 4, 8192, x86, false},
+	{"r5.large", 2, 16384, x86, false},
+}
+
+// DefaultInstanceType is what RunInstances uses when no type is given, as on EC2.
+const DefaultInstanceType = "m1.small"
+
+// InstanceTypes returns every instance type.
+func InstanceTypes() []InstanceType { return slices.Clone(instanceTypes) }
+
+// InstanceTypeByName returns the type of that name.
+func InstanceTypeByName(name string) (InstanceType, bool) {
+	i := slices.IndexFunc(instanceTypes, func(t InstanceType) bool { return t.Name == name })
+	if i < 0 {
+		return InstanceType{}, false
+	}
+	return instanceTypes[i], true
+}
+
+// Supports reports whether the type can run images of architecture a.
+func (t InstanceType) Supports(a Arch) bool { return slices.Contains(t.Archs, a) }

@@ -1,0 +1,235 @@
+package model
+
+import "time"
+
+// Arch is a CPU architecture by EC2's name.
+type Arch string
+
+// The architectures that images can have.
+const (
+	X8664 Arch = "x86_64"
+	ARM64 Arch = "arm64"
+	I386  Arch = "i386"
+)
+
+// Archs lists every architecture bundt knows.
+var Archs = []Arch{X8664, ARM64, I386}
+
+// Valid reports whether a is one of Archs.
+func (a Arch) Valid() bool { return a == X8664 || a == ARM64 || a == I386 }
+
+// Tags are an object's key-value pairs.
+type Tags map[string]string
+
+// Reason is why an object is in its state, as EC2's StateReason.
+type Reason struct {
+	Code    string `json:"code,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+// Firmware starts a machine.
+type Firmware string
+
+// The firmwares a machine can start with. FirmwareNone needs a kernel.
+const (
+	FirmwareNone Firmware = "none"
+	FirmwareBIOS Firmware = "bios"
+	FirmwareUEFI Firmware = "uefi"
+)
+
+// Boot is how an image starts. With KernelDigest set the kernel is loaded
+// directly, otherwise the firmware boots the root disk.
+type Boot struct {
+	Firmware     Firmware `json:"firmware"`
+	KernelDigest string   `json:"kernelDigest,omitempty"` // "sha256:…" of a blob in the layer store
+	InitrdDigest string   `json:"initrdDigest,omitempty"`
+	Cmdline      string   `json:"cmdline,omitempty"`
+}
+
+// BlockDevice is one entry of an image's block device mapping.
+type BlockDevice struct {
+	Device              string `json:"device"` // "/dev/sda1"
+	SnapshotID          string `json:"snapshotID"`
+	SizeGiB             int64  `json:"sizeGiB"`
+	DeleteOnTermination bool   `json:"deleteOnTermination"`
+}
+
+// ImageState is an AMI's state.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html
+type ImageState string
+
+// The states of an image.
+const (
+	ImagePending      ImageState = "pending"
+	ImageAvailable    ImageState = "available"
+	ImageFailed       ImageState = "failed"
+	ImageDeregistered ImageState = "deregistered"
+)
+
+// Consistency says what a snapshot of a live disk guarantees.
+type Consistency string
+
+// The consistencies, best first: the guest was off, its filesystems were
+// frozen, or the disk is as after a power cut.
+const (
+	ConsistencyStopped    Consistency = "stopped"
+	ConsistencyFilesystem Consistency = "filesystem"
+	ConsistencyCrash      Consistency = "crash"
+)
+
+// Image is an AMI.
+type Image struct {
+	ID             string        `json:"id"`
+	OwnerID        string        `json:"ownerID"`
+	Name           string        `json:"name"`
+	Description    string        `json:"description,omitempty"`
+	Arch           Arch          `json:"arch"`
+	State          ImageState    `json:"state"`
+	StateReason    Reason        `json:"stateReason,omitzero"`
+	Created        time.Time     `json:"created"`
+	RootDevice     string        `json:"rootDevice"`
+	BlockDevices   []BlockDevice `json:"blockDevices"`
+	Boot           Boot          `json:"boot"`
+	LoginUser      string        `json:"loginUser,omitempty"`
+	Tags           Tags          `json:"tags,omitempty"`
+	Consistency    Consistency   `json:"consistency,omitempty"`    // of an image made from an instance
+	SourceInstance string        `json:"sourceInstance,omitempty"` // instance it was made from
+	ParentImage    string        `json:"parentImage,omitempty"`    // image that the source instance was launched from
+	Recipe         *RecipeRef    `json:"recipe,omitempty"`         // set on images baked from a recipe
+	ClientToken    string        `json:"clientToken,omitempty"`
+}
+
+// RecipeRef is an image's provenance: which recipe it was baked from, and with what.
+type RecipeRef struct {
+	Name    string  `json:"name"`
+	Version string  `json:"version"`
+	Digest  string  `json:"digest"` // "sha256:…" of the recipe's canonical form
+	BuildID string  `json:"buildID"`
+	Inputs  []Input `json:"inputs,omitempty"`
+}
+
+// Input is one thing that went into a bake.
+type Input struct {
+	Name   string `json:"name"`
+	Digest string `json:"digest"`
+}
+
+// SnapshotState is an EBS snapshot's state.
+type SnapshotState string
+
+// The states of a snapshot.
+const (
+	SnapshotPending   SnapshotState = "pending"
+	SnapshotCompleted SnapshotState = "completed"
+	SnapshotError     SnapshotState = "error"
+)
+
+// Snapshot is a point-in-time copy of a volume: a reference to a frozen layer.
+type Snapshot struct {
+	ID          string        `json:"id"`
+	OwnerID     string        `json:"ownerID"`
+	LayerID     string        `json:"layerID"`
+	VolumeID    string        `json:"volumeID,omitempty"` // volume it was taken of; none if baked
+	SizeGiB     int64         `json:"sizeGiB"`
+	State       SnapshotState `json:"state"`
+	StateReason Reason        `json:"stateReason,omitzero"`
+	Started     time.Time     `json:"started"`
+	Description string        `json:"description,omitempty"`
+	Tags        Tags          `json:"tags,omitempty"`
+}
+
+// Layer is one qcow2 file of the layer store. A writable layer is the head of
+// exactly one volume; a frozen one never changes again.
+type Layer struct {
+	ID        string `json:"id"`
+	Parent    string `json:"parent,omitempty"`
+	Frozen    bool   `json:"frozen"`
+	SizeBytes int64  `json:"sizeBytes"` // virtual size
+	Node      string `json:"node"`      // node whose disk holds it
+}
+
+// VolumeState is an EBS volume's state.
+type VolumeState string
+
+// The states of a volume.
+const (
+	VolumeCreating  VolumeState = "creating"
+	VolumeAvailable VolumeState = "available"
+	VolumeInUse     VolumeState = "in-use"
+	VolumeDeleting  VolumeState = "deleting"
+	VolumeErrored   VolumeState = "error"
+)
+
+// Volume is a disk that a machine writes to: a chain of layers with a writable head.
+type Volume struct {
+	ID         string      `json:"id"`
+	OwnerID    string      `json:"ownerID"`
+	SnapshotID string      `json:"snapshotID,omitempty"`
+	SizeGiB    int64       `json:"sizeGiB"`
+	State      VolumeState `json:"state"`
+	Head       string      `json:"head"` // id of the writable layer
+	Created    time.Time   `json:"created"`
+	Attachment *Attachment `json:"attachment,omitempty"`
+	Tags       Tags        `json:"tags,omitempty"`
+}
+
+// Attachment ties a volume to an instance.
+type Attachment struct {
+	InstanceID          string    `json:"instanceID"`
+	Device              string    `json:"device"`
+	DeleteOnTermination bool      `json:"deleteOnTermination"`
+	Attached            time.Time `json:"attached"`
+}
+
+// KeyPair is a public key that instances can be launched with. Private keys are never kept.
+type KeyPair struct {
+	ID          string    `json:"id"`
+	OwnerID     string    `json:"ownerID"`
+	Name        string    `json:"name"`
+	Type        string    `json:"type"`        // "ed25519" or "rsa"
+	Fingerprint string    `json:"fingerprint"` // as EC2 computes it for this type and origin
+	PublicKey   string    `json:"publicKey"`   // authorized_keys line
+	Created     time.Time `json:"created"`
+	Tags        Tags      `json:"tags,omitempty"`
+}
+
+// BuildState is the state of a bake.
+type BuildState string
+
+// The states of a build.
+const (
+	BuildPending   BuildState = "pending"
+	BuildRunning   BuildState = "running"
+	BuildAvailable BuildState = "available"
+	BuildFailed    BuildState = "failed"
+)
+
+// Build is one run of a recipe for one architecture, ending in an image.
+type Build struct {
+	ID            string      `json:"id"`
+	OwnerID       string      `json:"ownerID"`
+	Node          string      `json:"node"`
+	State         BuildState  `json:"state"`
+	StateReason   Reason      `json:"stateReason,omitzero"`
+	Arch          Arch        `json:"arch"`
+	RecipeName    string      `json:"recipeName"`
+	RecipeVersion string      `json:"recipeVersion"`
+	RecipeDigest  string      `json:"recipeDigest"`
+	ContextDigest string      `json:"contextDigest"` // blob: the recipe's directory as a tar
+	ImageName     string      `json:"imageName"`
+	ImageID       string      `json:"imageID"` // allotted at the start; exists once available
+	Steps         []BuildStep `json:"steps,omitempty"`
+	Created       time.Time   `json:"created"`
+	Finished      time.Time   `json:"finished,omitzero"`
+	Tags          Tags        `json:"tags,omitempty"`
+	ClientToken   string      `json:"clientToken,omitempty"`
+}
+
+// BuildStep is the progress of one step of a bake.
+type BuildStep struct {
+	Name     string    `json:"name"`
+	Detail   string    `json:"detail,omitempty"`
+	Cached   bool      `json:"cached,omitempty"`
+	Started  time.Time `json:"started"`
+	Finished time.Time `json:"finished,omitzero"`
+}

@@ -1,0 +1,102 @@
+// Package network owns the contract between the node and a datapath that makes
+// VPCs, interfaces and addresses real. Datapaths are in user/ (a userspace
+// switch, no root) and later kernel/, and pass the one conformance suite in
+// nettest/. It may import pkg/model and pkg/metadata only.
+package network
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/bundt/bundt/pkg/metadata"
+)
+
+// Errors that every datapath returns for these conditions.
+var (
+	// ErrNoSuchPort: no interface of that id is configured.
+	ErrNoSuchPort = errors.New("no such network interface")
+	// ErrUnreachable: the guest does not answer on that address and port.
+	ErrUnreachable = errors.New("guest does not answer")
+)
+
+// Datapath makes a Config real. It is declarative: the node gives the whole
+// wanted configuration, the datapath finds the difference. It goes on working
+// while the daemon is down.
+type Datapath interface {
+	// Apply makes exactly cfg real. Idempotent; established flows of ports that
+	// stay are not disturbed.
+	Apply(ctx context.Context, cfg Config) error
+	// Status reports each port.
+	Status(ctx context.Context) (Status, error)
+	// Dial opens a TCP connection from the VPC's gateway to a port's guest.
+	Dial(ctx context.Context, interfaceID string, port uint16) (net.Conn, error)
+	// Stop ends the datapath with everything it holds on the host (used when the
+	// node is removed; an ordinary end of the daemon leaves it running).
+	Stop(ctx context.Context) error
+}
+
+// Config is everything the datapath of this node has to be.
+type Config struct {
+	Region string `json:"region"`
+	VPCs   []VPC  `json:"vpcs"`
+	Ports  []Port `json:"ports"`
+}
+
+// VPC is one layer-3 domain; CIDRs of different VPCs may overlap.
+type VPC struct {
+	ID         string       `json:"id"`
+	CIDR       netip.Prefix `json:"cidr"`
+	Subnets    []Subnet     `json:"subnets"`
+	MTU        int          `json:"mtu"`
+	DomainName string       `json:"domainName"` // of private names, "ec2.internal" or "<region>.compute.internal"
+}
+
+// Subnet is part of a VPC. As on EC2, its base address + 1 is the gateway, + 2 the DNS server.
+type Subnet struct {
+	ID   string       `json:"id"`
+	CIDR netip.Prefix `json:"cidr"`
+}
+
+// Port is an instance's interface.
+type Port struct {
+	ID         string            `json:"id"` // interface id
+	InstanceID string            `json:"instanceID"`
+	VPCID      string            `json:"vpcID"`
+	SubnetID   string            `json:"subnetID"`
+	MAC        string            `json:"mac"`
+	PrivateIP  netip.Addr        `json:"privateIP"`
+	PublicIP   netip.Addr        `json:"publicIP,omitzero"` // loopback address to listen on, zero for none
+	Names      []string          `json:"names"`             // DNS names without the domain: host name, Name tag
+	Socket     string            `json:"socket"`            // unix stream socket on which QEMU listens
+	Ingress    []Rule            `json:"ingress"`           // what may reach the guest; nothing else may
+	Egress     []Rule            `json:"egress"`            // what the guest may reach
+	Metadata   metadata.Document `json:"metadata"`
+}
+
+// Rule allows traffic. A rule of a group source is resolved by the node into
+// the interfaces' addresses.
+type Rule struct {
+	Protocol string         `json:"protocol"` // "tcp", "udp", "icmp" or "-1" for all
+	FromPort uint16         `json:"fromPort"`
+	ToPort   uint16         `json:"toPort"`
+	Peers    []netip.Prefix `json:"peers"`
+}
+
+// Status is what the datapath knows of its ports.
+type Status struct {
+	Ports map[string]PortStatus `json:"ports"` // by interface id
+}
+
+// PortStatus is one port's state.
+type PortStatus struct {
+	Connected bool              `json:"connected"`          // the switch holds QEMU's socket
+	LeasedAt  time.Time         `json:"leasedAt,omitzero"`  // the guest took its address by DHCP
+	LastSeen  time.Time         `json:"lastSeen,omitzero"`  // last frame from the guest
+	Dropped   uint64            `json:"dropped"`            // frames the guest did not take in time
+	Spoofed   uint64            `json:"spoofed"`            // frames refused for a forged source
+	Listening []netip.AddrPort  `json:"listening"`          // public address and ports open on the host
+	Problems  map[string]string `json:"problems,omitempty"` // address:port -> why it could not be opened
+}
