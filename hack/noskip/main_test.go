@@ -1,0 +1,30 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestReport(t *testing.T) {
+	const events = `{"Action":"run","Package":"p","Test":"TestA"}
+{"Action":"output","Package":"p","Test":"TestA","Output":"noise\n"}
+{"Action":"pass","Package":"p","Test":"TestA","Elapsed":1.5}
+{"Action":"output","Package":"p","Test":"TestB/x","Output":"no qemu\n"}
+{"Action":"skip","Package":"p","Test":"TestB/x"}
+{"Action":"output","Package":"p","Test":"TestC","Output":"broken\n"}
+{"Action":"fail","Package":"p","Test":"TestC"}
+{"Action":"output","Package":"p","Output":"FAIL\tp\t2.0s\n"}
+`
+	var w strings.Builder
+	r := &report{w: &w, output: map[string]*strings.Builder{}}
+	if err := r.read(strings.NewReader(events)); err != nil {
+		t.Fatal(err)
+	}
+	const want = "--- PASS: TestA (1.50s)\nno qemu\nbroken\nFAIL\tp\t2.0s\n"
+	if w.String() != want {
+		t.Errorf("printed %q, want %q", w.String(), want)
+	}
+	if len(r.skipped) != 1 || r.skipped[0] != "p.TestB/x" || r.passed != 1 {
+		t.Errorf("skipped %q, passed %d", r.skipped, r.passed)
+	}
+}
