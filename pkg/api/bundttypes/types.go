@@ -1,0 +1,215 @@
+// Package bundttypes owns the input and output types of the actions that bundt
+// has and EC2 does not. They follow the conventions of package ec2types (pointers
+// for what may be absent in a request, slices of values, the same struct tags).
+// It imports ec2types only.
+package bundttypes
+
+import (
+	"time"
+
+	"github.com/bundt/bundt/pkg/api/ec2types"
+)
+
+// BuildImageInput is the request of BuildImage: bake an AMI from a recipe.
+type BuildImageInput struct {
+	Architecture      *string                     `json:"Architecture,omitempty" query:"Architecture" enum:"ArchitectureValues"` // default: the host's
+	ClientToken       *string                     `json:"ClientToken,omitempty" query:"ClientToken"`
+	ContextDigest     *string                     `json:"ContextDigest,omitempty" query:"ContextDigest" required:"true"` // uploaded tar of the recipe's directory, "sha256:…"
+	DryRun            *bool                       `json:"DryRun,omitempty" query:"DryRun"`
+	Name              *string                     `json:"Name,omitempty" query:"Name"` // of the image; default: from the recipe
+	TagSpecifications []ec2types.TagSpecification `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+}
+
+// BuildImageOutput is the response of BuildImage. The image exists under ImageId
+// once the build is available.
+type BuildImageOutput struct {
+	BuildId string `json:"BuildId" xml:"buildId"`
+	ImageId string `json:"ImageId" xml:"imageId"`
+}
+
+// DescribeBuildsInput is the request of DescribeBuilds.
+type DescribeBuildsInput struct {
+	BuildIds   []string          `json:"BuildIds,omitzero" query:"BuildId"`
+	Filters    []ec2types.Filter `json:"Filters,omitzero" query:"Filter"`
+	MaxResults *int32            `json:"MaxResults,omitempty" query:"MaxResults"`
+	NextToken  *string           `json:"NextToken,omitempty" query:"NextToken"`
+}
+
+// DescribeBuildsOutput is the response of DescribeBuilds.
+type DescribeBuildsOutput struct {
+	Builds    []Build `json:"Builds,omitzero" xml:"buildSet>item"`
+	NextToken *string `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
+// WatchBuildInput is the request of WatchBuild, a stream: the build at once and
+// after each change, until it is available or failed. Each event is a Build.
+type WatchBuildInput struct {
+	BuildId *string `json:"BuildId,omitempty" query:"BuildId" required:"true"`
+}
+
+// Build is one run of a recipe for one architecture.
+type Build struct {
+	Architecture  string         `json:"Architecture" xml:"architecture"`
+	BuildId       string         `json:"BuildId" xml:"buildId"`
+	CreatedAt     time.Time      `json:"CreatedAt" xml:"createdAt"`
+	FinishedAt    *time.Time     `json:"FinishedAt,omitempty" xml:"finishedAt,omitempty"`
+	ImageId       string         `json:"ImageId" xml:"imageId"`
+	ImageName     string         `json:"ImageName" xml:"imageName"`
+	RecipeDigest  string         `json:"RecipeDigest,omitempty" xml:"recipeDigest,omitempty"`
+	RecipeName    string         `json:"RecipeName" xml:"recipeName"`
+	RecipeVersion string         `json:"RecipeVersion" xml:"recipeVersion"`
+	State         string         `json:"State" xml:"state"` // model.BuildState
+	StateReason   *StateReason   `json:"StateReason,omitempty" xml:"stateReason,omitempty"`
+	Steps         []BuildStep    `json:"Steps,omitzero" xml:"stepSet>item"`
+	Tags          []ec2types.Tag `json:"Tags,omitzero" xml:"tagSet>item"`
+}
+
+// StateReason is why an object is in its state.
+type StateReason struct {
+	Code    string `json:"Code,omitempty" xml:"code,omitempty"`
+	Message string `json:"Message,omitempty" xml:"message,omitempty"`
+}
+
+// BuildStep is the progress of one step of a build.
+type BuildStep struct {
+	Cached     bool       `json:"Cached,omitempty" xml:"cached,omitempty"`
+	Detail     string     `json:"Detail,omitempty" xml:"detail,omitempty"`
+	FinishedAt *time.Time `json:"FinishedAt,omitempty" xml:"finishedAt,omitempty"`
+	Name       string     `json:"Name" xml:"name"`
+	StartedAt  time.Time  `json:"StartedAt" xml:"startedAt"`
+}
+
+// DescribeLineageInput is the request of DescribeLineage: of an image, an
+// instance, or with neither of everything there is.
+type DescribeLineageInput struct {
+	ImageId    *string `json:"ImageId,omitempty" query:"ImageId"`
+	InstanceId *string `json:"InstanceId,omitempty" query:"InstanceId"`
+}
+
+// DescribeLineageOutput is the response of DescribeLineage: a forest, parents
+// before their children.
+type DescribeLineageOutput struct {
+	Nodes []LineageNode `json:"Nodes,omitzero" xml:"nodeSet>item"`
+}
+
+// The kinds of things in a lineage.
+const (
+	LineageRecipe   = "recipe"
+	LineageBuild    = "build"
+	LineageImage    = "image"
+	LineageInstance = "instance"
+	LineageSnapshot = "snapshot"
+)
+
+// LineageNode is one thing and what it came from.
+type LineageNode struct {
+	Architecture string     `json:"Architecture,omitempty" xml:"architecture,omitempty"`
+	Consistency  string     `json:"Consistency,omitempty" xml:"consistency,omitempty"` // model.Consistency, of an image made from an instance
+	CreatedAt    *time.Time `json:"CreatedAt,omitempty" xml:"createdAt,omitempty"`
+	Detail       string     `json:"Detail,omitempty" xml:"detail,omitempty"`
+	Id           string     `json:"Id" xml:"id"` // of a recipe its digest
+	Kind         string     `json:"Kind" xml:"kind"`
+	Name         string     `json:"Name,omitempty" xml:"name,omitempty"`
+	ParentId     string     `json:"ParentId,omitempty" xml:"parentId,omitempty"`
+	State        string     `json:"State,omitempty" xml:"state,omitempty"`
+}
+
+// DescribeHostInput is the request of DescribeHost.
+type DescribeHostInput struct {
+	// Refresh measures again what the daemon otherwise remembers (probe guests take seconds).
+	Refresh *bool `json:"Refresh,omitempty" query:"Refresh"`
+}
+
+// DescribeHostOutput is the response of DescribeHost: facts about the host that
+// the daemon runs on, and checks of what it needs.
+type DescribeHostOutput struct {
+	Checks []HostCheck `json:"Checks,omitzero" xml:"checkSet>item"`
+	Facts  []HostFact  `json:"Facts,omitzero" xml:"factSet>item"`
+}
+
+// The outcomes of a check.
+const (
+	CheckOK   = "ok"
+	CheckWarn = "warn" // works, but worse than it could
+	CheckFail = "fail" // something will not work
+)
+
+// HostCheck is one requirement, whether the host meets it, and how to make it so.
+type HostCheck struct {
+	Detail string `json:"Detail" xml:"detail"`
+	Fix    string `json:"Fix,omitempty" xml:"fix,omitempty"`
+	Name   string `json:"Name" xml:"name"`
+	Status string `json:"Status" xml:"status"`
+}
+
+// HostFact is one property of the host.
+type HostFact struct {
+	Name  string `json:"Name" xml:"name"`
+	Value string `json:"Value" xml:"value"`
+}
+
+// DescribeInventoryInput is the request of DescribeInventory.
+type DescribeInventoryInput struct {
+	// OrphansOnly leaves out what belongs to an object in the store.
+	OrphansOnly *bool `json:"OrphansOnly,omitempty" query:"OrphansOnly"`
+}
+
+// DescribeInventoryOutput is the response of DescribeInventory: everything that
+// bundt has on this host, found by looking at the host.
+type DescribeInventoryOutput struct {
+	Items []InventoryItem `json:"Items,omitzero" xml:"itemSet>item"`
+}
+
+// The kinds of things in an inventory.
+const (
+	InventoryProcess = "process"
+	InventorySocket  = "socket"
+	InventoryLayer   = "layer"
+	InventoryBlob    = "blob"
+	InventoryFile    = "file"
+)
+
+// InventoryItem is one thing on the host and the object that it belongs to.
+type InventoryItem struct {
+	Id        string `json:"Id" xml:"id"`
+	Kind      string `json:"Kind" xml:"kind"`
+	Orphan    bool   `json:"Orphan" xml:"orphan"`                           // no object in the store accounts for it
+	Owner     string `json:"Owner,omitempty" xml:"owner,omitempty"`         // id of the object
+	Path      string `json:"Path,omitempty" xml:"path,omitempty"`           // file or socket; for a process its command
+	Pid       int32  `json:"Pid,omitempty" xml:"pid,omitempty"`             // of a process
+	SizeBytes int64  `json:"SizeBytes,omitempty" xml:"sizeBytes,omitempty"` // bytes that it takes on disk
+	Detail    string `json:"Detail,omitempty" xml:"detail,omitempty"`
+}
+
+// DescribeInstanceDetailsInput is the request of DescribeInstanceDetails.
+type DescribeInstanceDetailsInput struct {
+	InstanceIds []string `json:"InstanceIds,omitzero" query:"InstanceId"` // none: all
+}
+
+// DescribeInstanceDetailsOutput is the response of DescribeInstanceDetails.
+type DescribeInstanceDetailsOutput struct {
+	InstanceDetails []InstanceDetails `json:"InstanceDetails,omitzero" xml:"instanceDetailSet>item"`
+}
+
+// InstanceDetails are facts about an instance for which EC2's shapes have no place.
+type InstanceDetails struct {
+	Accelerator        string         `json:"Accelerator,omitempty" xml:"accelerator,omitempty"` // "kvm" or "tcg"
+	AcceleratorReason  string         `json:"AcceleratorReason,omitempty" xml:"acceleratorReason,omitempty"`
+	Architecture       string         `json:"Architecture,omitempty" xml:"architecture,omitempty"`
+	InstanceId         string         `json:"InstanceId" xml:"instanceId"`
+	Listening          []string       `json:"Listening,omitzero" xml:"listeningSet>item"` // public address:port open on the host
+	LoginUser          string         `json:"LoginUser,omitempty" xml:"loginUser,omitempty"`
+	Pid                int32          `json:"Pid,omitempty" xml:"pid,omitempty"` // of the hypervisor's process
+	Problems           []string       `json:"Problems,omitzero" xml:"problemSet>item"`
+	Reachability       string         `json:"Reachability,omitempty" xml:"reachability,omitempty"` // model.Reachability
+	ReachabilityReason string         `json:"ReachabilityReason,omitempty" xml:"reachabilityReason,omitempty"`
+	ReachableSince     *time.Time     `json:"ReachableSince,omitempty" xml:"reachableSince,omitempty"`
+	Volumes            []VolumeLayers `json:"Volumes,omitzero" xml:"volumeSet>item"`
+}
+
+// VolumeLayers is the chain of layers that a volume is made of, its writable head first.
+type VolumeLayers struct {
+	Device   string   `json:"Device" xml:"device"`
+	LayerIds []string `json:"LayerIds,omitzero" xml:"layerSet>item"`
+	VolumeId string   `json:"VolumeId" xml:"volumeId"`
+}
