@@ -1,0 +1,131 @@
+package jsonapi
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bundt/bundt/pkg/api"
+	"github.com/bundt/bundt/pkg/model"
+)
+
+// StreamProtocol is the Upgrade token of a connection to a guest's port. After
+// the 101 answer both sides send bytes; each can close its direction alone.
+const StreamProtocol = "bundt-stream"
+
+// ConnectRequest is the input of Connect as authorisation sees it.
+type ConnectRequest struct {
+	InstanceID string
+	Port       uint16
+}
+
+// connect joins the client to a port of a guest.
+func (s *server) connect(w http.ResponseWriter, r *http.Request, call *api.Call) error {
+	if s.options.Connect == nil {
+		return model.Errorf(model.CodeUnsupportedOperation, "This daemon connects to no guests")
+	}
+	request, err := parseConnect(r)
+	if err != nil {
+		return err
+	}
+	call.Input = request
+	if err := s.dispatcher.Authorize(r.Context(), call); err != nil {
+		return err
+	}
+	guest, err := s.options.Connect(r.Context(), request.InstanceID, request.Port)
+	if err != nil {
+		return err
+	}
+	defer guest.Close()
+	client, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return fmt.Errorf("taking over the connection: %w", err)
+	}
+	defer client.Close()
+	_ = client.SetDeadline(time.Time{}) // the server's timeouts are for requests
+	_, err = io.WriteString(client, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+StreamProtocol+
+		"\r\n"+RequestIDHeader+": "+call.RequestID+"\r\n\r\n")
+	if err != nil {
+		return nil // the client is gone, and there is nobody to tell
+	}
+	splice(r.Context(), &bufferedConn{client, buffered.Reader}, guest)
+	return nil
+}
+
+func parseConnect(r *http.Request) (*ConnectRequest, error) {
+	if !strings.EqualFold(r.Header.Get("Upgrade"), StreamProtocol) {
+		return nil, model.Errorf(model.CodeMalformedQueryString, "Connect needs the header Upgrade: %s", StreamProtocol)
+	}
+	query := r.URL.Query()
+	for name, values := range query {
+		if name != "InstanceId" && name != "Port" {
+			return nil, model.Errorf(model.CodeUnknownParameter, "The parameter %s is not recognized", name)
+		}
+		if len(values) > 1 {
+			return nil, model.Errorf(model.CodeInvalidParameterValue, "The parameter %s is given twice", name)
+		}
+	}
+	id, number := query.Get("InstanceId"), query.Get("Port")
+	if id == "" {
+		return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter InstanceId")
+	}
+	if number == "" {
+		return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter Port")
+	}
+	port, err := strconv.ParseUint(number, 10, 16)
+	if err != nil || port == 0 {
+		return nil, model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter Port is invalid. Expecting a port from 1 to 65535", number)
+	}
+	return &ConnectRequest{InstanceID: id, Port: uint16(port)}, nil
+}
+
+// bufferedConn is a connection of which a reader holds bytes already.
+type bufferedConn struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (c *bufferedConn) Read(p []byte) (int, error) { return c.r.Read(p) }
+
+func (c *bufferedConn) CloseWrite() error { return closeWrite(c.Conn) }
+
+// closeWrite ends what c sends; other connections than TCP's, unix sockets' and
+// TLS's can only be closed as a whole.
+func closeWrite(c net.Conn) error {
+	if half, ok := c.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Close()
+}
+
+// splice copies both ways until both sides have sent everything, one fails, or
+// ctx ends. The end of one direction is passed on, the other one goes on.
+func splice(ctx context.Context, a, b net.Conn) {
+	both := func() { _, _ = a.Close(), b.Close() }
+	stop := context.AfterFunc(ctx, both)
+	defer stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		copyHalf(a, b, both)
+	}()
+	copyHalf(b, a, both)
+	<-done
+}
+
+func copyHalf(to, from net.Conn, abort func()) {
+	if _, err := io.Copy(to, from); err != nil && !errors.Is(err, net.ErrClosed) {
+		abort()
+		return
+	}
+	if closeWrite(to) != nil {
+		abort()
+	}
+}

@@ -1,0 +1,44 @@
+package client
+
+import (
+	"context"
+	"iter"
+
+	"github.com/bundt/bundt/pkg/api/bundttypes"
+)
+
+// BuildImage starts to bake an AMI from an uploaded recipe.
+func (c *Client) BuildImage(ctx context.Context, in *bundttypes.BuildImageInput) (*bundttypes.BuildImageOutput, error) {
+	return call[bundttypes.BuildImageOutput](ctx, c, "BuildImage", in)
+}
+
+// DescribeBuilds returns builds with their steps.
+func (c *Client) DescribeBuilds(ctx context.Context, in *bundttypes.DescribeBuildsInput) (*bundttypes.DescribeBuildsOutput, error) {
+	return call[bundttypes.DescribeBuildsOutput](ctx, c, "DescribeBuilds", in)
+}
+
+// WatchBuild yields a build now and after each change, until it is available or
+// failed. A last pair with an error ends it early.
+func (c *Client) WatchBuild(ctx context.Context, in *bundttypes.WatchBuildInput) iter.Seq2[*bundttypes.Build, error] {
+	return Stream[bundttypes.Build](ctx, c, "WatchBuild", in)
+}
+
+// DescribeLineage returns what came from what.
+func (c *Client) DescribeLineage(ctx context.Context, in *bundttypes.DescribeLineageInput) (*bundttypes.DescribeLineageOutput, error) {
+	return call[bundttypes.DescribeLineageOutput](ctx, c, "DescribeLineage", in)
+}
+
+// DescribeHost returns facts about the daemon's host and checks of what it needs.
+func (c *Client) DescribeHost(ctx context.Context, in *bundttypes.DescribeHostInput) (*bundttypes.DescribeHostOutput, error) {
+	return call[bundttypes.DescribeHostOutput](ctx, c, "DescribeHost", in)
+}
+
+// DescribeInventory returns everything that bundt has on the daemon's host.
+func (c *Client) DescribeInventory(ctx context.Context, in *bundttypes.DescribeInventoryInput) (*bundttypes.DescribeInventoryOutput, error) {
+	return call[bundttypes.DescribeInventoryOutput](ctx, c, "DescribeInventory", in)
+}
+
+// DescribeInstanceDetails returns what EC2's instances have no place for.
+func (c *Client) DescribeInstanceDetails(ctx context.Context, in *bundttypes.DescribeInstanceDetailsInput) (*bundttypes.DescribeInstanceDetailsOutput, error) {
+	return call[bundttypes.DescribeInstanceDetailsOutput](ctx, c, "DescribeInstanceDetails", in)
+}
