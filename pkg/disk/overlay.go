@@ -1,0 +1,201 @@
+package disk
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// Overlay describes a fresh qcow2 file, which reads from another one.
+type Overlay struct {
+	// Backing is a file name relative to the overlay's directory. Without one
+	// the disk is empty.
+	Backing       string
+	BackingFormat string // "qcow2" or "raw"; never left to probing
+	SizeBytes     int64  // virtual size, a multiple of 512
+}
+
+const (
+	overlayClusterBits  = 16
+	overlayClusterBytes = 1 << overlayClusterBits
+	sectorBytes         = 512
+
+	// A fresh overlay is: header, refcount table, refcount block, L1 table.
+	overlayReftab = 1
+	overlayBlock  = 2
+	overlayL1     = 3
+)
+
+func checkSize(n int64) error {
+	if n <= 0 || n > MaxVirtualBytes || n%sectorBytes != 0 {
+		return fmt.Errorf("virtual size of %d bytes is not a positive multiple of %d up to %d",
+			n, sectorBytes, int64(MaxVirtualBytes))
+	}
+	return nil
+}
+
+func (o Overlay) check() error {
+	if err := checkSize(o.SizeBytes); err != nil {
+		return err
+	}
+	switch {
+	case o.Backing == "" && o.BackingFormat == "":
+		return nil
+	case o.BackingFormat != "qcow2" && o.BackingFormat != "raw":
+		return fmt.Errorf("backing format %q is neither qcow2 nor raw", o.BackingFormat)
+	case o.Backing == "" || len(o.Backing) > maxBackingBytes:
+		return fmt.Errorf("backing file name has %d bytes, not 1 to %d", len(o.Backing), maxBackingBytes)
+	case strings.ContainsAny(o.Backing, ":\x00"):
+		// QEMU would take what is before a colon for a protocol.
+		return fmt.Errorf("backing file name %q is not a plain file name", o.Backing)
+	}
+	return nil
+}
+
+func (o Overlay) l1Entries() int64 {
+	h := Header{ClusterBits: overlayClusterBits, SizeBytes: o.SizeBytes}
+	return h.l1Need()
+}
+
+// l1Clusters is the length of the L1 table; one cluster of it maps 4 TiB.
+func (o Overlay) l1Clusters() int64 {
+	return (o.l1Entries()*8 + overlayClusterBytes - 1) / overlayClusterBytes
+}
+
+func (o Overlay) fileBytes() int64 { return (overlayL1 + o.l1Clusters()) * overlayClusterBytes }
+
+// header is the first cluster's content up to its trailing zeros.
+func (o Overlay) header() []byte {
+	const reserved = 8 // compression type and padding, as QEMU writes them
+	b := make([]byte, 0, 256)
+	be := binary.BigEndian
+	backingOffset := 0
+	if o.Backing != "" {
+		backingOffset = headerV3Bytes + reserved + 8 + 8 + 8
+	}
+	b = append(b, qcow2Magic...)
+	b = be.AppendUint32(b, 3)
+	b = be.AppendUint64(b, uint64(backingOffset))
+	b = be.AppendUint32(b, uint32(len(o.Backing)))
+	b = be.AppendUint32(b, overlayClusterBits)
+	b = be.AppendUint64(b, uint64(o.SizeBytes))
+	b = be.AppendUint32(b, 0) // no encryption
+	b = be.AppendUint32(b, uint32(o.l1Entries()))
+	b = be.AppendUint64(b, overlayL1*overlayClusterBytes)
+	b = be.AppendUint64(b, overlayReftab*overlayClusterBytes)
+	b = be.AppendUint32(b, 1) // cluster of refcount table
+	b = be.AppendUint32(b, 0) // internal snapshots
+	b = be.AppendUint64(b, 0)
+	b = be.AppendUint64(b, 0) // incompatible features
+	b = be.AppendUint64(b, 0) // compatible features
+	b = be.AppendUint64(b, 0) // autoclear features
+	b = be.AppendUint32(b, 4) // refcounts of 16 bits
+	b = be.AppendUint32(b, headerV3Bytes+reserved)
+	b = be.AppendUint64(b, 0)
+	if o.Backing != "" {
+		b = be.AppendUint32(b, extBackingFormat)
+		b = be.AppendUint32(b, uint32(len(o.BackingFormat)))
+		b = append(b, o.BackingFormat...)
+		b = append(b, make([]byte, 8-len(o.BackingFormat))...)
+	}
+	b = be.AppendUint64(b, extEnd)
+	return append(b, o.Backing...)
+}
+
+// parts are the written parts of a fresh overlay by their offset; all else is
+// zeros that the file does not store.
+func (o Overlay) parts() map[int64][]byte {
+	clusters := overlayL1 + o.l1Clusters()
+	refcounts := bytes.Repeat([]byte{0, 1}, int(clusters))
+	return map[int64][]byte{
+		0:                                   o.header(),
+		overlayReftab * overlayClusterBytes: binary.BigEndian.AppendUint64(nil, overlayBlock*overlayClusterBytes),
+		overlayBlock * overlayClusterBytes:  refcounts,
+	}
+}
+
+// WriteOverlay writes a fresh overlay to a file that must not exist yet, with
+// mode 0600, and waits until it is on stable storage. The entry in the directory
+// is the caller's to synchronise. Nothing is left behind on an error. The time
+// does not depend on the size.
+func WriteOverlay(path string, o Overlay) (err error) {
+	if err := o.check(); err != nil {
+		return fmt.Errorf("writing overlay %s: %w", path, err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("writing overlay: %w", NoSpace(err))
+	}
+	defer func() {
+		err = errors.Join(err, f.Close())
+		if err != nil {
+			err = fmt.Errorf("writing overlay %s: %w", path, errors.Join(NoSpace(err), os.Remove(path)))
+		}
+	}()
+	if err := f.Truncate(o.fileBytes()); err != nil {
+		return err
+	}
+	for offset, data := range o.parts() {
+		if _, err := f.WriteAt(data, offset); err != nil {
+			return err
+		}
+	}
+	return f.Sync()
+}
+
+// CheckOverlay reports whether the file at path was written completely as
+// overlay o, be it fresh or changed by its guest since: false after a write that
+// was interrupted by a crash. A file that is something else is an error.
+func CheckOverlay(path string, o Overlay) (complete bool, err error) {
+	if err := o.check(); err != nil {
+		return false, fmt.Errorf("checking overlay %s: %w", path, err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false, fmt.Errorf("checking overlay: %w", err)
+	}
+	defer f.Close()
+	if complete, err = o.completeIn(f); err != nil {
+		return false, fmt.Errorf("checking overlay %s: %w", path, err)
+	}
+	return complete, nil
+}
+
+func (o Overlay) completeIn(f *os.File) (bool, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	want := o.header()
+	head := make([]byte, len(want))
+	n, err := f.ReadAt(head, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	torn := len(bytes.Trim(head, "\x00")) == 0 || bytes.HasPrefix(want, head[:n])
+	if torn && (n < len(want) || head[0] == 0 || st.Size() < o.fileBytes()) {
+		return false, nil
+	}
+	h, err := readHeader(f, st.Size())
+	if err != nil {
+		return false, err
+	}
+	if h.Backing != o.Backing || h.BackingFormat != o.BackingFormat || h.SizeBytes != o.SizeBytes {
+		return false, fmt.Errorf("it is another one: %d bytes on %q (%s)", h.SizeBytes, h.Backing, h.BackingFormat)
+	}
+	// Where these are, a complete image has no zeros, whatever its guest wrote.
+	var entry [8]byte
+	for _, offset := range []int64{h.reftabOffset, overlayBlock * overlayClusterBytes} {
+		if _, err := f.ReadAt(entry[:], offset); err != nil {
+			return false, err
+		}
+		if entry == [8]byte{} {
+			return false, nil
+		}
+	}
+	return true, nil
+}
