@@ -233,4 +233,3 @@ func number(v reflect.Value, path string, token json.Token) error {
 	v.SetInt(i)
 	return nil
 }
-
