@@ -2,6 +2,7 @@ package jsonapi
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -55,7 +56,7 @@ func (s *server) connect(w http.ResponseWriter, r *http.Request, call *api.Call)
 	if err != nil {
 		return nil // the client is gone, and there is nobody to tell
 	}
-	splice(r.Context(), &bufferedConn{client, buffered.Reader}, guest)
+	splice(r.Context(), unread(client, buffered.Reader), guest)
 	return nil
 }
 
@@ -86,15 +87,23 @@ func parseConnect(r *http.Request) (*ConnectRequest, error) {
 	return &ConnectRequest{InstanceID: id, Port: uint16(port)}, nil
 }
 
-// bufferedConn is a connection of which a reader holds bytes already.
-type bufferedConn struct {
+// hijackedConn is a connection of which the server has read some bytes already.
+type hijackedConn struct {
 	net.Conn
-	r *bufio.Reader
+	r io.Reader
 }
 
-func (c *bufferedConn) Read(p []byte) (int, error) { return c.r.Read(p) }
+// unread returns a connection that starts with what the server's reader holds.
+// Everything after that is read past the reader: at the end of what the client
+// sends, it would cancel the request's context.
+func unread(conn net.Conn, r *bufio.Reader) *hijackedConn {
+	held, _ := r.Peek(r.Buffered()) // never more than there is
+	return &hijackedConn{conn, io.MultiReader(bytes.NewReader(held), conn)}
+}
 
-func (c *bufferedConn) CloseWrite() error { return closeWrite(c.Conn) }
+func (c *hijackedConn) Read(p []byte) (int, error) { return c.r.Read(p) }
+
+func (c *hijackedConn) CloseWrite() error { return closeWrite(c.Conn) }
 
 // closeWrite ends what c sends; other connections than TCP's, unix sockets' and
 // TLS's can only be closed as a whole.
