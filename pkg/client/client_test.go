@@ -121,6 +121,13 @@ func digest(data []byte) string {
 // serveUnix serves on a unix socket and returns a client of it.
 func (d *daemon) serveUnix(t *testing.T) *client.Client {
 	t.Helper()
+	c, _ := d.serve(t)
+	return c
+}
+
+// serve is serveUnix that also returns what ends the context of all requests.
+func (d *daemon) serve(t *testing.T) (c *client.Client, shutdown func()) {
+	t.Helper()
 	socket := filepath.Join(shortTempDir(t), "s")
 	listener, err := net.Listen("unix", socket)
 	if err != nil {
@@ -130,7 +137,7 @@ func (d *daemon) serveUnix(t *testing.T) *client.Client {
 	server := &http.Server{Handler: d.handler, BaseContext: func(net.Listener) context.Context { return ctx }}
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(func() { cancel(); _ = server.Close() })
-	return newClient(t, client.Options{Endpoint: "unix://" + socket})
+	return newClient(t, client.Options{Endpoint: "unix://" + socket}), cancel
 }
 
 // serveTLS serves with TLS and returns a client of it.
@@ -334,6 +341,40 @@ func TestConnectErrors(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+// TestShutdown ends connections and streams, which http.Server does not wait for.
+func TestShutdown(t *testing.T) {
+	d := newDaemon(t)
+	c, shutdown := d.serve(t)
+	guestDone := make(chan struct{})
+	d.guest = serveGuest(t, func(conn *net.TCPConn) {
+		_, _ = io.Copy(io.Discard, conn)
+		close(guestDone)
+	})
+	conn, err := c.Connect(t.Context(), "i-1", 22)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	var last error
+	for build, err := range c.WatchBuild(t.Context(), &bundttypes.WatchBuildInput{BuildId: new("build-endless")}) {
+		if last = err; err == nil && build.State == "running" {
+			shutdown()
+		}
+	}
+	if model.CodeOf(last) != model.CodeServiceUnavailable {
+		t.Errorf("the stream ended with %v", last)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the client's connection goes on: %v", err)
+	}
+	select {
+	case <-guestDone:
+	case <-time.After(5 * time.Second):
+		t.Error("the guest's connection goes on")
+	}
 }
 
 // serveGuest is a guest's port: it serves each connection and closes it.
