@@ -132,6 +132,8 @@ type Instance struct {
 	StopRequested    time.Time        `json:"stopRequested,omitzero"` // start of the grace period
 	RebootsRequested int              `json:"rebootsRequested,omitempty"`
 	RebootsDone      int              `json:"rebootsDone,omitempty"`
+	Booted           bool             `json:"booted,omitempty"`  // has been running at least once
+	Crashes          []time.Time      `json:"crashes,omitempty"` // recent unexpected ends of its process
 	TerminatedAt     time.Time        `json:"terminatedAt,omitzero"`
 	ConsoleAtEnd     []byte           `json:"consoleAtEnd,omitempty"` // last console output of a terminated instance
 }

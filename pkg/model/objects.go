@@ -95,6 +95,7 @@ type Image struct {
 	Consistency    Consistency   `json:"consistency,omitempty"`    // of an image made from an instance
 	SourceInstance string        `json:"sourceInstance,omitempty"` // instance it was made from
 	ParentImage    string        `json:"parentImage,omitempty"`    // image that the source instance was launched from
+	NoReboot       bool          `json:"noReboot,omitempty"`       // taken while the instance runs on
 	Recipe         *RecipeRef    `json:"recipe,omitempty"`         // set on images baked from a recipe
 	ClientToken    string        `json:"clientToken,omitempty"`
 }
@@ -167,7 +168,8 @@ type Volume struct {
 	SnapshotID string      `json:"snapshotID,omitempty"`
 	SizeGiB    int64       `json:"sizeGiB"`
 	State      VolumeState `json:"state"`
-	Head       string      `json:"head"` // id of the writable layer
+	Head       string      `json:"head"`               // id of the writable layer
+	NextHead   string      `json:"nextHead,omitempty"` // layer that replaces Head once a snapshot in progress is done
 	Created    time.Time   `json:"created"`
 	Attachment *Attachment `json:"attachment,omitempty"`
 	Tags       Tags        `json:"tags,omitempty"`
@@ -232,4 +234,34 @@ type BuildStep struct {
 	Cached   bool      `json:"cached,omitempty"`
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished,omitzero"`
+}
+
+// Node is a machine that instances are placed on.
+type Node struct {
+	ID        string    `json:"id"`
+	Archs     []Arch    `json:"archs"` // that guests can have
+	VCPUs     int       `json:"vcpus"`
+	MemoryMiB int64     `json:"memoryMiB"`
+	Started   time.Time `json:"started"` // of the daemon
+}
+
+// LineageKind is the kind of a step from recipe to twin.
+type LineageKind string
+
+// The kinds of lineage.
+const (
+	LineageRecipe   LineageKind = "recipe"
+	LineageImage    LineageKind = "image"
+	LineageInstance LineageKind = "instance"
+)
+
+// Lineage remembers where an object came from. It outlives the object for as
+// long as anything descends from it.
+type Lineage struct {
+	ID          string      `json:"id"` // the object's id; a recipe's digest
+	Kind        LineageKind `json:"kind"`
+	Name        string      `json:"name,omitempty"`
+	Parent      string      `json:"parent,omitempty"`
+	Created     time.Time   `json:"created"`
+	Consistency Consistency `json:"consistency,omitempty"`
 }

@@ -1,0 +1,123 @@
+package cloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/recipe"
+	"github.com/bundt/bundt/pkg/recipe/archive"
+	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/store"
+)
+
+// BuildRequest is what BuildImage asks for.
+type BuildRequest struct {
+	ContextDigest string // of the uploaded recipe archive
+	Arch          model.Arch
+	ImageName     string // "" makes one of the recipe's name, version and architecture
+	Tags          model.Tags
+	ClientToken   string `json:"-"`
+}
+
+// RecipeTag is the tag that names an image's recipe, so that images can be found by it.
+const RecipeTag = "bundt:recipe"
+
+// BuildImage writes the intent to bake a recipe. If an image of that name was
+// already baked from exactly this recipe, that build is returned instead.
+func (c *Cloud) BuildImage(ctx context.Context, r BuildRequest) (model.Build, error) {
+	rec, err := c.openRecipe(r.ContextDigest)
+	if err != nil {
+		return model.Build{}, err
+	}
+	if !slices.Contains(rec.Architectures, r.Arch) {
+		return model.Build{}, model.Errorf(model.CodeInvalidParameterValue, "the recipe %s is for %v, not for %q", rec.Name, rec.Architectures, r.Arch)
+	}
+	if err := checkTags(r.Tags); err != nil {
+		return model.Build{}, err
+	}
+	if r.ImageName == "" {
+		r.ImageName = fmt.Sprintf("%s-%s-%s", rec.Name, rec.Version, r.Arch)
+	}
+	var b model.Build
+	err = c.store.Update(ctx, func(tx *store.Tx) error {
+		if old, ok, err := c.sameBuild(tx, r); err != nil || ok {
+			b = old
+			return err
+		}
+		node, err := c.bakery(tx)
+		if err != nil {
+			return err
+		}
+		b = model.Build{
+			ID: model.NewID(model.BuildPrefix), OwnerID: c.info.AccountID, Node: node, State: model.BuildPending,
+			Arch: r.Arch, RecipeName: rec.Name, RecipeVersion: rec.Version, RecipeDigest: rec.Digest(),
+			ContextDigest: r.ContextDigest, ImageName: r.ImageName, ImageID: model.NewID(model.ImagePrefix),
+			Created: c.now().UTC(), Tags: r.Tags, ClientToken: r.ClientToken,
+		}
+		if err := c.takeName(tx, b.ImageName, b.ImageID); err != nil {
+			return err
+		}
+		err = records.Lineages.Put(tx, &model.Lineage{ID: b.RecipeDigest, Kind: model.LineageRecipe, Name: rec.Name + " " + rec.Version, Created: b.Created})
+		if err != nil {
+			return err
+		}
+		return records.Builds.Put(tx, &b)
+	})
+	return b, err
+}
+
+// openRecipe reads and validates an uploaded recipe.
+func (c *Cloud) openRecipe(digest string) (*recipe.Recipe, error) {
+	blob, err := c.blobs.OpenBlob(digest)
+	if err != nil {
+		return nil, model.Errorf(model.CodeInvalidParameterValue, "ContextDigest %q: no such upload", digest).
+			WithHint("upload the recipe's directory as a tar archive first; bundt build does it")
+	}
+	defer blob.Close()
+	fsys, err := archive.Unpack(blob)
+	if err != nil {
+		return nil, model.Errorf(model.CodeInvalidRecipe, "%v", err)
+	}
+	rec, err := recipe.Load(fsys)
+	if err != nil {
+		return nil, model.Errorf(model.CodeInvalidRecipe, "%v", err)
+	}
+	return rec, nil
+}
+
+// sameBuild finds the build that made, or is making, the image of this name from
+// the same bytes.
+func (c *Cloud) sameBuild(tx *store.Tx, r BuildRequest) (model.Build, bool, error) {
+	name, err := records.Names.Get(tx, records.NameKey(model.ImagePrefix, c.info.AccountID, r.ImageName))
+	if errors.Is(err, store.ErrNotFound) {
+		return model.Build{}, false, nil
+	}
+	if err != nil {
+		return model.Build{}, false, err
+	}
+	builds, err := records.Builds.List(tx)
+	if err != nil {
+		return model.Build{}, false, err
+	}
+	for _, b := range builds {
+		if b.ImageID == name.ID && b.ContextDigest == r.ContextDigest && b.Arch == r.Arch && b.State != model.BuildFailed {
+			return b, true, nil
+		}
+	}
+	return model.Build{}, false, nil
+}
+
+// bakery is the node that bakes: any, since baking runs no guest.
+func (c *Cloud) bakery(tx *store.Tx) (string, error) {
+	nodes, err := records.Nodes.List(tx)
+	if err != nil {
+		return "", err
+	}
+	if len(nodes) == 0 {
+		return "", model.Errorf(model.CodeServiceUnavailable, "no node is ready yet").WithHint("try again in a moment")
+	}
+	return nodes[0].ID, nil
+}

@@ -1,0 +1,193 @@
+// Package cloud owns the use cases of the API: run, stop, create image, build,
+// and the rest. Each validates, writes the wished-for state in one transaction,
+// and returns; making it real is the node's work. It imports pkg/store,
+// pkg/records, pkg/recipe and pkg/model, and never a hypervisor, a network or a
+// disk: nothing here touches the host.
+package cloud
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/store"
+)
+
+// The default VPC, as EC2 makes it in every account.
+// https://docs.aws.amazon.com/vpc/latest/userguide/default-vpc-components.html
+var (
+	DefaultVPCCIDR    = netip.MustParsePrefix("172.31.0.0/16")
+	DefaultSubnetCIDR = netip.MustParsePrefix("172.31.0.0/20")
+)
+
+// Blobs reads what clients uploaded.
+type Blobs interface {
+	OpenBlob(digest string) (io.ReadCloser, error)
+}
+
+// Options configure a Cloud.
+type Options struct {
+	Store  *store.Store
+	Blobs  Blobs
+	Region string
+	// PublicPool is where public addresses come from: loopback addresses in user mode.
+	PublicPool netip.Prefix
+	// Now is the clock; time.Now if nil.
+	Now func() time.Time
+}
+
+// Cloud is one region's control plane.
+type Cloud struct {
+	store  *store.Store
+	blobs  Blobs
+	public netip.Prefix
+	now    func() time.Time
+	info   records.Cloud
+	// admission serialises the capacity check of launches and starts with the
+	// write that uses the capacity up.
+	admission sync.Mutex
+}
+
+// New opens the cloud kept in o.Store, and founds it if the store is new.
+func New(ctx context.Context, o Options) (*Cloud, error) {
+	c := &Cloud{store: o.Store, blobs: o.Blobs, public: o.PublicPool, now: o.Now}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	err := o.Store.Update(ctx, func(tx *store.Tx) error {
+		got, err := records.Clouds.Get(tx, records.TheCloud)
+		if errors.Is(err, store.ErrNotFound) {
+			got, err = found(o.Region, c.now())
+			if err == nil {
+				err = records.Clouds.Put(tx, &got)
+			}
+		}
+		if err != nil {
+			return err
+		}
+		if got.Region != o.Region {
+			return fmt.Errorf("this data directory belongs to region %q, not %q: ids are unique per region; use another --data-dir or --region %s", got.Region, o.Region, got.Region)
+		}
+		c.info = got
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the cloud's record: %w", err)
+	}
+	return c, nil
+}
+
+func found(region string, now time.Time) (records.Cloud, error) {
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // never fails
+	n, err := rand.Int(rand.Reader, big.NewInt(1_000_000_000_000))
+	if err != nil {
+		return records.Cloud{}, fmt.Errorf("choosing an account number: %w", err)
+	}
+	return records.Cloud{
+		Name:      records.TheCloud,
+		Region:    region,
+		AccountID: fmt.Sprintf("%012d", n),
+		Secret:    secret,
+		VPCID:     model.NewID(model.VPCPrefix),
+		SubnetID:  model.NewID(model.SubnetPrefix),
+		GroupID:   model.NewID(model.GroupPrefix),
+		Created:   now.UTC(),
+	}, nil
+}
+
+// Info returns what the whole cloud shares.
+func (c *Cloud) Info() records.Cloud { return c.info }
+
+// Zone is the cloud's one availability zone.
+func (c *Cloud) Zone() string { return c.info.Region + "a" }
+
+// idempotent runs do at most once per (owner, action, token): a repetition with
+// equal parameters gets the ids of the first call, one with others an error. The
+// record is part of do's own transaction, so no crash can separate them.
+func (c *Cloud) idempotent(tx *store.Tx, action, token, paramsHash string, do func() ([]string, error)) ([]string, error) {
+	if token == "" {
+		return do()
+	}
+	if len(token) > 64 {
+		return nil, model.Errorf(model.CodeInvalidParameterValue, "the client token has %d characters; 64 is the most", len(token))
+	}
+	old, err := records.Idempotent.Get(tx, records.TokenKey(c.info.AccountID, action, token))
+	switch {
+	case err == nil && old.ParamsHash == paramsHash:
+		return old.IDs, nil
+	case err == nil:
+		return nil, model.Errorf(model.CodeIdempotentParameterMismatch, "the client token %q was used before with other parameters", token)
+	case !errors.Is(err, store.ErrNotFound):
+		return nil, err
+	}
+	ids, err := do()
+	if err != nil {
+		return nil, err
+	}
+	return ids, records.Idempotent.Put(tx, &records.Token{
+		OwnerID: c.info.AccountID, Action: action, Token: token,
+		ParamsHash: paramsHash, IDs: ids, Created: c.now().UTC(),
+	})
+}
+
+// list returns every object of a collection at one revision.
+func list[T any](ctx context.Context, s *store.Store, col store.Collection[T]) (out []T, err error) {
+	err = s.View(ctx, func(tx *store.Tx) error {
+		out, err = col.List(tx)
+		return err
+	})
+	return out, err
+}
+
+// get returns an object, or notFound when there is none.
+func get[T any](tx *store.Tx, col store.Collection[T], id string, notFound *model.Error) (T, error) {
+	v, err := col.Get(tx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return v, notFound
+	}
+	return v, err
+}
+
+// Images returns all images.
+func (c *Cloud) Images(ctx context.Context) ([]model.Image, error) {
+	return list(ctx, c.store, records.Images)
+}
+
+// Instances returns all instances, those terminated within the last hour included.
+func (c *Cloud) Instances(ctx context.Context) ([]model.Instance, error) {
+	return list(ctx, c.store, records.Instances)
+}
+
+// Volumes returns all volumes.
+func (c *Cloud) Volumes(ctx context.Context) ([]model.Volume, error) {
+	return list(ctx, c.store, records.Volumes)
+}
+
+// Snapshots returns all snapshots.
+func (c *Cloud) Snapshots(ctx context.Context) ([]model.Snapshot, error) {
+	return list(ctx, c.store, records.Snapshots)
+}
+
+// KeyPairs returns all key pairs.
+func (c *Cloud) KeyPairs(ctx context.Context) ([]model.KeyPair, error) {
+	return list(ctx, c.store, records.KeyPairs)
+}
+
+// Builds returns all builds.
+func (c *Cloud) Builds(ctx context.Context) ([]model.Build, error) {
+	return list(ctx, c.store, records.Builds)
+}
+
+// Lineages returns everything remembered of where objects came from.
+func (c *Cloud) Lineages(ctx context.Context) ([]model.Lineage, error) {
+	return list(ctx, c.store, records.Lineages)
+}

@@ -1,0 +1,310 @@
+package cloud
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/store"
+)
+
+// imageName is EC2's rule for AMI names.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateImage.html
+var imageName = regexp.MustCompile(`^[A-Za-z0-9()\[\] ./\-'@_]{3,128}$`)
+
+// ImageRequest is what CreateImage asks for.
+type ImageRequest struct {
+	InstanceID   string
+	Name         string
+	Description  string
+	NoReboot     bool
+	Tags         model.Tags
+	SnapshotTags model.Tags
+	// BlockDevices changes sizes and deletion of the resulting mapping.
+	BlockDevices []BlockDeviceOverride
+}
+
+// CreateImage writes the intent to make an image of an instance's volumes and
+// returns the image as pending.
+func (c *Cloud) CreateImage(ctx context.Context, r ImageRequest) (model.Image, error) {
+	if err := checkTags(r.Tags, r.SnapshotTags); err != nil {
+		return model.Image{}, err
+	}
+	var img model.Image
+	err := c.store.Update(ctx, func(tx *store.Tx) error {
+		i, err := instance(tx, r.InstanceID)
+		if err != nil {
+			return err
+		}
+		if i.State != model.InstanceRunning && i.State != model.InstanceStopped {
+			return wrongState(&i, "imaged")
+		}
+		now := c.now().UTC()
+		img = model.Image{
+			ID: model.NewID(model.ImagePrefix), OwnerID: c.info.AccountID, Name: r.Name, Description: r.Description,
+			Arch: i.Arch, State: model.ImagePending, Created: now, RootDevice: i.RootDevice, Boot: i.Boot,
+			LoginUser: i.LoginUser, Tags: r.Tags, SourceInstance: i.ID, ParentImage: i.ImageID, NoReboot: r.NoReboot,
+		}
+		if err := c.takeName(tx, img.Name, img.ID); err != nil {
+			return err
+		}
+		if img.BlockDevices, err = c.newSnapshots(tx, &i, &img, r.SnapshotTags); err != nil {
+			return err
+		}
+		if img.BlockDevices, err = mergeMapping(img, r.BlockDevices); err != nil {
+			return err
+		}
+		if !r.NoReboot && i.State == model.InstanceRunning {
+			// The node takes the snapshot between the guest's halt and its start.
+			requestReboot(&i, now)
+			if err := records.Instances.Put(tx, &i); err != nil {
+				return err
+			}
+		}
+		return c.putImage(tx, &img)
+	})
+	return img, err
+}
+
+func requestReboot(i *model.Instance, now time.Time) {
+	if i.RebootsRequested == i.RebootsDone {
+		i.StopRequested = now
+	}
+	i.RebootsRequested++
+}
+
+// newSnapshots makes a pending snapshot record for each of the instance's volumes.
+func (c *Cloud) newSnapshots(tx *store.Tx, i *model.Instance, img *model.Image, tags model.Tags) ([]model.BlockDevice, error) {
+	var out []model.BlockDevice
+	for _, v := range i.Volumes {
+		vol, err := get(tx, records.Volumes, v.VolumeID, volumeNotFound(v.VolumeID))
+		if err != nil {
+			return nil, err
+		}
+		snap := model.Snapshot{
+			ID: model.NewID(model.SnapshotPrefix), OwnerID: c.info.AccountID, VolumeID: vol.ID, SizeGiB: vol.SizeGiB,
+			State: model.SnapshotPending, Started: img.Created, Tags: maps.Clone(tags),
+			Description: "Created by CreateImage(" + i.ID + ") for " + img.ID,
+		}
+		if err := records.Snapshots.Put(tx, &snap); err != nil {
+			return nil, err
+		}
+		out = append(out, model.BlockDevice{Device: v.Device, SnapshotID: snap.ID, SizeGiB: vol.SizeGiB, DeleteOnTermination: v.DeleteOnTermination})
+	}
+	return out, nil
+}
+
+func (c *Cloud) putImage(tx *store.Tx, img *model.Image) error {
+	parent := img.SourceInstance
+	if img.Recipe != nil {
+		parent = img.Recipe.Digest
+	}
+	err := records.Lineages.Put(tx, &model.Lineage{ID: img.ID, Kind: model.LineageImage, Name: img.Name, Parent: parent, Created: img.Created})
+	if err != nil {
+		return err
+	}
+	return records.Images.Put(tx, img)
+}
+
+// takeName reserves an image name, which is unique per owner.
+func (c *Cloud) takeName(tx *store.Tx, name, id string) error {
+	if !imageName.MatchString(name) {
+		return model.Errorf(model.CodeImageNameMalformed, "The AMI name %q is not valid: 3 to 128 letters, digits, spaces and ( ) [ ] . / - ' @ _", name)
+	}
+	old, err := records.Names.Get(tx, records.NameKey(model.ImagePrefix, c.info.AccountID, name))
+	if err == nil {
+		return model.Errorf(model.CodeImageNameDuplicate, "AMI name %s is already in use by AMI %s", name, old.ID).
+			WithHint("choose another name, or remove the old image: bundt image delete %s", old.ID)
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	return records.Names.Put(tx, &records.Name{Kind: model.ImagePrefix, OwnerID: c.info.AccountID, Name: name, ID: id})
+}
+
+// Registration is what RegisterImage asks for.
+type Registration struct {
+	Name         string
+	Description  string
+	Arch         model.Arch
+	RootDevice   string
+	Firmware     model.Firmware
+	BlockDevices []model.BlockDevice
+	Tags         model.Tags
+}
+
+// RegisterImage makes an image of existing snapshots. It boots by firmware, as
+// on EC2, unless its root snapshot belongs to an image that boots a kernel
+// directly: then it boots as that one does.
+func (c *Cloud) RegisterImage(ctx context.Context, r Registration) (model.Image, error) {
+	if err := checkTags(r.Tags); err != nil {
+		return model.Image{}, err
+	}
+	var img model.Image
+	err := c.store.Update(ctx, func(tx *store.Tx) error {
+		img = model.Image{
+			ID: model.NewID(model.ImagePrefix), OwnerID: c.info.AccountID, Name: r.Name, Description: r.Description,
+			Arch: r.Arch, State: model.ImageAvailable, Created: c.now().UTC(), RootDevice: r.RootDevice,
+			Boot: model.Boot{Firmware: r.Firmware}, Tags: r.Tags,
+		}
+		if err := c.takeName(tx, img.Name, img.ID); err != nil {
+			return err
+		}
+		for _, b := range r.BlockDevices {
+			snap, err := usableSnapshot(tx, b.SnapshotID)
+			if err != nil {
+				return err
+			}
+			if b.SizeGiB == 0 {
+				b.SizeGiB = snap.SizeGiB
+			}
+			if b.SizeGiB < snap.SizeGiB || b.SizeGiB > maxVolume {
+				return model.Errorf(model.CodeInvalidBlockDeviceMapping, "Volume of size %dGB for snapshot '%s': expect %dGB to %dGB", b.SizeGiB, snap.ID, snap.SizeGiB, maxVolume)
+			}
+			img.BlockDevices = append(img.BlockDevices, b)
+		}
+		root := slices.IndexFunc(img.BlockDevices, func(b model.BlockDevice) bool { return b.Device == img.RootDevice })
+		if root < 0 {
+			return model.Errorf(model.CodeInvalidBlockDeviceMapping, "The block device mapping has no entry for the root device %q", img.RootDevice)
+		}
+		if err := inheritBoot(tx, &img, img.BlockDevices[root].SnapshotID); err != nil {
+			return err
+		}
+		return c.putImage(tx, &img)
+	})
+	return img, err
+}
+
+func usableSnapshot(tx *store.Tx, id string) (model.Snapshot, error) {
+	if err := model.CheckID(model.SnapshotPrefix, id); err != nil {
+		return model.Snapshot{}, model.Errorf(model.CodeSnapshotIDMalformed, "Invalid id: %v", err)
+	}
+	snap, err := get(tx, records.Snapshots, id, snapshotNotFound(id))
+	if err != nil {
+		return snap, err
+	}
+	if snap.State != model.SnapshotCompleted {
+		return snap, model.Errorf("IncorrectState", "Snapshot %s is %s, not completed", id, snap.State)
+	}
+	return snap, nil
+}
+
+func inheritBoot(tx *store.Tx, img *model.Image, rootSnapshot string) error {
+	images, err := records.Images.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, other := range images {
+		for _, b := range other.BlockDevices {
+			if b.SnapshotID != rootSnapshot || b.Device != other.RootDevice {
+				continue
+			}
+			img.ParentImage, img.LoginUser = other.ID, other.LoginUser
+			if other.Boot.KernelDigest != "" {
+				img.Boot = other.Boot
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+// DeregisterImage forgets an image; its snapshots stay, unless deleteSnapshots.
+// Instances that run from it are not affected.
+func (c *Cloud) DeregisterImage(ctx context.Context, id string, deleteSnapshots bool) error {
+	if err := model.CheckID(model.ImagePrefix, id); err != nil {
+		return model.Errorf(model.CodeImageIDMalformed, "Invalid id: %v", err)
+	}
+	return c.store.Update(ctx, func(tx *store.Tx) error {
+		img, err := get(tx, records.Images, id, imageNotFound(id))
+		if err != nil {
+			return err
+		}
+		if img.State == model.ImagePending {
+			return model.Errorf(model.CodeImageIDUnavailable, "The image %s is still being made", id).
+				WithHint("wait until it is available")
+		}
+		if err := records.Images.Delete(tx, id); err != nil {
+			return err
+		}
+		if err := records.Names.Delete(tx, records.NameKey(model.ImagePrefix, img.OwnerID, img.Name)); err != nil {
+			return err
+		}
+		if !deleteSnapshots {
+			return nil
+		}
+		return deleteUnusedSnapshots(tx, img)
+	})
+}
+
+// deleteUnusedSnapshots deletes the snapshots that only this image used.
+func deleteUnusedSnapshots(tx *store.Tx, img model.Image) error {
+	for _, b := range img.BlockDevices {
+		user, err := snapshotUser(tx, b.SnapshotID)
+		if err != nil {
+			return err
+		}
+		if user == "" {
+			if err := records.Snapshots.Delete(tx, b.SnapshotID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// snapshotUser returns the id of an image that maps the snapshot, or "".
+func snapshotUser(tx *store.Tx, snapshotID string) (string, error) {
+	images, err := records.Images.List(tx)
+	if err != nil {
+		return "", err
+	}
+	for _, img := range images {
+		for _, b := range img.BlockDevices {
+			if b.SnapshotID == snapshotID {
+				return img.ID, nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// DeleteSnapshot forgets a snapshot that no image uses. Volumes made from it are
+// not affected: its layer stays for as long as one of them needs it.
+func (c *Cloud) DeleteSnapshot(ctx context.Context, id string) error {
+	if err := model.CheckID(model.SnapshotPrefix, id); err != nil {
+		return model.Errorf(model.CodeSnapshotIDMalformed, "Invalid id: %v", err)
+	}
+	return c.store.Update(ctx, func(tx *store.Tx) error {
+		if _, err := get(tx, records.Snapshots, id, snapshotNotFound(id)); err != nil {
+			return err
+		}
+		user, err := snapshotUser(tx, id)
+		if err != nil {
+			return err
+		}
+		if user != "" {
+			return model.Errorf(model.CodeSnapshotInUse, "The snapshot %s is currently in use by %s", id, user).
+				WithHint("deregister the image first: bundt image delete %s", user)
+		}
+		return records.Snapshots.Delete(tx, id)
+	})
+}
+
+func imageNotFound(id string) *model.Error {
+	return model.Errorf(model.CodeImageIDNotFound, "The image id '[%s]' does not exist", id).
+		WithHint("bundt image ls shows the images there are; bundt build makes one from a recipe")
+}
+
+func snapshotNotFound(id string) *model.Error {
+	return model.Errorf(model.CodeSnapshotNotFound, "The snapshot '%s' does not exist.", id)
+}
+
+func volumeNotFound(id string) *model.Error {
+	return model.Errorf(model.CodeVolumeNotFound, "The volume '%s' does not exist.", id)
+}

@@ -1,0 +1,125 @@
+package cloud
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"math/big"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/store"
+)
+
+// place chooses the node for new instances and how many of max it can take. The
+// caller holds c.admission, which makes the sum of what runs exact.
+func (c *Cloud) place(ctx context.Context, tx *store.Tx, typ model.InstanceType, arch model.Arch, min, max int) (node string, count int, err error) {
+	nodes, err := records.Nodes.List(tx)
+	if err != nil {
+		return "", 0, err
+	}
+	// The sum reads at its own revision: a change of an instance's status must
+	// not make every launch start over.
+	insts, err := c.Instances(ctx)
+	if err != nil {
+		return "", 0, err
+	}
+	archOK := false
+	for _, n := range nodes {
+		if !slices.Contains(n.Archs, arch) {
+			continue
+		}
+		archOK = true
+		free := n.MemoryMiB
+		for i := range insts {
+			if t, ok := model.InstanceTypeByName(insts[i].Type); ok && insts[i].Node == n.ID && holdsMemory(&insts[i]) {
+				free -= t.MemoryMiB
+			}
+		}
+		if fit := int(free / typ.MemoryMiB); fit >= min {
+			return n.ID, fitCount(fit, max), nil
+		}
+	}
+	if !archOK {
+		return "", 0, model.Errorf(model.CodeUnsupported, "no node of this cloud can run %s guests", arch).
+			WithHint("bundt doctor says which emulator is missing and how to install it")
+	}
+	return "", 0, model.Errorf(model.CodeInsufficientCapacity, "We currently do not have sufficient %s capacity: %d instances of %d MiB do not fit in this node's memory", typ.Name, min, typ.MemoryMiB).
+		WithHint("choose a smaller type (bundt type ls), or stop or terminate other instances (bundt ls)")
+}
+
+func fitCount(fit, max int) int {
+	if fit < max {
+		return fit
+	}
+	return max
+}
+
+// holdsMemory reports whether an instance has, or is promised, memory on its node.
+func holdsMemory(i *model.Instance) bool {
+	return i.Desired == model.InstanceRunning || i.State == model.InstanceStopping || i.State == model.InstanceShuttingDown || i.State == model.InstanceRunning
+}
+
+// newInterface reserves the addresses of a new network interface in the default subnet.
+func (c *Cloud) newInterface(tx *store.Tx) (model.NetworkInterface, error) {
+	n := model.NetworkInterface{
+		ID: model.NewID(model.InterfacePrefix), VPCID: c.info.VPCID, SubnetID: c.info.SubnetID,
+		Groups: []string{c.info.GroupID},
+	}
+	n.MAC = macFor(n.ID)
+	private, err := reserve(tx, c.info.SubnetID, DefaultSubnetCIDR, n.ID)
+	if err != nil {
+		return n, err
+	}
+	n.PrivateIP = private.String()
+	if c.public.IsValid() {
+		public, err := reserve(tx, records.PublicPool, c.public, n.ID)
+		if err != nil {
+			return n, err
+		}
+		n.PublicIP = public.String()
+	}
+	return n, nil
+}
+
+// macFor derives a locally administered unicast address from an interface's id.
+func macFor(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return net.HardwareAddr{0x02, sum[0], sum[1], sum[2], sum[3], sum[4]}.String()
+}
+
+// reserve takes a free address of a pool. Like EC2 it starts anywhere; the first
+// four addresses and the last stay free, as in every EC2 subnet.
+func reserve(tx *store.Tx, pool string, cidr netip.Prefix, interfaceID string) (netip.Addr, error) {
+	size := int64(1) << (cidr.Addr().BitLen() - cidr.Bits())
+	usable := size - 5
+	if usable < 1 {
+		return netip.Addr{}, fmt.Errorf("reserving an address: pool %s (%s) is too small", pool, cidr)
+	}
+	first, err := rand.Int(rand.Reader, big.NewInt(usable))
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("reserving an address: %w", err)
+	}
+	for k := range usable {
+		ip := addrAt(cidr, 4+(first.Int64()+k)%usable)
+		taken, err := records.Addresses.Exists(tx, records.AddressKey(pool, ip.String()))
+		if err != nil {
+			return netip.Addr{}, err
+		}
+		if !taken {
+			return ip, records.Addresses.Put(tx, &records.Address{Pool: pool, IP: ip.String(), InterfaceID: interfaceID})
+		}
+	}
+	return netip.Addr{}, model.Errorf("InsufficientFreeAddressesInSubnet", "There are no free addresses left in %s", cidr)
+}
+
+func addrAt(cidr netip.Prefix, n int64) netip.Addr {
+	b := cidr.Masked().Addr().As4()
+	v := int64(b[0])<<24 | int64(b[1])<<16 | int64(b[2])<<8 | int64(b[3])
+	v += n
+	return netip.AddrFrom4([4]byte{byte(v >> 24), byte(v >> 16), byte(v >> 8), byte(v)})
+}

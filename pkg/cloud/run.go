@@ -1,0 +1,249 @@
+package cloud
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/store"
+)
+
+// Launch is what RunInstances asks for.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RunInstances.html
+type Launch struct {
+	ImageID         string
+	Type            string // "" is the default for the image's architecture
+	KeyName         string
+	UserData        []byte
+	MinCount        int
+	MaxCount        int
+	ClientToken     string `json:"-"`
+	BlockDevices    []BlockDeviceOverride
+	Metadata        model.MetadataOptions
+	TerminateOnHalt bool
+	Accel           string // "", "kvm" or "tcg"
+	Tags            model.Tags
+	VolumeTags      model.Tags
+}
+
+// BlockDeviceOverride changes one entry of the image's block device mapping.
+type BlockDeviceOverride struct {
+	Device              string
+	SizeGiB             int64 // 0 keeps the image's
+	DeleteOnTermination *bool // nil keeps the image's
+}
+
+const (
+	maxUserData = 16 << 10 // EC2's limit, before base64
+	maxLaunch   = 1000
+	maxVolume   = 16 << 10 // GiB: 16 TiB, EC2's limit for gp3 when this was written
+)
+
+// Run writes the intent to run new instances of an image and returns them as
+// pending. All or none are launched.
+func (c *Cloud) Run(ctx context.Context, l Launch) ([]model.Instance, error) {
+	if err := l.check(); err != nil {
+		return nil, err
+	}
+	hash, err := paramsHash(l)
+	if err != nil {
+		return nil, err
+	}
+	c.admission.Lock()
+	defer c.admission.Unlock()
+	var out []model.Instance
+	err = c.store.Update(ctx, func(tx *store.Tx) error {
+		ids, err := c.idempotent(tx, "RunInstances", l.ClientToken, hash, func() ([]string, error) {
+			return c.launch(ctx, tx, l)
+		})
+		if err != nil {
+			return err
+		}
+		out = out[:0]
+		for _, id := range ids {
+			i, err := get(tx, records.Instances, id, instanceNotFound(id))
+			if err != nil {
+				return err
+			}
+			out = append(out, i)
+		}
+		return nil
+	})
+	return out, err
+}
+
+func (l *Launch) check() error {
+	switch {
+	case l.MinCount < 1 || l.MaxCount < l.MinCount:
+		return model.Errorf(model.CodeInvalidParameterValue, "MinCount %d and MaxCount %d: both must be at least 1, and MaxCount not less than MinCount", l.MinCount, l.MaxCount)
+	case l.MaxCount > maxLaunch:
+		return model.Errorf(model.CodeInvalidParameterValue, "MaxCount %d: at most %d instances can be launched by one call", l.MaxCount, maxLaunch)
+	case len(l.UserData) > maxUserData:
+		return model.Errorf(model.CodeInvalidParameterValue, "User data is limited to %d bytes; this has %d", maxUserData, len(l.UserData)).
+			WithHint("let the script fetch what it needs, or compress it")
+	case l.Accel != "" && l.Accel != "kvm" && l.Accel != "tcg":
+		return model.Errorf(model.CodeInvalidParameterValue, "accelerator %q: must be kvm or tcg", l.Accel)
+	}
+	return checkTags(l.Tags, l.VolumeTags)
+}
+
+// paramsHash identifies a request's parameters, so that a reused client token
+// with other parameters is noticed.
+func paramsHash(v any) (string, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "", fmt.Errorf("hashing the request: %w", err)
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+func (c *Cloud) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string, error) {
+	if err := model.CheckID(model.ImagePrefix, l.ImageID); err != nil {
+		return nil, model.Errorf(model.CodeImageIDMalformed, "Invalid id: %v", err)
+	}
+	img, err := get(tx, records.Images, l.ImageID, imageNotFound(l.ImageID))
+	if err != nil {
+		return nil, err
+	}
+	if img.State != model.ImageAvailable {
+		return nil, model.Errorf(model.CodeImageIDUnavailable, "The image %s is %s, not available", img.ID, img.State)
+	}
+	typ, err := chooseType(l.Type, img.Arch)
+	if err != nil {
+		return nil, err
+	}
+	pub, err := c.launchKey(tx, l.KeyName)
+	if err != nil {
+		return nil, err
+	}
+	mapping, err := mergeMapping(img, l.BlockDevices)
+	if err != nil {
+		return nil, err
+	}
+	node, count, err := c.place(ctx, tx, typ, img.Arch, l.MinCount, l.MaxCount)
+	if err != nil {
+		return nil, err
+	}
+	now := c.now().UTC()
+	base := model.Instance{
+		ReservationID: model.NewID(model.ReservationPrefix), OwnerID: c.info.AccountID,
+		ClientToken: l.ClientToken, ImageID: img.ID, Type: typ.Name, Arch: img.Arch,
+		KeyName: l.KeyName, PublicKey: pub, UserData: l.UserData, LoginUser: img.LoginUser,
+		Boot: img.Boot, Node: node, LaunchTime: now, RootDevice: img.RootDevice,
+		Metadata: l.Metadata, TerminateOnHalt: l.TerminateOnHalt, RequestedAccel: l.Accel,
+		State: model.InstancePending, Desired: model.InstanceRunning,
+		Reachability: model.ReachabilityInitializing,
+	}
+	var ids []string
+	for n := range count {
+		inst := base
+		inst.ID, inst.LaunchIndex, inst.Tags = model.NewID(model.InstancePrefix), n, maps.Clone(l.Tags)
+		if inst.Interface, err = c.newInterface(tx); err != nil {
+			return nil, err
+		}
+		if inst.Volumes, err = c.newVolumes(tx, &inst, mapping, l.VolumeTags); err != nil {
+			return nil, err
+		}
+		if err := records.Instances.Put(tx, &inst); err != nil {
+			return nil, err
+		}
+		err := records.Lineages.Put(tx, &model.Lineage{ID: inst.ID, Kind: model.LineageInstance, Name: inst.Tags["Name"], Parent: img.ID, Created: now})
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, inst.ID)
+	}
+	return ids, nil
+}
+
+func chooseType(name string, arch model.Arch) (model.InstanceType, error) {
+	if name == "" {
+		name = model.DefaultInstanceType
+		if arch == model.ARM64 {
+			name = "t4g.small" // EC2's default cannot run arm64 images; this one is as large
+		}
+	}
+	typ, ok := model.InstanceTypeByName(name)
+	if !ok {
+		return typ, model.Errorf(model.CodeInvalidParameterValue, "Invalid value '%s' for InstanceType", name).
+			WithHint("bundt type ls shows the types there are")
+	}
+	if !typ.Supports(arch) {
+		return typ, model.Errorf(model.CodeUnsupported, "The instance type %s does not run images of architecture %s", name, arch).
+			WithHint("bundt type ls shows each type's architectures")
+	}
+	return typ, nil
+}
+
+func (c *Cloud) launchKey(tx *store.Tx, name string) (string, error) {
+	if name == "" {
+		return "", nil
+	}
+	k, err := c.keyByName(tx, name)
+	if err != nil {
+		return "", err
+	}
+	return k.PublicKey, nil
+}
+
+// mergeMapping applies a launch's overrides to the image's block device mapping.
+func mergeMapping(img model.Image, over []BlockDeviceOverride) ([]model.BlockDevice, error) {
+	out := slices.Clone(img.BlockDevices)
+	seen := map[string]bool{}
+	for _, o := range over {
+		if seen[o.Device] {
+			return nil, model.Errorf(model.CodeInvalidBlockDeviceMapping, "the device %s is mapped twice", o.Device)
+		}
+		seen[o.Device] = true
+		i := slices.IndexFunc(out, func(b model.BlockDevice) bool { return b.Device == o.Device })
+		if i < 0 {
+			return nil, model.Errorf(model.CodeUnsupportedOperation, "the image %s has no device %s; adding volumes at launch is not supported yet", img.ID, o.Device)
+		}
+		if o.SizeGiB != 0 {
+			if o.SizeGiB < out[i].SizeGiB {
+				return nil, model.Errorf(model.CodeInvalidBlockDeviceMapping, "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", o.SizeGiB, out[i].SnapshotID, out[i].SizeGiB)
+			}
+			if o.SizeGiB > maxVolume {
+				return nil, model.Errorf(model.CodeInvalidParameterValue, "Volume of %dGiB is too large; maximum is %dGiB", o.SizeGiB, maxVolume)
+			}
+			out[i].SizeGiB = o.SizeGiB
+		}
+		if o.DeleteOnTermination != nil {
+			out[i].DeleteOnTermination = *o.DeleteOnTermination
+		}
+	}
+	return out, nil
+}
+
+// newVolumes makes the records of an instance's volumes, each with a writable
+// layer on its snapshot's. The files come when the node starts the instance.
+func (c *Cloud) newVolumes(tx *store.Tx, inst *model.Instance, mapping []model.BlockDevice, tags model.Tags) ([]model.InstanceVolume, error) {
+	var out []model.InstanceVolume
+	for _, b := range mapping {
+		snap, err := get(tx, records.Snapshots, b.SnapshotID, snapshotNotFound(b.SnapshotID))
+		if err != nil {
+			return nil, err
+		}
+		head := model.Layer{ID: model.NewID(model.LayerPrefix), Parent: snap.LayerID, SizeBytes: b.SizeGiB << 30, Node: inst.Node}
+		if err := records.Layers.Put(tx, &head); err != nil {
+			return nil, err
+		}
+		vol := model.Volume{
+			ID: model.NewID(model.VolumePrefix), OwnerID: c.info.AccountID, SnapshotID: snap.ID,
+			SizeGiB: b.SizeGiB, State: model.VolumeInUse, Head: head.ID, Created: inst.LaunchTime, Tags: maps.Clone(tags),
+			Attachment: &model.Attachment{InstanceID: inst.ID, Device: b.Device, DeleteOnTermination: b.DeleteOnTermination, Attached: inst.LaunchTime},
+		}
+		if err := records.Volumes.Put(tx, &vol); err != nil {
+			return nil, err
+		}
+		out = append(out, model.InstanceVolume{Device: b.Device, VolumeID: vol.ID, DeleteOnTermination: b.DeleteOnTermination})
+	}
+	return out, nil
+}

@@ -1,0 +1,174 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/bundt/bundt/pkg/bake"
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/recipe/archive"
+	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/store"
+)
+
+// reconcileBuild bakes a build that is not done. A bake that was interrupted
+// begins again: its steps are cached.
+func (n *Node) reconcileBuild(ctx context.Context, id string) (time.Duration, error) {
+	b, err := n.build(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil || b.Node != n.ID || b.State == model.BuildAvailable || b.State == model.BuildFailed {
+		return 0, err
+	}
+	cause := n.bake(ctx, &b)
+	if ctx.Err() != nil {
+		return 0, ctx.Err() // the daemon ends: the build goes on when it is back
+	}
+	n.wakeCollector()
+	if cause != nil {
+		n.Logger.Error("building failed", "build", id, "recipe", b.RecipeName, "error", cause)
+		return 0, n.buildFailed(ctx, &b, cause)
+	}
+	return 0, nil
+}
+
+func (n *Node) build(ctx context.Context, id string) (b model.Build, err error) {
+	err = n.Store.View(ctx, func(tx *store.Tx) error {
+		b, err = records.Builds.Get(tx, id)
+		return err
+	})
+	return b, err
+}
+
+func (n *Node) bake(ctx context.Context, b *model.Build) error {
+	steps := &stepLog{node: n, build: b}
+	if err := steps.save(ctx, func(b *model.Build) { b.State, b.Steps = model.BuildRunning, nil }); err != nil {
+		return err
+	}
+	work := filepath.Join(n.WorkDir, b.ID)
+	if err := os.RemoveAll(work); err != nil {
+		return fmt.Errorf("clearing the work directory: %w", err)
+	}
+	if err := os.MkdirAll(work, 0o700); err != nil {
+		return fmt.Errorf("making the work directory: %w", err)
+	}
+	defer os.RemoveAll(work)
+	req, err := n.bakeRequest(b, work)
+	if err != nil {
+		return err
+	}
+	req.Progress = func(e bake.Event) { steps.event(ctx, e) }
+	res, err := n.Bake(ctx, req)
+	if err != nil {
+		return err
+	}
+	return n.publish(ctx, b, res, steps)
+}
+
+func (n *Node) bakeRequest(b *model.Build, work string) (bake.Request, error) {
+	blob, err := n.Layers.OpenBlob(b.ContextDigest)
+	if err != nil {
+		return bake.Request{}, fmt.Errorf("opening the recipe: %w", err)
+	}
+	defer blob.Close()
+	fsys, err := archive.Unpack(blob)
+	if err != nil {
+		return bake.Request{}, err
+	}
+	rec, err := n.LoadRecipe(fsys)
+	if err != nil {
+		return bake.Request{}, fmt.Errorf("reading the recipe: %w", err)
+	}
+	return bake.Request{Recipe: rec, Context: fsys, Arch: b.Arch, CacheDir: n.CacheDir, WorkDir: work, PackageMirror: n.Mirror}, nil
+}
+
+// publish moves the baked files into the layer store and makes the image.
+func (n *Node) publish(ctx context.Context, b *model.Build, res *bake.Result, steps *stepLog) error {
+	img := model.Image{
+		ID: b.ImageID, OwnerID: b.OwnerID, Name: b.ImageName, Arch: b.Arch, State: model.ImageAvailable,
+		Created: n.Now().UTC(), Boot: res.Boot, LoginUser: res.LoginUser, Tags: b.Tags, Consistency: model.ConsistencyStopped,
+		Description: "Baked from recipe " + b.RecipeName + " " + b.RecipeVersion,
+		Recipe:      &model.RecipeRef{Name: b.RecipeName, Version: b.RecipeVersion, Digest: b.RecipeDigest, BuildID: b.ID, Inputs: res.Inputs},
+	}
+	var layers []model.Layer
+	var snaps []model.Snapshot
+	defer func() { n.unpin(layers, img.Boot) }()
+	var err error
+	if img.Boot.KernelDigest, err = n.putBlob(ctx, res.Kernel); err != nil {
+		return fmt.Errorf("storing the kernel: %w", err)
+	}
+	if img.Boot.InitrdDigest, err = n.putBlob(ctx, res.Initrd); err != nil {
+		return fmt.Errorf("storing the initrd: %w", err)
+	}
+	for _, d := range res.Disks {
+		l := model.Layer{ID: model.NewID(model.LayerPrefix), Frozen: true, SizeBytes: d.SizeBytes, Node: n.ID}
+		layers = append(layers, l)
+		n.pin(l.ID)
+		if _, err := n.Layers.Import(ctx, l.ID, d.Path); err != nil {
+			return fmt.Errorf("storing disk %s: %w", d.Device, err)
+		}
+		s := model.Snapshot{
+			ID: model.NewID(model.SnapshotPrefix), OwnerID: b.OwnerID, LayerID: l.ID, SizeGiB: max(1, (d.SizeBytes+1<<30-1)>>30),
+			State: model.SnapshotCompleted, Started: img.Created, Description: "Baked for " + img.ID,
+		}
+		snaps = append(snaps, s)
+		img.BlockDevices = append(img.BlockDevices, model.BlockDevice{Device: d.Device, SnapshotID: s.ID, SizeGiB: s.SizeGiB, DeleteOnTermination: d.DeleteOnTermination})
+	}
+	img.RootDevice = img.BlockDevices[0].Device
+	return n.Store.Update(ctx, func(tx *store.Tx) error {
+		for i := range layers {
+			if err := records.Layers.Put(tx, &layers[i]); err != nil {
+				return err
+			}
+			if err := records.Snapshots.Put(tx, &snaps[i]); err != nil {
+				return err
+			}
+		}
+		if err := records.Images.Put(tx, &img); err != nil {
+			return err
+		}
+		err := records.Lineages.Put(tx, &model.Lineage{ID: img.ID, Kind: model.LineageImage, Name: img.Name, Parent: b.RecipeDigest, Created: img.Created, Consistency: img.Consistency})
+		if err != nil {
+			return err
+		}
+		done := *b
+		done.State, done.Finished, done.Steps = model.BuildAvailable, n.Now().UTC(), steps.all()
+		return records.Builds.Put(tx, &done)
+	})
+}
+
+func (n *Node) putBlob(ctx context.Context, path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	digest, _, err := n.Layers.PutBlob(ctx, f)
+	if err == nil {
+		n.pin(digest)
+	}
+	return digest, err
+}
+
+func (n *Node) buildFailed(ctx context.Context, b *model.Build, cause error) error {
+	return n.Store.Update(ctx, func(tx *store.Tx) error {
+		got, err := records.Builds.Get(tx, b.ID)
+		if err != nil {
+			return err
+		}
+		got.State, got.Finished = model.BuildFailed, n.Now().UTC()
+		got.StateReason = model.Reason{Code: "Client.BuildFailed", Message: cause.Error()}
+		if err := records.Builds.Put(tx, &got); err != nil {
+			return err
+		}
+		return records.Names.Delete(tx, records.NameKey(model.ImagePrefix, b.OwnerID, b.ImageName))
+	})
+}

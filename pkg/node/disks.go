@@ -1,0 +1,113 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/bundt/bundt/pkg/hypervisor"
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/store"
+)
+
+// interfaceMTU is the guests' MTU: Ethernet's, as outside a VPC.
+const interfaceMTU = 1500
+
+// spec makes the driver's description of an instance's machine.
+func (n *Node) spec(ctx context.Context, inst *model.Instance) (hypervisor.Spec, error) {
+	typ, ok := model.InstanceTypeByName(inst.Type)
+	if !ok {
+		return hypervisor.Spec{}, fmt.Errorf("instance type %q is unknown to this version", inst.Type)
+	}
+	s := hypervisor.Spec{
+		ID: inst.ID, UUID: uuidFor(inst.ID), Arch: inst.Arch, VCPUs: typ.VCPUs, MemoryMiB: typ.MemoryMiB,
+		Accel: inst.RequestedAccel,
+		Boot:  hypervisor.BootSpec{Firmware: inst.Boot.Firmware, Cmdline: inst.Boot.Cmdline},
+		NICs:  []hypervisor.NIC{{ID: inst.Interface.ID, MAC: inst.Interface.MAC, MTU: interfaceMTU}},
+	}
+	var err error
+	if s.Boot.Kernel, err = n.blob(inst.Boot.KernelDigest); err != nil {
+		return s, fmt.Errorf("finding the kernel: %w", err)
+	}
+	if s.Boot.Initrd, err = n.blob(inst.Boot.InitrdDigest); err != nil {
+		return s, fmt.Errorf("finding the initrd: %w", err)
+	}
+	err = n.Store.View(ctx, func(tx *store.Tx) error {
+		s.Disks = s.Disks[:0]
+		for _, v := range inst.Volumes {
+			vol, err := records.Volumes.Get(tx, v.VolumeID)
+			if err != nil {
+				return err
+			}
+			d := hypervisor.Disk{ID: vol.ID}
+			for id := vol.Head; id != ""; {
+				l, err := records.Layers.Get(tx, id)
+				if err != nil {
+					return err
+				}
+				d.Layers = append(d.Layers, hypervisor.Layer{ID: id, Path: n.Layers.Path(id)})
+				id = l.Parent
+			}
+			s.Disks = append(s.Disks, d)
+		}
+		return nil
+	})
+	return s, err
+}
+
+func (n *Node) blob(digest string) (string, error) {
+	if digest == "" {
+		return "", nil
+	}
+	return n.Layers.BlobPath(digest)
+}
+
+// uuidFor derives an SMBIOS UUID from an instance's id. It begins with "ec2", by
+// which guests know that they are on EC2.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/identify_ec2_instances.html
+func uuidFor(id string) string {
+	h := strings.TrimPrefix(id, string(model.InstancePrefix)+"-") // 17 hexadecimal digits
+	h = "ec2" + h + "000000000000"
+	return strings.Join([]string{h[:8], h[8:12], "4" + h[13:16], "8" + h[17:20], h[20:32]}, "-")
+}
+
+// makeDisks creates the files of the instance's writable layers.
+func (n *Node) makeDisks(ctx context.Context, inst *model.Instance) error {
+	for _, v := range inst.Volumes {
+		head, err := n.headOf(ctx, v.VolumeID)
+		if err != nil {
+			return err
+		}
+		if err := n.Layers.CreateOverlay(ctx, head.ID, head.Parent, head.SizeBytes); err != nil {
+			return fmt.Errorf("making the disk of volume %s: %w", v.VolumeID, err)
+		}
+	}
+	return nil
+}
+
+func (n *Node) headOf(ctx context.Context, volumeID string) (head model.Layer, err error) {
+	err = n.Store.View(ctx, func(tx *store.Tx) error {
+		vol, err := records.Volumes.Get(tx, volumeID)
+		if err != nil {
+			return err
+		}
+		head, err = records.Layers.Get(tx, vol.Head)
+		return err
+	})
+	return head, err
+}
+
+// Console returns the last max bytes of an instance's serial output.
+func (n *Node) Console(ctx context.Context, id string, max int) ([]byte, error) {
+	c, ok := n.Driver.(hypervisor.Console)
+	if !ok {
+		return nil, model.Errorf(model.CodeUnsupportedOperation, "the hypervisor driver %s keeps no console output", n.Driver.Name())
+	}
+	out, err := c.ConsoleOutput(ctx, id, max)
+	if errors.Is(err, hypervisor.ErrNotFound) {
+		return nil, nil
+	}
+	return out, err
+}

@@ -1,0 +1,275 @@
+package node
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/store"
+)
+
+const (
+	collectEvery = 10 * time.Minute
+	// uploadKept is how long an upload waits for a call that uses it.
+	uploadKept = time.Hour
+	// tokenKept is how long a client token is remembered.
+	tokenKept = 24 * time.Hour
+	// buildKept is how long a finished build is shown.
+	buildKept = 7 * 24 * time.Hour
+	// memoryReserve is the share of the host's memory that guests do not get.
+	memoryReserve = 10 // one tenth
+)
+
+func (n *Node) wakeCollector() {
+	select {
+	case n.gc <- struct{}{}:
+	default:
+	}
+}
+
+// collectGarbage frees what nothing uses any more, when told and now and then.
+func (n *Node) collectGarbage(ctx context.Context) {
+	tick := time.NewTicker(collectEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-n.gc:
+		}
+		if err := n.Collect(ctx); err != nil && ctx.Err() == nil {
+			n.Logger.Error("collecting garbage failed, trying again later", "error", err)
+		}
+	}
+}
+
+// Collect marks the layers and blobs that are in use and sweeps the others:
+// records first, so that a file is never missing that a record names.
+func (n *Node) Collect(ctx context.Context) error {
+	if err := n.Layers.SweepTemp(ctx, uploadKept); err != nil {
+		return fmt.Errorf("sweeping torn writes: %w", err)
+	}
+	// Files are listed before the records: what is made in between has a record
+	// or a pin by the time the records are read.
+	files, err := n.Layers.List()
+	if err != nil {
+		return fmt.Errorf("listing layers: %w", err)
+	}
+	blobs, err := n.Layers.ListBlobs()
+	if err != nil {
+		return fmt.Errorf("listing blobs: %w", err)
+	}
+	var use usage
+	err = n.Store.Update(ctx, func(tx *store.Tx) error {
+		if use, err = readUsage(tx); err != nil {
+			return err
+		}
+		if err := n.forgetOld(tx, use); err != nil {
+			return err
+		}
+		for _, l := range use.unmarked {
+			if err := records.Layers.Delete(tx, l); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("marking what is in use: %w", err)
+	}
+	for _, id := range files {
+		if !use.layers[id] && !n.isPinned(id) {
+			if err := n.Layers.Delete(ctx, id); err != nil {
+				return fmt.Errorf("deleting layer %s: %w", id, err)
+			}
+		}
+	}
+	for _, b := range blobs {
+		if use.blobs[b.Digest] || n.isPinned(b.Digest) || n.Now().Sub(b.Modified) < uploadKept && !use.finished[b.Digest] {
+			continue
+		}
+		if err := n.Layers.DeleteBlob(ctx, b.Digest); err != nil {
+			return fmt.Errorf("deleting blob %s: %w", b.Digest, err)
+		}
+	}
+	return nil
+}
+
+func (n *Node) isPinned(id string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.pinned[id] > 0
+}
+
+// usage is what the records of the store need.
+type usage struct {
+	layers   map[string]bool // reachable from a snapshot or a volume
+	unmarked []string        // layer records that are not
+	blobs    map[string]bool
+	finished map[string]bool // recipe archives of builds that are done
+	alive    map[string]bool // ids and recipe digests of objects that exist
+}
+
+func readUsage(tx *store.Tx) (usage, error) {
+	u := usage{layers: map[string]bool{}, blobs: map[string]bool{}, finished: map[string]bool{}, alive: map[string]bool{}}
+	layers, err := records.Layers.List(tx)
+	if err != nil {
+		return u, err
+	}
+	parent := make(map[string]string, len(layers))
+	for _, l := range layers {
+		parent[l.ID] = l.Parent
+	}
+	mark := func(id string) {
+		for ; id != "" && !u.layers[id]; id = parent[id] {
+			u.layers[id] = true
+		}
+	}
+	if err := markVolumes(tx, mark); err != nil {
+		return u, err
+	}
+	for id := range parent {
+		if !u.layers[id] {
+			u.unmarked = append(u.unmarked, id)
+		}
+	}
+	return u, u.markBoots(tx)
+}
+
+func markVolumes(tx *store.Tx, mark func(string)) error {
+	snaps, err := records.Snapshots.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, s := range snaps {
+		mark(s.LayerID)
+	}
+	vols, err := records.Volumes.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, v := range vols {
+		mark(v.Head)
+		mark(v.NextHead)
+	}
+	return nil
+}
+
+// markBoots marks the kernels and initrds of images and instances, and the
+// recipes of builds under way.
+func (u *usage) markBoots(tx *store.Tx) error {
+	images, err := records.Images.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, i := range images {
+		u.alive[i.ID] = true
+		u.blobs[i.Boot.KernelDigest], u.blobs[i.Boot.InitrdDigest] = true, true
+	}
+	insts, err := records.Instances.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, i := range insts {
+		u.alive[i.ID] = true
+		if i.State != model.InstanceTerminated {
+			u.blobs[i.Boot.KernelDigest], u.blobs[i.Boot.InitrdDigest] = true, true
+		}
+	}
+	builds, err := records.Builds.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, b := range builds {
+		if b.State == model.BuildPending || b.State == model.BuildRunning {
+			u.blobs[b.ContextDigest], u.alive[b.RecipeDigest] = true, true
+		} else {
+			u.finished[b.ContextDigest] = true
+		}
+	}
+	return nil
+}
+
+// forgetOld removes records that only looked back: client tokens, finished
+// builds, and lineage that no existing object descends from.
+func (n *Node) forgetOld(tx *store.Tx, u usage) error {
+	now := n.Now()
+	tokens, err := records.Idempotent.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, t := range tokens {
+		if now.Sub(t.Created) > tokenKept {
+			if err := records.Idempotent.Delete(tx, records.TokenKey(t.OwnerID, t.Action, t.Token)); err != nil {
+				return err
+			}
+		}
+	}
+	builds, err := records.Builds.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, b := range builds {
+		if !b.Finished.IsZero() && now.Sub(b.Finished) > buildKept && !u.alive[b.ImageID] {
+			if err := records.Builds.Delete(tx, b.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return forgetLineage(tx, u.alive)
+}
+
+func forgetLineage(tx *store.Tx, alive map[string]bool) error {
+	all, err := records.Lineages.List(tx)
+	if err != nil {
+		return err
+	}
+	byID := make(map[string]model.Lineage, len(all))
+	for _, l := range all {
+		byID[l.ID] = l
+	}
+	keep := map[string]bool{}
+	for id := range alive {
+		for ; id != "" && !keep[id]; id = byID[id].Parent {
+			keep[id] = true
+		}
+	}
+	for _, l := range all {
+		if !keep[l.ID] {
+			if err := records.Lineages.Delete(tx, l.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// hostSize returns the CPUs and the memory that guests may use.
+func hostSize() (vcpus int, memoryMiB int64, err error) {
+	f, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0, 0, fmt.Errorf("measuring the host's memory: %w", err)
+	}
+	defer f.Close()
+	sc := bufio.NewScanner(f)
+	for sc.Scan() {
+		fields := strings.Fields(sc.Text())
+		if len(fields) >= 2 && fields[0] == "MemTotal:" {
+			kib, err := strconv.ParseInt(fields[1], 10, 64)
+			if err != nil {
+				return 0, 0, fmt.Errorf("measuring the host's memory: %w", err)
+			}
+			mib := kib / 1024
+			return runtime.NumCPU(), mib - mib/memoryReserve, nil
+		}
+	}
+	return 0, 0, fmt.Errorf("measuring the host's memory: /proc/meminfo has no MemTotal")
+}

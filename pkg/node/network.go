@@ -1,0 +1,228 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/bundt/bundt/pkg/metadata"
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/network"
+	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/store"
+)
+
+// Network is the node's view of the default VPC.
+type Network struct {
+	VPCCIDR    netip.Prefix
+	SubnetCIDR netip.Prefix
+	Groups     []network.Rule // ingress of the default security group from anywhere
+}
+
+// anywhere is the peer of rules that admit everybody.
+var anywhere = netip.MustParsePrefix("0.0.0.0/0")
+
+// DefaultGroup is the ingress that the default security group grants from
+// anywhere until security groups can be edited: SSH, web servers and ping.
+// Within the VPC everything is allowed, as EC2's default group does.
+func DefaultGroup() []network.Rule {
+	var out []network.Rule
+	for _, port := range []uint16{22, 80, 443, 8080} {
+		out = append(out, network.Rule{Protocol: "tcp", FromPort: port, ToPort: port, Peers: []netip.Prefix{anywhere}})
+	}
+	return append(out, network.Rule{Protocol: "icmp", Peers: []netip.Prefix{anywhere}})
+}
+
+// applyNetwork makes the datapath carry exactly the machines that run here.
+func (n *Node) applyNetwork(ctx context.Context) error {
+	n.netMu.Lock()
+	defer n.netMu.Unlock()
+	cfg, err := n.networkConfig(ctx)
+	if err != nil {
+		return err
+	}
+	if err := n.Datapath.Apply(ctx, cfg); err != nil {
+		return fmt.Errorf("applying the network's configuration: %w", err)
+	}
+	return nil
+}
+
+func (n *Node) networkConfig(ctx context.Context) (network.Config, error) {
+	var insts []model.Instance
+	err := n.Store.View(ctx, func(tx *store.Tx) (err error) {
+		insts, err = records.Instances.List(tx)
+		return err
+	})
+	if err != nil {
+		return network.Config{}, err
+	}
+	cfg := network.Config{
+		Region: n.Cloud.Region,
+		VPCs: []network.VPC{{
+			ID: n.Cloud.VPCID, CIDR: n.Network.VPCCIDR, MTU: interfaceMTU, DomainName: n.domain(),
+			Subnets: []network.Subnet{{ID: n.Cloud.SubnetID, CIDR: n.Network.SubnetCIDR}},
+		}},
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for i := range insts {
+		socket, ok := n.sockets[insts[i].ID][insts[i].Interface.ID]
+		if !ok {
+			continue
+		}
+		port, err := n.port(&insts[i], socket)
+		if err != nil {
+			return cfg, fmt.Errorf("instance %s: %w", insts[i].ID, err)
+		}
+		cfg.Ports = append(cfg.Ports, port)
+	}
+	return cfg, nil
+}
+
+// domain is the private DNS domain, as EC2 names it.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/hostname-types.html
+func (n *Node) domain() string {
+	if n.Cloud.Region == "us-east-1" {
+		return "ec2.internal"
+	}
+	return n.Cloud.Region + ".compute.internal"
+}
+
+func (n *Node) port(inst *model.Instance, socket string) (network.Port, error) {
+	nic := inst.Interface
+	private, err := netip.ParseAddr(nic.PrivateIP)
+	if err != nil {
+		return network.Port{}, err
+	}
+	p := network.Port{
+		ID: nic.ID, InstanceID: inst.ID, VPCID: nic.VPCID, SubnetID: nic.SubnetID, MAC: nic.MAC,
+		PrivateIP: private, Names: []string{inst.Hostname()}, Socket: socket,
+		Ingress:  append([]network.Rule{{Protocol: "-1", Peers: []netip.Prefix{n.Network.VPCCIDR}}}, n.Network.Groups...),
+		Egress:   []network.Rule{{Protocol: "-1", Peers: []netip.Prefix{anywhere}}},
+		Metadata: n.document(inst),
+	}
+	if name := inst.Tags["Name"]; name != "" {
+		p.Names = append(p.Names, name)
+	}
+	if nic.PublicIP != "" {
+		if p.PublicIP, err = netip.ParseAddr(nic.PublicIP); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// document is what the instance's metadata service tells it.
+func (n *Node) document(inst *model.Instance) metadata.Document {
+	d := metadata.Document{
+		InstanceID: inst.ID, ImageID: inst.ImageID, InstanceType: inst.Type, Architecture: string(inst.Arch),
+		AccountID: inst.OwnerID, ReservationID: inst.ReservationID, LaunchIndex: inst.LaunchIndex,
+		PendingTime: inst.LaunchTime, Region: n.Cloud.Region, AvailabilityZone: n.Zone,
+		Hostname: inst.Hostname() + "." + n.domain(), PrivateIP: inst.Interface.PrivateIP,
+		PublicIP: inst.Interface.PublicIP, MAC: inst.Interface.MAC, InterfaceID: inst.Interface.ID,
+		VPCID: inst.Interface.VPCID, VPCCIDR: n.Network.VPCCIDR.String(),
+		SubnetID: inst.Interface.SubnetID, SubnetCIDR: n.Network.SubnetCIDR.String(),
+		KeyName: inst.KeyName, PublicKey: inst.PublicKey, UserData: inst.UserData, RootDevice: inst.RootDevice,
+		BlockDevices: map[string]string{},
+		Options: metadata.Options{
+			Disabled: inst.Metadata.Disabled, TokensRequired: inst.Metadata.HTTPTokens == "required", HopLimit: inst.Metadata.HopLimit,
+		},
+	}
+	for _, g := range inst.Interface.Groups {
+		d.SecurityGroups = append(d.SecurityGroups, metadata.NamedID{ID: g, Name: "default"})
+	}
+	ebs := 0
+	for _, v := range inst.Volumes {
+		if v.Device == inst.RootDevice {
+			d.BlockDevices["ami"] = v.Device
+			continue
+		}
+		ebs++
+		d.BlockDevices[fmt.Sprintf("ebs%d", ebs)] = v.Device
+	}
+	if inst.Metadata.InstanceTags {
+		d.Tags = inst.Tags
+	}
+	return d
+}
+
+// Probing asks a young guest often and an old one rarely.
+const (
+	probeFirst = 50 * time.Millisecond
+	probeLast  = 2 * time.Second
+	sshPort    = 22
+)
+
+// probe watches an instance until its guest is reachable, and records it.
+func (n *Node) probe(ctx context.Context, id string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.probing[id] != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	n.probing[id] = cancel
+	go func() {
+		defer func() {
+			cancel()
+			n.mu.Lock()
+			delete(n.probing, id)
+			n.mu.Unlock()
+		}()
+		n.probeUntilReachable(ctx, id)
+	}()
+}
+
+func (n *Node) probeUntilReachable(ctx context.Context, id string) {
+	for wait := probeFirst; ; wait = min(wait*5/4, probeLast) {
+		inst, err := n.instance(ctx, id)
+		if errors.Is(err, store.ErrNotFound) || (err == nil && (inst.State != model.InstanceRunning || inst.Reachability == model.ReachabilityPassed)) {
+			return
+		}
+		if err == nil && n.reachable(ctx, &inst) {
+			err = n.edit(ctx, id, func(i *model.Instance) {
+				if i.State == model.InstanceRunning {
+					i.Reachability, i.ReachableSince = model.ReachabilityPassed, n.Now().UTC()
+				}
+			})
+			if err == nil {
+				return
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			n.Logger.Warn("probing an instance failed", "instance", id, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// reachable reports whether the guest answers: with an SSH banner if its image
+// names a login user, otherwise by having taken its address.
+func (n *Node) reachable(ctx context.Context, inst *model.Instance) bool {
+	st, err := n.Datapath.Status(ctx)
+	if err != nil || st.Ports[inst.Interface.ID].LeasedAt.Before(inst.LaunchTime) {
+		return false
+	}
+	if inst.LoginUser == "" {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	c, err := n.Datapath.Dial(ctx, inst.Interface.ID, sshPort)
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	if err := c.SetReadDeadline(time.Now().Add(3 * time.Second)); err != nil {
+		return false
+	}
+	banner := make([]byte, 4)
+	k, err := c.Read(banner)
+	return err == nil && string(banner[:k]) == "SSH-"
+}

@@ -1,0 +1,246 @@
+// Package node owns the reconciler: it watches what the store wants of this node
+// and drives the world there in idempotent steps, so that ending the daemon at
+// any point loses nothing acknowledged and leaks nothing. Every step looks at
+// what is really there, does what is missing, and records what it saw. It
+// imports the hypervisor, network, layer and bake contracts, pkg/records and
+// pkg/model; never the API, and no driver by name.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/bundt/bundt/pkg/bake"
+	"github.com/bundt/bundt/pkg/hypervisor"
+	"github.com/bundt/bundt/pkg/layer"
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/network"
+	"github.com/bundt/bundt/pkg/recipe"
+	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/store"
+)
+
+// Options are what a Node works with.
+type Options struct {
+	ID       string
+	Store    *store.Store
+	Driver   hypervisor.Driver
+	Layers   *layer.Store
+	Datapath network.Datapath
+	Network  Network
+	Cloud    records.Cloud
+	Zone     string
+	CacheDir string // of bakes
+	WorkDir  string // of bakes; emptied at start
+	Mirror   string // of distribution packages; "" is the default
+	// ShutdownGrace is how long a guest may take to power off when asked.
+	ShutdownGrace time.Duration
+	Logger        *slog.Logger
+	Now           func() time.Time // time.Now if nil
+	// Bake and LoadRecipe are bake.Bake and recipe.Load, except in tests.
+	Bake       func(context.Context, bake.Request) (*bake.Result, error)
+	LoadRecipe func(fs.FS) (*recipe.Recipe, error)
+}
+
+// terminatedFor is how long a terminated instance is still shown, as on EC2.
+const terminatedFor = time.Hour
+
+// Node is the reconciler of one host.
+type Node struct {
+	Options
+	queue  *queue
+	builds *queue
+	gc     chan struct{}
+
+	netMu sync.Mutex // one Apply at a time
+
+	mu      sync.Mutex
+	sockets map[string]map[string]string  // instance id -> interface id -> socket of its machine
+	pressed map[string]int                // instance id -> 1 + number of reboots whose button was pressed
+	probing map[string]context.CancelFunc // reachability probes under way
+	pinned  map[string]int                // layers and blobs of builds in progress: not garbage yet
+}
+
+// New returns a node; Run makes it work.
+func New(o Options) *Node {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Bake == nil {
+		o.Bake = bake.Bake
+	}
+	if o.LoadRecipe == nil {
+		o.LoadRecipe = recipe.Load
+	}
+	n := &Node{
+		Options: o,
+		gc:      make(chan struct{}, 1),
+		sockets: map[string]map[string]string{},
+		pressed: map[string]int{},
+		probing: map[string]context.CancelFunc{},
+		pinned:  map[string]int{},
+	}
+	n.queue = newQueue(16, n.reconcileInstance, o.Logger)
+	n.builds = newQueue(1, n.reconcileBuild, o.Logger)
+	return n
+}
+
+// Run registers the node, adopts what is there, and reconciles until ctx ends.
+// Machines and the network go on without it.
+func (n *Node) Run(ctx context.Context) error {
+	changes := n.Store.Watch(ctx, records.Instances.Name(), records.Images.Name(), records.Snapshots.Name(), records.Volumes.Name(), records.Builds.Name())
+	events := n.Driver.Events(ctx)
+	if err := n.register(ctx); err != nil {
+		return err
+	}
+	if err := n.sweepMachines(ctx); err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.collectGarbage} {
+		wg.Go(func() { work(ctx) })
+	}
+	defer wg.Wait()
+	if err := n.enqueueAll(ctx); err != nil {
+		return err
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-events:
+			if !ok {
+				events = nil
+				continue
+			}
+			n.queue.add(e.ID)
+		case ch, ok := <-changes:
+			if !ok {
+				return nil
+			}
+			if err := n.changed(ctx, ch); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (n *Node) changed(ctx context.Context, ch store.Change) error {
+	switch {
+	case ch.Resync:
+		return n.enqueueAll(ctx)
+	case ch.Collection == records.Instances.Name():
+		n.queue.add(ch.Key)
+	case ch.Collection == records.Builds.Name():
+		n.builds.add(ch.Key)
+	case ch.Deleted:
+		n.wakeCollector()
+	case ch.Collection == records.Images.Name():
+		return n.enqueueImage(ctx, ch.Key)
+	}
+	return nil
+}
+
+// enqueueImage looks at the instance of an image in the making.
+func (n *Node) enqueueImage(ctx context.Context, id string) error {
+	return n.Store.View(ctx, func(tx *store.Tx) error {
+		img, err := records.Images.Get(tx, id)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err == nil && img.State == model.ImagePending && img.SourceInstance != "" {
+			n.queue.add(img.SourceInstance)
+		}
+		return err
+	})
+}
+
+func (n *Node) enqueueAll(ctx context.Context) error {
+	n.wakeCollector()
+	return n.Store.View(ctx, func(tx *store.Tx) error {
+		insts, err := records.Instances.List(tx)
+		if err != nil {
+			return err
+		}
+		for i := range insts {
+			n.queue.add(insts[i].ID)
+		}
+		builds, err := records.Builds.List(tx)
+		if err != nil {
+			return err
+		}
+		for i := range builds {
+			n.builds.add(builds[i].ID)
+		}
+		return nil
+	})
+}
+
+// register tells the cloud what this node can run.
+func (n *Node) register(ctx context.Context) error {
+	host, err := n.Driver.Host(ctx)
+	if err != nil {
+		return fmt.Errorf("asking the hypervisor what it can run: %w", err)
+	}
+	rec := model.Node{ID: n.ID, Started: n.Now().UTC()}
+	for _, a := range model.Archs {
+		if s, ok := host.Archs[a]; ok && s.Problem == "" {
+			rec.Archs = append(rec.Archs, a)
+		}
+	}
+	if rec.VCPUs, rec.MemoryMiB, err = hostSize(); err != nil {
+		return err
+	}
+	return n.Store.Update(ctx, func(tx *store.Tx) error { return records.Nodes.Put(tx, &rec) })
+}
+
+// sweepMachines removes machines that no instance of this node wants: what a
+// daemon left behind that was killed between two steps.
+func (n *Node) sweepMachines(ctx context.Context) error {
+	machines, err := n.Driver.List(ctx)
+	if err != nil {
+		return fmt.Errorf("listing the machines on this host: %w", err)
+	}
+	for _, m := range machines {
+		inst, err := n.instance(ctx, m.ID)
+		if err == nil && inst.Node == n.ID && inst.State != model.InstanceTerminated {
+			continue
+		}
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		n.Logger.Warn("removing a machine without an instance", "machine", m.ID, "pid", m.PID)
+		if err := n.Driver.Remove(ctx, m.ID); err != nil {
+			return fmt.Errorf("removing the orphaned machine %s: %w", m.ID, err)
+		}
+	}
+	return nil
+}
+
+func (n *Node) instance(ctx context.Context, id string) (inst model.Instance, err error) {
+	err = n.Store.View(ctx, func(tx *store.Tx) error {
+		inst, err = records.Instances.Get(tx, id)
+		return err
+	})
+	return inst, err
+}
+
+// edit changes an instance's record; a record that vanished is left alone.
+func (n *Node) edit(ctx context.Context, id string, change func(*model.Instance)) error {
+	return n.Store.Update(ctx, func(tx *store.Tx) error {
+		inst, err := records.Instances.Get(tx, id)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		change(&inst)
+		return records.Instances.Put(tx, &inst)
+	})
+}

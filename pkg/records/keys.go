@@ -1,0 +1,26 @@
+package records
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+
+	"github.com/bundt/bundt/pkg/model"
+)
+
+// NameKey is the key of a Name. The name is hashed: it may hold any character.
+func NameKey(kind model.IDPrefix, owner, name string) string {
+	return string(kind) + "." + owner + "." + hash(name)
+}
+
+// AddressKey is the key of an Address.
+func AddressKey(pool, ip string) string { return pool + "." + ip }
+
+// TokenKey is the key of a Token.
+func TokenKey(owner, action, token string) string {
+	return owner + "." + action + "." + hash(token)
+}
+
+func hash(s string) string {
+	sum := sha256.Sum256([]byte(s))
+	return hex.EncodeToString(sum[:16])
+}

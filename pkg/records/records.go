@@ -1,0 +1,72 @@
+// Package records owns the schema of the store: which objects are kept, in which
+// collection, under which key. The API side (pkg/cloud) and the node side
+// (pkg/node) meet here and nowhere else. It imports pkg/model and pkg/store only.
+package records
+
+import (
+	"time"
+
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/store"
+)
+
+// The collections. Each key is the object's id unless said otherwise.
+var (
+	Clouds     = store.NewCollection("clouds", func(c *Cloud) string { return c.Name })
+	Nodes      = store.NewCollection("nodes", func(n *model.Node) string { return n.ID })
+	Images     = store.NewCollection("images", func(i *model.Image) string { return i.ID })
+	Snapshots  = store.NewCollection("snapshots", func(s *model.Snapshot) string { return s.ID })
+	Volumes    = store.NewCollection("volumes", func(v *model.Volume) string { return v.ID })
+	Layers     = store.NewCollection("layers", func(l *model.Layer) string { return l.ID })
+	Instances  = store.NewCollection("instances", func(i *model.Instance) string { return i.ID })
+	Builds     = store.NewCollection("builds", func(b *model.Build) string { return b.ID })
+	Lineages   = store.NewCollection("lineage", func(l *model.Lineage) string { return l.ID })
+	KeyPairs   = store.NewCollection("keypairs", func(k *model.KeyPair) string { return k.ID })
+	Names      = store.NewCollection("names", func(n *Name) string { return NameKey(n.Kind, n.OwnerID, n.Name) })
+	Addresses  = store.NewCollection("addresses", func(a *Address) string { return AddressKey(a.Pool, a.IP) })
+	Idempotent = store.NewCollection("tokens", func(t *Token) string { return TokenKey(t.OwnerID, t.Action, t.Token) })
+)
+
+// TheCloud is the key of the one Cloud record.
+const TheCloud = "cloud"
+
+// Cloud is what the whole cloud shares. It is made when the store is new.
+type Cloud struct {
+	Name      string    `json:"name"` // TheCloud
+	Region    string    `json:"region"`
+	AccountID string    `json:"accountID"` // the admin account's twelve digits
+	Secret    []byte    `json:"secret"`    // keys page tokens
+	VPCID     string    `json:"vpcID"`     // the default VPC and what is in it
+	SubnetID  string    `json:"subnetID"`
+	GroupID   string    `json:"groupID"`
+	Created   time.Time `json:"created"`
+}
+
+// Name reserves a name that must be unique among objects of one kind and owner.
+type Name struct {
+	Kind    model.IDPrefix `json:"kind"`
+	OwnerID string         `json:"ownerID"`
+	Name    string         `json:"name"`
+	ID      string         `json:"id"`
+}
+
+// Address reserves an IP address of a pool ("public", or a subnet's id).
+type Address struct {
+	Pool        string `json:"pool"`
+	IP          string `json:"ip"`
+	InterfaceID string `json:"interfaceID"`
+}
+
+// Token remembers the outcome of a call that carried a ClientToken.
+// https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html
+type Token struct {
+	OwnerID    string    `json:"ownerID"`
+	Action     string    `json:"action"`
+	Token      string    `json:"token"`
+	ParamsHash string    `json:"paramsHash"`
+	IDs        []string  `json:"ids"`
+	Created    time.Time `json:"created"`
+}
+
+// PublicPool is the Address.Pool of public addresses.
+const PublicPool = "public"
