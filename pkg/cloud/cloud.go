@@ -191,3 +191,15 @@ func (c *Cloud) Builds(ctx context.Context) ([]model.Build, error) {
 func (c *Cloud) Lineages(ctx context.Context) ([]model.Lineage, error) {
 	return list(ctx, c.store, records.Lineages)
 }
+
+// Instance returns one instance.
+func (c *Cloud) Instance(ctx context.Context, id string) (i model.Instance, err error) {
+	err = c.store.View(ctx, func(tx *store.Tx) error {
+		i, err = instance(tx, id)
+		return err
+	})
+	return i, err
+}
+
+// Now is the cloud's clock, in UTC.
+func (c *Cloud) Now() time.Time { return c.now().UTC() }

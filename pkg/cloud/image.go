@@ -214,9 +214,9 @@ func inheritBoot(tx *store.Tx, img *model.Image, rootSnapshot string) error {
 	return nil
 }
 
-// DeregisterImage forgets an image; its snapshots stay, unless deleteSnapshots.
+// DeregisterImage forgets an image; its snapshots stay, as on EC2.
 // Instances that run from it are not affected.
-func (c *Cloud) DeregisterImage(ctx context.Context, id string, deleteSnapshots bool) error {
+func (c *Cloud) DeregisterImage(ctx context.Context, id string) error {
 	if err := model.CheckID(model.ImagePrefix, id); err != nil {
 		return model.Errorf(model.CodeImageIDMalformed, "Invalid id: %v", err)
 	}
@@ -232,30 +232,8 @@ func (c *Cloud) DeregisterImage(ctx context.Context, id string, deleteSnapshots 
 		if err := records.Images.Delete(tx, id); err != nil {
 			return err
 		}
-		if err := records.Names.Delete(tx, records.NameKey(model.ImagePrefix, img.OwnerID, img.Name)); err != nil {
-			return err
-		}
-		if !deleteSnapshots {
-			return nil
-		}
-		return deleteUnusedSnapshots(tx, img)
+		return records.Names.Delete(tx, records.NameKey(model.ImagePrefix, img.OwnerID, img.Name))
 	})
-}
-
-// deleteUnusedSnapshots deletes the snapshots that only this image used.
-func deleteUnusedSnapshots(tx *store.Tx, img model.Image) error {
-	for _, b := range img.BlockDevices {
-		user, err := snapshotUser(tx, b.SnapshotID)
-		if err != nil {
-			return err
-		}
-		if user == "" {
-			if err := records.Snapshots.Delete(tx, b.SnapshotID); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // snapshotUser returns the id of an image that maps the snapshot, or "".

@@ -151,3 +151,12 @@ func HostnameFor(ip string) string {
 	}
 	return string(b)
 }
+
+// PrivateDomain is the domain of private DNS names in a region, as EC2 names it.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/hostname-types.html
+func PrivateDomain(region string) string {
+	if region == "us-east-1" {
+		return "ec2.internal"
+	}
+	return region + ".compute.internal"
+}

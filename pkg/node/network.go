@@ -61,7 +61,7 @@ func (n *Node) networkConfig(ctx context.Context) (network.Config, error) {
 	cfg := network.Config{
 		Region: n.Cloud.Region,
 		VPCs: []network.VPC{{
-			ID: n.Cloud.VPCID, CIDR: n.Network.VPCCIDR, MTU: interfaceMTU, DomainName: n.domain(),
+			ID: n.Cloud.VPCID, CIDR: n.Network.VPCCIDR, MTU: interfaceMTU, DomainName: model.PrivateDomain(n.Cloud.Region),
 			Subnets: []network.Subnet{{ID: n.Cloud.SubnetID, CIDR: n.Network.SubnetCIDR}},
 		}},
 	}
@@ -79,15 +79,6 @@ func (n *Node) networkConfig(ctx context.Context) (network.Config, error) {
 		cfg.Ports = append(cfg.Ports, port)
 	}
 	return cfg, nil
-}
-
-// domain is the private DNS domain, as EC2 names it.
-// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/hostname-types.html
-func (n *Node) domain() string {
-	if n.Cloud.Region == "us-east-1" {
-		return "ec2.internal"
-	}
-	return n.Cloud.Region + ".compute.internal"
 }
 
 func (n *Node) port(inst *model.Instance, socket string) (network.Port, error) {
@@ -120,7 +111,7 @@ func (n *Node) document(inst *model.Instance) metadata.Document {
 		InstanceID: inst.ID, ImageID: inst.ImageID, InstanceType: inst.Type, Architecture: string(inst.Arch),
 		AccountID: inst.OwnerID, ReservationID: inst.ReservationID, LaunchIndex: inst.LaunchIndex,
 		PendingTime: inst.LaunchTime, Region: n.Cloud.Region, AvailabilityZone: n.Zone,
-		Hostname: inst.Hostname() + "." + n.domain(), PrivateIP: inst.Interface.PrivateIP,
+		Hostname: inst.Hostname() + "." + model.PrivateDomain(n.Cloud.Region), PrivateIP: inst.Interface.PrivateIP,
 		PublicIP: inst.Interface.PublicIP, MAC: inst.Interface.MAC, InterfaceID: inst.Interface.ID,
 		VPCID: inst.Interface.VPCID, VPCCIDR: n.Network.VPCCIDR.String(),
 		SubnetID: inst.Interface.SubnetID, SubnetCIDR: n.Network.SubnetCIDR.String(),

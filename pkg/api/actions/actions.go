@@ -1,0 +1,63 @@
+// Package actions owns bundt's actions: each turns a request's shape into a use
+// case of pkg/cloud and its result back into a response's shape. What is common
+// to all (validation against the model, DryRun, errors, paging) is the
+// dispatcher's in pkg/api. It may import pkg/api, pkg/cloud and pkg/model; what
+// only the node knows comes through the Node interface.
+package actions
+
+import (
+	"context"
+
+	"github.com/bundt/bundt/pkg/api"
+	"github.com/bundt/bundt/pkg/api/bundttypes"
+	"github.com/bundt/bundt/pkg/cloud"
+	"github.com/bundt/bundt/pkg/model"
+)
+
+// Node answers what the store does not know: what is true on the host right now.
+type Node interface {
+	// Console returns the last max bytes of an instance's serial output.
+	Console(ctx context.Context, instanceID string, max int) ([]byte, error)
+	// Details returns what an instance is like beyond EC2's shapes.
+	Details(ctx context.Context, inst *model.Instance) (bundttypes.InstanceDetails, error)
+	// Host returns facts and checks of the host.
+	Host(ctx context.Context) (*bundttypes.DescribeHostOutput, error)
+	// Inventory returns everything bundt has on the host.
+	Inventory(ctx context.Context) ([]bundttypes.InventoryItem, error)
+}
+
+// Actions are the handlers, on one cloud.
+type Actions struct {
+	cloud *cloud.Cloud
+	node  Node
+}
+
+// Register adds every action to the table.
+func Register(t *api.Table, c *cloud.Cloud, n Node) {
+	a := &Actions{cloud: c, node: n}
+	a.registerInstances(t)
+	a.registerImages(t)
+	a.registerStorage(t)
+	a.registerKeys(t)
+	a.registerTags(t)
+	a.registerBundt(t)
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// val returns what p points to, or the zero value.
+func val[T any](p *T) T {
+	if p == nil {
+		var zero T
+		return zero
+	}
+	return *p
+}
+
+// str is nil for an empty string, which EC2 leaves out of responses.
+func str(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

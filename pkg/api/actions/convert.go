@@ -1,0 +1,206 @@
+package actions
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/model"
+)
+
+// tagsOf returns tags in key order.
+func tagsOf(t model.Tags) []ec2types.Tag {
+	var out []ec2types.Tag
+	for _, k := range slices.Sorted(maps.Keys(t)) {
+		out = append(out, ec2types.Tag{Key: ptr(k), Value: ptr(t[k])})
+	}
+	return out
+}
+
+// tagSpecs returns the tags of each resource type; a type not in allowed is refused.
+func tagSpecs(specs []ec2types.TagSpecification, allowed ...string) (map[string]model.Tags, error) {
+	out := map[string]model.Tags{}
+	for _, s := range specs {
+		typ := val(s.ResourceType)
+		if !slices.Contains(allowed, typ) {
+			return nil, model.Errorf(model.CodeInvalidParameterValue, "'%s' is not a valid taggable resource type for this operation; it must be one of %s", typ, strings.Join(allowed, ", "))
+		}
+		if out[typ] != nil {
+			return nil, model.Errorf(model.CodeInvalidParameterValue, "The resource type '%s' is given in two tag specifications", typ)
+		}
+		tags, err := tagMap(s.Tags)
+		if err != nil {
+			return nil, err
+		}
+		out[typ] = tags
+	}
+	return out, nil
+}
+
+func tagMap(tags []ec2types.Tag) (model.Tags, error) {
+	out := model.Tags{}
+	for _, t := range tags {
+		k := val(t.Key)
+		if _, dup := out[k]; dup {
+			return nil, model.Errorf(model.CodeInvalidParameterValue, "Duplicate tag key '%s' specified", k)
+		}
+		out[k] = val(t.Value)
+	}
+	return out, nil
+}
+
+func reasonOf(r model.Reason) *ec2types.StateReason {
+	if r.Code == "" {
+		return nil
+	}
+	return &ec2types.StateReason{Code: ptr(r.Code), Message: ptr(r.Message)}
+}
+
+func stateOf(s model.InstanceState) *ec2types.InstanceState {
+	return &ec2types.InstanceState{Code: ptr(s.Code()), Name: ptr(string(s))}
+}
+
+// instanceOf is the instance in EC2's shape.
+func (a *Actions) instanceOf(i *model.Instance) ec2types.Instance {
+	out := ec2types.Instance{
+		AmiLaunchIndex: ptr(int32(i.LaunchIndex)), Architecture: ptr(string(i.Arch)), ClientToken: ptr(i.ClientToken),
+		BootMode: bootMode(i.Boot), EbsOptimized: ptr(false), EnaSupport: ptr(true), Hypervisor: ptr("xen"), // EC2 says xen for Nitro too
+		ImageId: ptr(i.ImageID), InstanceId: ptr(i.ID), InstanceType: ptr(i.Type), KeyName: str(i.KeyName),
+		LaunchTime: ptr(i.LaunchTime), Monitoring: &ec2types.Monitoring{State: ptr("disabled")},
+		Placement:      &ec2types.Placement{AvailabilityZone: ptr(a.cloud.Zone()), GroupName: ptr(""), Tenancy: ptr("default")},
+		RootDeviceName: ptr(i.RootDevice), RootDeviceType: ptr("ebs"), PlatformDetails: ptr("Linux/UNIX"),
+		State: stateOf(i.State), StateReason: reasonOf(i.StateReason), StateTransitionReason: ptr(i.TransitionReason),
+		Tags: tagsOf(i.Tags), VirtualizationType: ptr("hvm"),
+		MetadataOptions: &ec2types.InstanceMetadataOptionsResponse{
+			HttpEndpoint: ptr(enabled(!i.Metadata.Disabled)), HttpTokens: ptr(i.Metadata.HTTPTokens),
+			HttpPutResponseHopLimit: ptr(int32(i.Metadata.HopLimit)), InstanceMetadataTags: ptr(enabled(i.Metadata.InstanceTags)),
+			HttpProtocolIpv6: ptr("disabled"), State: ptr("applied"),
+		},
+	}
+	if typ, ok := model.InstanceTypeByName(i.Type); ok {
+		out.CpuOptions = &ec2types.CpuOptions{CoreCount: ptr(int32(typ.VCPUs)), ThreadsPerCore: ptr(int32(1))}
+	}
+	for _, v := range i.Volumes {
+		out.BlockDeviceMappings = append(out.BlockDeviceMappings, ec2types.InstanceBlockDeviceMapping{
+			DeviceName: ptr(v.Device),
+			Ebs: &ec2types.EbsInstanceBlockDevice{
+				AttachTime: ptr(i.LaunchTime), DeleteOnTermination: ptr(v.DeleteOnTermination), Status: ptr("attached"), VolumeId: ptr(v.VolumeID),
+			},
+		})
+	}
+	if i.Interface.PrivateIP != "" {
+		a.addNetwork(&out, i)
+	}
+	return out
+}
+
+func (a *Actions) addNetwork(out *ec2types.Instance, i *model.Instance) {
+	n := i.Interface
+	groups := a.groups(n.Groups)
+	out.PrivateIpAddress, out.PrivateDnsName = ptr(n.PrivateIP), ptr(i.Hostname()+"."+a.domain())
+	out.PublicIpAddress, out.PublicDnsName = str(n.PublicIP), ptr("")
+	out.SubnetId, out.VpcId, out.SecurityGroups, out.SourceDestCheck = ptr(n.SubnetID), ptr(n.VPCID), groups, ptr(true)
+	nic := ec2types.InstanceNetworkInterface{
+		Attachment: &ec2types.InstanceNetworkInterfaceAttachment{
+			AttachTime: ptr(i.LaunchTime), AttachmentId: ptr("eni-attach-" + strings.TrimPrefix(n.ID, "eni-")), DeleteOnTermination: ptr(true),
+			DeviceIndex: ptr(int32(0)), NetworkCardIndex: ptr(int32(0)), Status: ptr("attached"),
+		},
+		Description: ptr(""), Groups: groups, InterfaceType: ptr("interface"), MacAddress: ptr(n.MAC), NetworkInterfaceId: ptr(n.ID),
+		OwnerId: ptr(i.OwnerID), PrivateDnsName: out.PrivateDnsName, PrivateIpAddress: ptr(n.PrivateIP), SourceDestCheck: ptr(true),
+		Status: ptr("in-use"), SubnetId: ptr(n.SubnetID), VpcId: ptr(n.VPCID),
+		PrivateIpAddresses: []ec2types.InstancePrivateIpAddress{{Primary: ptr(true), PrivateIpAddress: ptr(n.PrivateIP), PrivateDnsName: out.PrivateDnsName}},
+	}
+	if n.PublicIP != "" {
+		assoc := &ec2types.InstanceNetworkInterfaceAssociation{IpOwnerId: ptr("amazon"), PublicIp: ptr(n.PublicIP), PublicDnsName: ptr("")}
+		nic.Association, nic.PrivateIpAddresses[0].Association = assoc, assoc
+	}
+	out.NetworkInterfaces = []ec2types.InstanceNetworkInterface{nic}
+}
+
+func (a *Actions) groups(ids []string) []ec2types.GroupIdentifier {
+	var out []ec2types.GroupIdentifier
+	for _, id := range ids {
+		out = append(out, ec2types.GroupIdentifier{GroupId: ptr(id), GroupName: ptr("default")})
+	}
+	return out
+}
+
+func (a *Actions) domain() string { return model.PrivateDomain(a.cloud.Info().Region) }
+
+func enabled(b bool) string {
+	if b {
+		return "enabled"
+	}
+	return "disabled"
+}
+
+// bootMode is EC2's name of a firmware; a kernel that is loaded directly has none.
+func bootMode(b model.Boot) *string {
+	switch b.Firmware {
+	case model.FirmwareBIOS:
+		return ptr("legacy-bios")
+	case model.FirmwareUEFI:
+		return ptr("uefi")
+	}
+	return nil
+}
+
+// imageOf is the image in EC2's shape.
+func (a *Actions) imageOf(i *model.Image) ec2types.Image {
+	out := ec2types.Image{
+		Architecture: ptr(string(i.Arch)), BootMode: bootMode(i.Boot), CreationDate: ptr(i.Created.UTC().Format("2006-01-02T15:04:05.000Z")),
+		Description: str(i.Description), EnaSupport: ptr(true), Hypervisor: ptr("xen"), ImageId: ptr(i.ID),
+		ImageLocation: ptr(i.OwnerID + "/" + i.Name), ImageType: ptr("machine"), Name: ptr(i.Name), OwnerId: ptr(i.OwnerID),
+		PlatformDetails: ptr("Linux/UNIX"), Public: ptr(false), RootDeviceName: ptr(i.RootDevice), RootDeviceType: ptr("ebs"),
+		SourceInstanceId: str(i.SourceInstance), State: ptr(string(i.State)), StateReason: reasonOf(i.StateReason), Tags: tagsOf(i.Tags),
+		VirtualizationType: ptr("hvm"), UsageOperation: ptr("RunInstances"),
+	}
+	for _, b := range i.BlockDevices {
+		out.BlockDeviceMappings = append(out.BlockDeviceMappings, ec2types.BlockDeviceMapping{
+			DeviceName: ptr(b.Device),
+			Ebs: &ec2types.EbsBlockDevice{
+				DeleteOnTermination: ptr(b.DeleteOnTermination), Encrypted: ptr(false), SnapshotId: ptr(b.SnapshotID),
+				VolumeSize: ptr(int32(b.SizeGiB)), VolumeType: ptr(volumeType),
+			},
+		})
+	}
+	return out
+}
+
+// volumeType is what bundt's volumes are closest to: no burst bucket, any size.
+const volumeType = "gp3"
+
+func snapshotOf(s *model.Snapshot) ec2types.Snapshot {
+	progress := "0%"
+	if s.State == model.SnapshotCompleted {
+		progress = "100%"
+	}
+	volume := s.VolumeID
+	if volume == "" {
+		volume = "vol-ffffffff" // EC2's placeholder for a snapshot that was not taken of a volume
+	}
+	return ec2types.Snapshot{
+		Description: ptr(s.Description), Encrypted: ptr(false), OwnerId: ptr(s.OwnerID), Progress: ptr(progress), SnapshotId: ptr(s.ID),
+		StartTime: ptr(s.Started), State: ptr(string(s.State)), StateMessage: str(s.StateReason.Message), StorageTier: ptr("standard"),
+		Tags: tagsOf(s.Tags), VolumeId: ptr(volume), VolumeSize: ptr(int32(s.SizeGiB)),
+	}
+}
+
+func (a *Actions) volumeOf(v *model.Volume) ec2types.Volume {
+	out := ec2types.Volume{
+		AvailabilityZone: ptr(a.cloud.Zone()), CreateTime: ptr(v.Created), Encrypted: ptr(false), MultiAttachEnabled: ptr(false),
+		Size: ptr(int32(v.SizeGiB)), SnapshotId: ptr(v.SnapshotID), State: ptr(string(v.State)), Tags: tagsOf(v.Tags),
+		VolumeId: ptr(v.ID), VolumeType: ptr(volumeType),
+	}
+	if at := v.Attachment; at != nil {
+		out.Attachments = []ec2types.VolumeAttachment{{
+			AttachTime: ptr(at.Attached), DeleteOnTermination: ptr(at.DeleteOnTermination), Device: ptr(at.Device),
+			InstanceId: ptr(at.InstanceID), State: ptr("attached"), VolumeId: ptr(v.ID),
+		}}
+	}
+	return out
+}
+
+func timeFilter(t time.Time) []string { return []string{t.UTC().Format("2006-01-02T15:04:05.000Z")} }
