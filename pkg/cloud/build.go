@@ -121,3 +121,37 @@ func (c *Cloud) bakery(tx *store.Tx) (string, error) {
 	}
 	return nodes[0].ID, nil
 }
+
+// WatchBuild sends the build at once and after each change, until it is
+// available or failed.
+func (c *Cloud) WatchBuild(ctx context.Context, id string, send func(model.Build) error) error {
+	if err := model.CheckID(model.BuildPrefix, id); err != nil {
+		return model.Errorf("InvalidBuildID.Malformed", "Invalid id: %v", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	changes := c.store.Watch(ctx, records.Builds.Name())
+	for {
+		var b model.Build
+		err := c.store.View(ctx, func(tx *store.Tx) (err error) {
+			b, err = get(tx, records.Builds, id, model.Errorf(model.CodeBuildNotFound, "The build '%s' does not exist", id))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if err := send(b); err != nil {
+			return err
+		}
+		if b.State == model.BuildAvailable || b.State == model.BuildFailed {
+			return nil
+		}
+		for again := true; again; {
+			ch, ok := <-changes
+			if !ok {
+				return ctx.Err()
+			}
+			again = !ch.Resync && ch.Key != id
+		}
+	}
+}

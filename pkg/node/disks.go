@@ -15,8 +15,8 @@ import (
 // interfaceMTU is the guests' MTU: Ethernet's, as outside a VPC.
 const interfaceMTU = 1500
 
-// spec makes the driver's description of an instance's machine.
-func (n *Node) spec(ctx context.Context, inst *model.Instance) (hypervisor.Spec, error) {
+// Spec makes the driver's description of an instance's machine.
+func (n *Node) Spec(ctx context.Context, inst *model.Instance) (hypervisor.Spec, error) {
 	typ, ok := model.InstanceTypeByName(inst.Type)
 	if !ok {
 		return hypervisor.Spec{}, fmt.Errorf("instance type %q is unknown to this version", inst.Type)

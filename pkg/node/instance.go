@@ -85,7 +85,7 @@ func (n *Node) keepRunning(ctx context.Context, inst *model.Instance, st hypervi
 
 // start makes the instance's disks and its machine, and records that it runs.
 func (n *Node) start(ctx context.Context, inst *model.Instance) error {
-	spec, err := n.spec(ctx, inst)
+	spec, err := n.Spec(ctx, inst)
 	if err == nil {
 		err = n.makeDisks(ctx, inst)
 	}

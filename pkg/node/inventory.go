@@ -11,12 +11,13 @@ import (
 
 // Item is one thing that bundt has on this host.
 type Item struct {
-	Kind   string // "machine", "port", "layer", "blob"
-	ID     string
-	Path   string
-	PID    int
-	Owner  string // id of the object that it belongs to, "" for an orphan
-	Orphan bool
+	Kind      string // "machine", "port", "layer", "blob"
+	ID        string
+	Path      string
+	PID       int
+	Owner     string // id of the object that it belongs to, "" for an orphan
+	Orphan    bool
+	SizeBytes int64 // bytes that it takes on disk
 }
 
 // Inventory compares what is on this host with what the records call for.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"time"
 
@@ -216,4 +217,20 @@ func (n *Node) reachable(ctx context.Context, inst *model.Instance) bool {
 	banner := make([]byte, 4)
 	k, err := c.Read(banner)
 	return err == nil && string(banner[:k]) == "SSH-"
+}
+
+// Dial connects to a port of a running instance's guest.
+func (n *Node) Dial(ctx context.Context, inst *model.Instance, port uint16) (net.Conn, error) {
+	if inst.State != model.InstanceRunning {
+		return nil, model.Errorf(model.CodeIncorrectInstanceState, "The instance '%s' is not running: it is %s", inst.ID, inst.State)
+	}
+	c, err := n.Datapath.Dial(ctx, inst.Interface.ID, port)
+	switch {
+	case errors.Is(err, network.ErrUnreachable):
+		return nil, model.Errorf(model.CodeServiceUnavailable, "nothing answers on port %d of instance %s: %v", port, inst.ID, err).
+			WithHint("see what the guest says: bundt logs %s", inst.ID)
+	case errors.Is(err, network.ErrNoSuchPort):
+		return nil, model.Errorf(model.CodeServiceUnavailable, "instance %s is not on the network yet", inst.ID).WithHint("try again in a moment")
+	}
+	return c, err
 }

@@ -30,11 +30,12 @@ type Node interface {
 type Actions struct {
 	cloud *cloud.Cloud
 	node  Node
+	pager *api.Pager
 }
 
 // Register adds every action to the table.
 func Register(t *api.Table, c *cloud.Cloud, n Node) {
-	a := &Actions{cloud: c, node: n}
+	a := &Actions{cloud: c, node: n, pager: api.NewPager(c.Info().Secret)}
 	a.registerInstances(t)
 	a.registerImages(t)
 	a.registerStorage(t)
@@ -44,15 +45,6 @@ func Register(t *api.Table, c *cloud.Cloud, n Node) {
 }
 
 func ptr[T any](v T) *T { return &v }
-
-// val returns what p points to, or the zero value.
-func val[T any](p *T) T {
-	if p == nil {
-		var zero T
-		return zero
-	}
-	return *p
-}
 
 // str is nil for an empty string, which EC2 leaves out of responses.
 func str(s string) *string {

@@ -23,7 +23,7 @@ func tagsOf(t model.Tags) []ec2types.Tag {
 func tagSpecs(specs []ec2types.TagSpecification, allowed ...string) (map[string]model.Tags, error) {
 	out := map[string]model.Tags{}
 	for _, s := range specs {
-		typ := val(s.ResourceType)
+		typ := ec2types.Value(s.ResourceType)
 		if !slices.Contains(allowed, typ) {
 			return nil, model.Errorf(model.CodeInvalidParameterValue, "'%s' is not a valid taggable resource type for this operation; it must be one of %s", typ, strings.Join(allowed, ", "))
 		}
@@ -42,11 +42,11 @@ func tagSpecs(specs []ec2types.TagSpecification, allowed ...string) (map[string]
 func tagMap(tags []ec2types.Tag) (model.Tags, error) {
 	out := model.Tags{}
 	for _, t := range tags {
-		k := val(t.Key)
+		k := ec2types.Value(t.Key)
 		if _, dup := out[k]; dup {
 			return nil, model.Errorf(model.CodeInvalidParameterValue, "Duplicate tag key '%s' specified", k)
 		}
-		out[k] = val(t.Value)
+		out[k] = ec2types.Value(t.Value)
 	}
 	return out, nil
 }

@@ -30,7 +30,7 @@ func (a *Actions) registerImages(t *api.Table) {
 	api.Register(t, api.Action[ec2types.DeregisterImageInput, ec2types.DeregisterImageOutput]{
 		Name: "DeregisterImage", Acts: []string{"ImageId"},
 		Handler: func(ctx context.Context, in *ec2types.DeregisterImageInput) (*ec2types.DeregisterImageOutput, error) {
-			return &ec2types.DeregisterImageOutput{}, a.cloud.DeregisterImage(ctx, val(in.ImageId))
+			return &ec2types.DeregisterImageOutput{}, a.cloud.DeregisterImage(ctx, ec2types.Value(in.ImageId))
 		},
 	})
 	api.Register(t, api.Action[ec2types.DescribeImagesInput, ec2types.DescribeImagesOutput]{
@@ -45,13 +45,13 @@ func (a *Actions) createImage(ctx context.Context, in *ec2types.CreateImageInput
 		return nil, err
 	}
 	req := cloud.ImageRequest{
-		InstanceID: val(in.InstanceId), Name: val(in.Name), Description: val(in.Description), NoReboot: val(in.NoReboot),
+		InstanceID: ec2types.Value(in.InstanceId), Name: ec2types.Value(in.Name), Description: ec2types.Value(in.Description), NoReboot: ec2types.Value(in.NoReboot),
 		Tags: tags["image"], SnapshotTags: tags["snapshot"],
 	}
 	for _, m := range in.BlockDeviceMappings {
-		o := cloud.BlockDeviceOverride{Device: val(m.DeviceName)}
+		o := cloud.BlockDeviceOverride{Device: ec2types.Value(m.DeviceName)}
 		if m.Ebs != nil {
-			o.SizeGiB, o.DeleteOnTermination = int64(val(m.Ebs.VolumeSize)), m.Ebs.DeleteOnTermination
+			o.SizeGiB, o.DeleteOnTermination = int64(ec2types.Value(m.Ebs.VolumeSize)), m.Ebs.DeleteOnTermination
 		}
 		req.BlockDevices = append(req.BlockDevices, o)
 	}
@@ -65,7 +65,7 @@ func (a *Actions) registerImage(ctx context.Context, in *ec2types.RegisterImageI
 		return nil, err
 	}
 	r := cloud.Registration{
-		Name: val(in.Name), Description: val(in.Description), Arch: model.Arch(val(in.Architecture)), RootDevice: val(in.RootDeviceName),
+		Name: ec2types.Value(in.Name), Description: ec2types.Value(in.Description), Arch: model.Arch(ec2types.Value(in.Architecture)), RootDevice: ec2types.Value(in.RootDeviceName),
 		Tags: tags["image"],
 	}
 	if r.Arch == "" {
@@ -74,22 +74,22 @@ func (a *Actions) registerImage(ctx context.Context, in *ec2types.RegisterImageI
 	if !r.Arch.Valid() {
 		return nil, model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter architecture is invalid: must be one of %v", r.Arch, model.Archs)
 	}
-	if v := val(in.VirtualizationType); v != "" && v != "hvm" {
+	if v := ec2types.Value(in.VirtualizationType); v != "" && v != "hvm" {
 		return nil, model.Errorf(model.CodeUnsupportedOperation, "virtualization type '%s' is not supported: only hvm is", v)
 	}
-	if r.Firmware, err = firmwareFor(val(in.BootMode), r.Arch); err != nil {
+	if r.Firmware, err = firmwareFor(ec2types.Value(in.BootMode), r.Arch); err != nil {
 		return nil, err
 	}
 	for _, m := range in.BlockDeviceMappings {
-		b := model.BlockDevice{Device: val(m.DeviceName), DeleteOnTermination: true}
-		if m.Ebs == nil || val(m.Ebs.SnapshotId) == "" {
+		b := model.BlockDevice{Device: ec2types.Value(m.DeviceName), DeleteOnTermination: true}
+		if m.Ebs == nil || ec2types.Value(m.Ebs.SnapshotId) == "" {
 			return nil, model.Errorf(model.CodeUnsupportedOperation, "the device '%s' has no snapshot: images with blank volumes are not supported yet", b.Device)
 		}
-		b.SnapshotID, b.SizeGiB = val(m.Ebs.SnapshotId), int64(val(m.Ebs.VolumeSize))
+		b.SnapshotID, b.SizeGiB = ec2types.Value(m.Ebs.SnapshotId), int64(ec2types.Value(m.Ebs.VolumeSize))
 		if d := m.Ebs.DeleteOnTermination; d != nil {
 			b.DeleteOnTermination = *d
 		}
-		if v := val(m.Ebs.VolumeType); v != "" && v != volumeType {
+		if v := ec2types.Value(m.Ebs.VolumeType); v != "" && v != volumeType {
 			return nil, model.Errorf(model.CodeUnsupportedOperation, "volume type '%s' is not supported: only %s is", v, volumeType)
 		}
 		r.BlockDevices = append(r.BlockDevices, b)

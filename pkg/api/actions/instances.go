@@ -42,7 +42,7 @@ func (a *Actions) registerInstances(t *api.Table) {
 	api.Register(t, api.Action[ec2types.StopInstancesInput, ec2types.StopInstancesOutput]{
 		Name: "StopInstances", Acts: []string{"InstanceIds", "Force"},
 		Handler: func(ctx context.Context, in *ec2types.StopInstancesInput) (*ec2types.StopInstancesOutput, error) {
-			ch, err := a.cloud.Stop(ctx, in.InstanceIds, val(in.Force))
+			ch, err := a.cloud.Stop(ctx, in.InstanceIds, ec2types.Value(in.Force))
 			return &ec2types.StopInstancesOutput{StoppingInstances: changesOf(ch)}, err
 		},
 	})
@@ -82,17 +82,17 @@ func (a *Actions) runInstances(ctx context.Context, in *ec2types.RunInstancesInp
 		return nil, err
 	}
 	l := cloud.Launch{
-		ImageID: val(in.ImageId), Type: val(in.InstanceType), KeyName: val(in.KeyName), ClientToken: val(in.ClientToken),
-		MinCount: int(val(in.MinCount)), MaxCount: int(val(in.MaxCount)), Tags: tags["instance"], VolumeTags: tags["volume"],
+		ImageID: ec2types.Value(in.ImageId), Type: ec2types.Value(in.InstanceType), KeyName: ec2types.Value(in.KeyName), ClientToken: ec2types.Value(in.ClientToken),
+		MinCount: int(ec2types.Value(in.MinCount)), MaxCount: int(ec2types.Value(in.MaxCount)), Tags: tags["instance"], VolumeTags: tags["volume"],
 		Accel: tags["instance"][AccelTag],
 	}
 	if l.ImageID == "" {
 		return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter ImageId")
 	}
-	if l.UserData, err = base64.StdEncoding.DecodeString(val(in.UserData)); err != nil {
+	if l.UserData, err = base64.StdEncoding.DecodeString(ec2types.Value(in.UserData)); err != nil {
 		return nil, model.Errorf(model.CodeInvalidParameterValue, "Invalid BASE64 encoding of user data")
 	}
-	switch b := val(in.InstanceInitiatedShutdownBehavior); b {
+	switch b := ec2types.Value(in.InstanceInitiatedShutdownBehavior); b {
 	case "", "stop":
 	case "terminate":
 		l.TerminateOnHalt = true
@@ -106,9 +106,9 @@ func (a *Actions) runInstances(ctx context.Context, in *ec2types.RunInstancesInp
 		return nil, err
 	}
 	for _, m := range in.BlockDeviceMappings {
-		o := cloud.BlockDeviceOverride{Device: val(m.DeviceName)}
+		o := cloud.BlockDeviceOverride{Device: ec2types.Value(m.DeviceName)}
 		if m.Ebs != nil {
-			o.SizeGiB, o.DeleteOnTermination = int64(val(m.Ebs.VolumeSize)), m.Ebs.DeleteOnTermination
+			o.SizeGiB, o.DeleteOnTermination = int64(ec2types.Value(m.Ebs.VolumeSize)), m.Ebs.DeleteOnTermination
 		}
 		l.BlockDevices = append(l.BlockDevices, o)
 	}
@@ -124,7 +124,7 @@ func (a *Actions) runInstances(ctx context.Context, in *ec2types.RunInstancesInp
 // others, of which this cloud has none yet.
 func (a *Actions) checkPlacement(in *ec2types.RunInstancesInput) error {
 	info := a.cloud.Info()
-	if s := val(in.SubnetId); s != "" && s != info.SubnetID {
+	if s := ec2types.Value(in.SubnetId); s != "" && s != info.SubnetID {
 		return model.Errorf("InvalidSubnetID.NotFound", "The subnet ID '%s' does not exist", s)
 	}
 	for _, g := range in.SecurityGroupIds {
@@ -138,7 +138,7 @@ func (a *Actions) checkPlacement(in *ec2types.RunInstancesInput) error {
 		}
 	}
 	if in.Placement != nil {
-		if z := val(in.Placement.AvailabilityZone); z != "" && z != a.cloud.Zone() {
+		if z := ec2types.Value(in.Placement.AvailabilityZone); z != "" && z != a.cloud.Zone() {
 			return model.Errorf(model.CodeInvalidParameterValue, "Invalid availability zone: [%s]", z).WithHint("this cloud has the zone %s", a.cloud.Zone())
 		}
 	}
@@ -151,7 +151,7 @@ func metadataOptions(in *ec2types.InstanceMetadataOptionsRequest) (model.Metadat
 	if in == nil {
 		return out, nil
 	}
-	if t := val(in.HttpTokens); t != "" {
+	if t := ec2types.Value(in.HttpTokens); t != "" {
 		if t != "optional" && t != "required" {
 			return out, model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter HttpTokens is invalid: must be optional or required", t)
 		}
@@ -167,7 +167,7 @@ func metadataOptions(in *ec2types.InstanceMetadataOptionsRequest) (model.Metadat
 		name, value string
 		set         *bool
 		on          bool
-	}{{"HttpEndpoint", val(in.HttpEndpoint), &out.Disabled, false}, {"InstanceMetadataTags", val(in.InstanceMetadataTags), &out.InstanceTags, true}} {
+	}{{"HttpEndpoint", ec2types.Value(in.HttpEndpoint), &out.Disabled, false}, {"InstanceMetadataTags", ec2types.Value(in.InstanceMetadataTags), &out.InstanceTags, true}} {
 		switch o.value {
 		case "":
 		case "enabled", "disabled":
@@ -266,7 +266,7 @@ func (a *Actions) describeInstanceStatus(ctx context.Context, in *ec2types.Descr
 	if err != nil {
 		return nil, err
 	}
-	if !val(in.IncludeAllInstances) {
+	if !ec2types.Value(in.IncludeAllInstances) {
 		if err := instanceKind.check(in.InstanceIds, func(id string) bool {
 			return slices.ContainsFunc(all, func(i model.Instance) bool { return i.ID == id })
 		}); err != nil {
@@ -391,7 +391,7 @@ func typeOf(t *model.InstanceType) ec2types.InstanceTypeInfo {
 const consoleMax = 64 << 10
 
 func (a *Actions) getConsoleOutput(ctx context.Context, in *ec2types.GetConsoleOutputInput) (*ec2types.GetConsoleOutputOutput, error) {
-	inst, err := a.cloud.Instance(ctx, val(in.InstanceId))
+	inst, err := a.cloud.Instance(ctx, ec2types.Value(in.InstanceId))
 	if err != nil {
 		return nil, err
 	}

@@ -29,14 +29,14 @@ func (a *Actions) createKeyPair(ctx context.Context, in *ec2types.CreateKeyPairI
 	if err != nil {
 		return nil, err
 	}
-	switch f := val(in.KeyFormat); f {
+	switch f := ec2types.Value(in.KeyFormat); f {
 	case "", "pem":
 	case "ppk":
 		return nil, model.Errorf(model.CodeUnsupportedOperation, "the key format ppk is not supported: take pem and convert it with puttygen")
 	default:
 		return nil, model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter KeyFormat is invalid: must be pem", f)
 	}
-	k, private, err := a.cloud.CreateKeyPair(ctx, val(in.KeyName), val(in.KeyType), tags["key-pair"])
+	k, private, err := a.cloud.CreateKeyPair(ctx, ec2types.Value(in.KeyName), ec2types.Value(in.KeyType), tags["key-pair"])
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func (a *Actions) importKeyPair(ctx context.Context, in *ec2types.ImportKeyPairI
 	if err != nil {
 		return nil, err
 	}
-	k, err := a.cloud.ImportKeyPair(ctx, val(in.KeyName), in.PublicKeyMaterial, tags["key-pair"])
+	k, err := a.cloud.ImportKeyPair(ctx, ec2types.Value(in.KeyName), in.PublicKeyMaterial, tags["key-pair"])
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (a *Actions) describeKeyPairs(ctx context.Context, in *ec2types.DescribeKey
 		info := ec2types.KeyPairInfo{
 			CreateTime: ptr(k.Created), KeyFingerprint: ptr(k.Fingerprint), KeyName: ptr(k.Name), KeyPairId: ptr(k.ID), KeyType: ptr(k.Type), Tags: tagsOf(k.Tags),
 		}
-		if val(in.IncludePublicKey) {
+		if ec2types.Value(in.IncludePublicKey) {
 			info.PublicKey = ptr(k.PublicKey)
 		}
 		out.KeyPairs = append(out.KeyPairs, info)
@@ -100,7 +100,7 @@ func (a *Actions) describeKeyPairs(ctx context.Context, in *ec2types.DescribeKey
 }
 
 func (a *Actions) deleteKeyPair(ctx context.Context, in *ec2types.DeleteKeyPairInput) (*ec2types.DeleteKeyPairOutput, error) {
-	name, id := val(in.KeyName), val(in.KeyPairId)
+	name, id := ec2types.Value(in.KeyName), ec2types.Value(in.KeyPairId)
 	if name == "" && id == "" {
 		return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter KeyName or KeyPairId")
 	}

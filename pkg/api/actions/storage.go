@@ -18,7 +18,7 @@ func (a *Actions) registerStorage(t *api.Table) {
 	api.Register(t, api.Action[ec2types.DeleteSnapshotInput, ec2types.DeleteSnapshotOutput]{
 		Name: "DeleteSnapshot", Acts: []string{"SnapshotId"},
 		Handler: func(ctx context.Context, in *ec2types.DeleteSnapshotInput) (*ec2types.DeleteSnapshotOutput, error) {
-			return &ec2types.DeleteSnapshotOutput{}, a.cloud.DeleteSnapshot(ctx, val(in.SnapshotId))
+			return &ec2types.DeleteSnapshotOutput{}, a.cloud.DeleteSnapshot(ctx, ec2types.Value(in.SnapshotId))
 		},
 	})
 	api.Register(t, api.Action[ec2types.DescribeVolumesInput, ec2types.DescribeVolumesOutput]{

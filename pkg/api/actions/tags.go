@@ -13,10 +13,10 @@ import (
 
 func (a *Actions) registerTags(t *api.Table) {
 	api.Register(t, api.Action[ec2types.CreateTagsInput, ec2types.CreateTagsOutput]{
-		Name: "CreateTags", Acts: []string{"Resources", "Tags"}, Handler: a.createTags,
+		Name: "CreateTags", Acts: []string{"Resources", "Tags"}, KeepEmpty: []string{"Tags.Value"}, Handler: a.createTags,
 	})
 	api.Register(t, api.Action[ec2types.DeleteTagsInput, ec2types.DeleteTagsOutput]{
-		Name: "DeleteTags", Acts: []string{"Resources", "Tags"}, Handler: a.deleteTags,
+		Name: "DeleteTags", Acts: []string{"Resources", "Tags"}, KeepEmpty: []string{"Tags.Value"}, Handler: a.deleteTags,
 	})
 	api.Register(t, api.Action[ec2types.DescribeTagsInput, ec2types.DescribeTagsOutput]{
 		Name: "DescribeTags", Acts: []string{"Filters", "MaxResults", "NextToken"}, Handler: a.describeTags,
@@ -42,7 +42,7 @@ func (a *Actions) deleteTags(ctx context.Context, in *ec2types.DeleteTagsInput) 
 			clear(t)
 		}
 		for _, tag := range in.Tags {
-			if k := val(tag.Key); tag.Value == nil || t[k] == *tag.Value {
+			if k := ec2types.Value(tag.Key); tag.Value == nil || t[k] == *tag.Value {
 				delete(t, k)
 			}
 		}

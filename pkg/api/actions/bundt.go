@@ -1,0 +1,245 @@
+package actions
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/bundt/bundt/pkg/api"
+	"github.com/bundt/bundt/pkg/api/bundttypes"
+	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/cloud"
+	"github.com/bundt/bundt/pkg/model"
+)
+
+func (a *Actions) registerBundt(t *api.Table) {
+	api.Register(t, api.Action[bundttypes.BuildImageInput, bundttypes.BuildImageOutput]{
+		Name: "BuildImage", Handler: a.buildImage, Acts: []string{"ContextDigest", "Architecture", "Name", "TagSpecifications", "ClientToken"},
+	})
+	api.Register(t, api.Action[bundttypes.DescribeBuildsInput, bundttypes.DescribeBuildsOutput]{
+		Name: "DescribeBuilds", Handler: a.describeBuilds, Acts: []string{"BuildIds", "Filters", "MaxResults", "NextToken"},
+	})
+	api.RegisterStream(t, api.Stream[bundttypes.WatchBuildInput, bundttypes.Build]{
+		Name: "WatchBuild", Acts: []string{"BuildId"},
+		Handler: func(ctx context.Context, in *bundttypes.WatchBuildInput, send func(bundttypes.Build) error) error {
+			return a.cloud.WatchBuild(ctx, ec2types.Value(in.BuildId), func(b model.Build) error { return send(buildOf(&b)) })
+		},
+	})
+	api.Register(t, api.Action[bundttypes.DescribeLineageInput, bundttypes.DescribeLineageOutput]{
+		Name: "DescribeLineage", Handler: a.describeLineage, Acts: []string{"ImageId", "InstanceId"},
+	})
+	api.Register(t, api.Action[bundttypes.DescribeHostInput, bundttypes.DescribeHostOutput]{
+		Name: "DescribeHost",
+		Handler: func(ctx context.Context, _ *bundttypes.DescribeHostInput) (*bundttypes.DescribeHostOutput, error) {
+			return a.node.Host(ctx)
+		},
+	})
+	api.Register(t, api.Action[bundttypes.DescribeInventoryInput, bundttypes.DescribeInventoryOutput]{
+		Name: "DescribeInventory", Handler: a.describeInventory, Acts: []string{"OrphansOnly"},
+	})
+	api.Register(t, api.Action[bundttypes.DescribeInstanceDetailsInput, bundttypes.DescribeInstanceDetailsOutput]{
+		Name: "DescribeInstanceDetails", Handler: a.describeInstanceDetails, Acts: []string{"InstanceIds"},
+	})
+}
+
+func (a *Actions) buildImage(ctx context.Context, in *bundttypes.BuildImageInput) (*bundttypes.BuildImageOutput, error) {
+	tags, err := tagSpecs(in.TagSpecifications, "image")
+	if err != nil {
+		return nil, err
+	}
+	b, err := a.cloud.BuildImage(ctx, cloud.BuildRequest{
+		ContextDigest: ec2types.Value(in.ContextDigest), Arch: model.Arch(ec2types.Value(in.Architecture)),
+		ImageName: ec2types.Value(in.Name), Tags: tags["image"], ClientToken: ec2types.Value(in.ClientToken),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &bundttypes.BuildImageOutput{BuildId: b.ID, ImageId: b.ImageID}, nil
+}
+
+func (a *Actions) describeBuilds(ctx context.Context, in *bundttypes.DescribeBuildsInput) (*bundttypes.DescribeBuildsOutput, error) {
+	all, err := a.cloud.Builds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	page, next, err := describe(a, query[model.Build]{
+		action: "DescribeBuilds", all: all, ids: in.BuildIds, kind: buildKind, filters: in.Filters,
+		fields: map[string]func(*model.Build) []string{
+			"architecture": func(b *model.Build) []string { return []string{string(b.Arch)} },
+			"build-id":     func(b *model.Build) []string { return []string{b.ID} },
+			"image-id":     func(b *model.Build) []string { return []string{b.ImageID} },
+			"image-name":   func(b *model.Build) []string { return []string{b.ImageName} },
+			"recipe-name":  func(b *model.Build) []string { return []string{b.RecipeName} },
+			"state":        func(b *model.Build) []string { return []string{string(b.State)} },
+		},
+		tags: func(b *model.Build) model.Tags { return b.Tags }, max: in.MaxResults, token: in.NextToken, least: 1, most: 1000,
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &bundttypes.DescribeBuildsOutput{NextToken: next}
+	for i := range page {
+		out.Builds = append(out.Builds, buildOf(&page[i]))
+	}
+	return out, nil
+}
+
+func buildOf(b *model.Build) bundttypes.Build {
+	out := bundttypes.Build{
+		Architecture: string(b.Arch), BuildId: b.ID, CreatedAt: b.Created, FinishedAt: some(b.Finished), ImageId: b.ImageID, ImageName: b.ImageName,
+		RecipeDigest: b.RecipeDigest, RecipeName: b.RecipeName, RecipeVersion: b.RecipeVersion, State: string(b.State), Tags: tagsOf(b.Tags),
+	}
+	if b.StateReason.Code != "" {
+		out.StateReason = &bundttypes.StateReason{Code: b.StateReason.Code, Message: b.StateReason.Message}
+	}
+	for _, s := range b.Steps {
+		out.Steps = append(out.Steps, bundttypes.BuildStep{Name: s.Name, Detail: s.Detail, Cached: s.Cached, StartedAt: s.Started, FinishedAt: some(s.Finished)})
+	}
+	return out
+}
+
+// some is nil for the zero time.
+func some(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// lineage is what is needed to draw the family tree.
+type lineage struct {
+	byID   map[string]model.Lineage
+	states map[string]string
+	archs  map[string]string
+}
+
+func (a *Actions) describeLineage(ctx context.Context, in *bundttypes.DescribeLineageInput) (*bundttypes.DescribeLineageOutput, error) {
+	l, err := a.lineage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	of := cmp.Or(ec2types.Value(in.ImageId), ec2types.Value(in.InstanceId))
+	keep := func(string) bool { return true }
+	if of != "" {
+		if _, ok := l.byID[of]; !ok {
+			return nil, model.Errorf(model.CodeLineageUnknown, "nothing is known of where '%s' came from", of).WithHint("bundt lineage without an id shows everything")
+		}
+		family := l.family(of)
+		keep = func(id string) bool { return family[id] }
+	}
+	out := &bundttypes.DescribeLineageOutput{}
+	for _, n := range l.inOrder() {
+		if keep(n.ID) {
+			out.Nodes = append(out.Nodes, bundttypes.LineageNode{
+				Id: n.ID, Kind: string(n.Kind), Name: n.Name, ParentId: n.Parent, CreatedAt: some(n.Created), Consistency: string(n.Consistency),
+				State: cmp.Or(l.states[n.ID], "gone"), Architecture: l.archs[n.ID],
+			})
+		}
+	}
+	return out, nil
+}
+
+func (a *Actions) lineage(ctx context.Context) (*lineage, error) {
+	l := &lineage{byID: map[string]model.Lineage{}, states: map[string]string{}, archs: map[string]string{}}
+	all, err := a.cloud.Lineages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range all {
+		l.byID[n.ID] = n
+		if n.Kind == model.LineageRecipe {
+			l.states[n.ID] = "known"
+		}
+	}
+	images, err := a.cloud.Images(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range images {
+		l.states[i.ID], l.archs[i.ID] = string(i.State), string(i.Arch)
+	}
+	insts, err := a.cloud.Instances(ctx)
+	for _, i := range insts {
+		l.states[i.ID], l.archs[i.ID] = string(i.State), string(i.Arch)
+	}
+	return l, err
+}
+
+// family is the whole tree that id is part of: its ancestors, and all that
+// descends from the oldest of them.
+func (l *lineage) family(id string) map[string]bool {
+	root := func(id string) string {
+		for {
+			parent := l.byID[id].Parent
+			if _, ok := l.byID[parent]; !ok {
+				return id
+			}
+			id = parent
+		}
+	}
+	out := map[string]bool{}
+	for other := range l.byID {
+		if root(other) == root(id) {
+			out[other] = true
+		}
+	}
+	return out
+}
+
+// inOrder is parents before children, siblings by age.
+func (l *lineage) inOrder() []model.Lineage {
+	children := map[string][]model.Lineage{}
+	for _, n := range l.byID {
+		parent := n.Parent
+		if _, ok := l.byID[parent]; !ok {
+			parent = ""
+		}
+		children[parent] = append(children[parent], n)
+	}
+	var out []model.Lineage
+	var walk func(string)
+	walk = func(id string) {
+		next := children[id]
+		slices.SortFunc(next, func(x, y model.Lineage) int {
+			return cmp.Or(x.Created.Compare(y.Created), cmp.Compare(x.ID, y.ID))
+		})
+		for _, n := range next {
+			out = append(out, n)
+			walk(n.ID)
+		}
+	}
+	walk("")
+	return out
+}
+
+func (a *Actions) describeInventory(ctx context.Context, in *bundttypes.DescribeInventoryInput) (*bundttypes.DescribeInventoryOutput, error) {
+	items, err := a.node.Inventory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if ec2types.Value(in.OrphansOnly) {
+		items = slices.DeleteFunc(items, func(i bundttypes.InventoryItem) bool { return !i.Orphan })
+	}
+	return &bundttypes.DescribeInventoryOutput{Items: items}, nil
+}
+
+func (a *Actions) describeInstanceDetails(ctx context.Context, in *bundttypes.DescribeInstanceDetailsInput) (*bundttypes.DescribeInstanceDetailsOutput, error) {
+	all, err := a.cloud.Instances(ctx)
+	if err != nil {
+		return nil, err
+	}
+	page, _, err := describe(a, query[model.Instance]{action: "DescribeInstanceDetails", all: all, ids: in.InstanceIds, kind: instanceKind})
+	if err != nil {
+		return nil, err
+	}
+	out := &bundttypes.DescribeInstanceDetailsOutput{}
+	for i := range page {
+		d, err := a.node.Details(ctx, &page[i])
+		if err != nil {
+			return nil, err
+		}
+		out.InstanceDetails = append(out.InstanceDetails, d)
+	}
+	return out, nil
+}

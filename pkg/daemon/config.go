@@ -1,0 +1,139 @@
+// Package daemon owns bundtd: its configuration, the wiring of every part, and
+// its life as a process. It is the only place that picks drivers.
+package daemon
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"time"
+)
+
+// Config is how a daemon runs.
+type Config struct {
+	DataDir       string // everything durable
+	RunDir        string // sockets; "" is chosen by DataDir
+	Socket        string // of the API; "" is RunDir/bundtd.sock
+	Region        string
+	NodeID        string // "" is the host's name
+	EtcdEndpoints []string
+	Hypervisor    string // "qemu" or "fake"
+	Accel         string // "", "kvm" or "tcg": forced for every machine
+	PackageMirror string
+	PublicPool    string // CIDR of loopback addresses given to instances; "" gives none
+	ShutdownGrace time.Duration
+}
+
+// DefaultConfig is for this user: an XDG state directory, or the system's as root.
+func DefaultConfig() Config {
+	c := Config{
+		Region: "local-1", Hypervisor: "qemu", PublicPool: "127.77.0.0/16", ShutdownGrace: time.Minute,
+		DataDir: defaultDataDir(), PackageMirror: os.Getenv("BUNDT_PACKAGE_MIRROR"),
+	}
+	return c
+}
+
+func defaultDataDir() string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/bundt"
+	}
+	if d := os.Getenv("XDG_STATE_HOME"); d != "" {
+		return filepath.Join(d, "bundt")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = "/tmp"
+	}
+	return filepath.Join(home, ".local", "state", "bundt")
+}
+
+// defaultRunDir is where the CLI looks when told nothing.
+func defaultRunDir() string {
+	if os.Geteuid() == 0 {
+		return "/run/bundt"
+	}
+	if d := os.Getenv("XDG_RUNTIME_DIR"); d != "" {
+		return filepath.Join(d, "bundt")
+	}
+	return filepath.Join(os.TempDir(), fmt.Sprintf("bundt-%d", os.Geteuid()))
+}
+
+// maxSocketPath is the longest path of a unix socket (sun_path less its NUL);
+// maxSocketName is the longest name bundt makes below the run directory.
+const (
+	maxSocketPath = 107
+	maxSocketName = len("/m/i-0123456789abcdef0/eni-0123456789abcdef0.sock")
+)
+
+var regionName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}[a-z0-9]$`)
+
+// complete fills in what is derived and refuses what cannot work.
+func (c *Config) complete() error {
+	if c.DataDir == "" {
+		return fmt.Errorf("--data-dir must not be empty")
+	}
+	dir, err := filepath.Abs(c.DataDir)
+	if err != nil {
+		return fmt.Errorf("resolving --data-dir: %w", err)
+	}
+	c.DataDir = dir
+	if c.RunDir == "" {
+		c.RunDir = c.chooseRunDir()
+	}
+	if c.RunDir, err = filepath.Abs(c.RunDir); err != nil {
+		return fmt.Errorf("resolving --run-dir: %w", err)
+	}
+	if len(c.RunDir)+maxSocketName > maxSocketPath {
+		return fmt.Errorf("--run-dir %s is too long for unix sockets: at most %d characters", c.RunDir, maxSocketPath-maxSocketName)
+	}
+	if c.Socket == "" {
+		c.Socket = filepath.Join(c.RunDir, "bundtd.sock")
+	}
+	if !regionName.MatchString(c.Region) {
+		return fmt.Errorf("--region %q: 2 to 32 lower-case letters, digits and hyphens, for instance local-1", c.Region)
+	}
+	if c.NodeID == "" {
+		if c.NodeID, err = os.Hostname(); err != nil || c.NodeID == "" {
+			c.NodeID = "localhost"
+		}
+	}
+	switch c.Accel {
+	case "", "kvm", "tcg":
+	default:
+		return fmt.Errorf("--accel %q: must be kvm or tcg", c.Accel)
+	}
+	if c.ShutdownGrace < 0 {
+		return fmt.Errorf("--shutdown-grace %s: must not be negative", c.ShutdownGrace)
+	}
+	if c.PublicPool != "" {
+		p, err := netip.ParsePrefix(c.PublicPool)
+		if err != nil || !p.Addr().Is4() || !p.Addr().IsLoopback() || p.Bits() < 8 || p.Bits() > 28 {
+			return fmt.Errorf("--public-pool %q: must be a part of 127.0.0.0/8 of at least 16 addresses, or empty", c.PublicPool)
+		}
+	}
+	return nil
+}
+
+// chooseRunDir keeps daemons with different data directories apart.
+func (c *Config) chooseRunDir() string {
+	if c.DataDir == defaultDataDir() {
+		return defaultRunDir()
+	}
+	if d := filepath.Join(c.DataDir, "run"); len(d)+maxSocketName <= maxSocketPath {
+		return d
+	}
+	sum := sha256.Sum256([]byte(c.DataDir))
+	return filepath.Join(os.TempDir(), fmt.Sprintf("bundt-%d-%s", os.Geteuid(), hex.EncodeToString(sum[:4])))
+}
+
+func (c *Config) publicPool() netip.Prefix {
+	p, err := netip.ParsePrefix(c.PublicPool)
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
+}

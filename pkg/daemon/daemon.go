@@ -1,0 +1,207 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/bundt/bundt/pkg/api"
+	"github.com/bundt/bundt/pkg/api/actions"
+	"github.com/bundt/bundt/pkg/api/jsonapi"
+	"github.com/bundt/bundt/pkg/cloud"
+	"github.com/bundt/bundt/pkg/hypervisor"
+	"github.com/bundt/bundt/pkg/layer"
+	"github.com/bundt/bundt/pkg/network"
+	"github.com/bundt/bundt/pkg/node"
+	"github.com/bundt/bundt/pkg/store"
+)
+
+// Daemon is a wired bundtd.
+type Daemon struct {
+	cfg      Config
+	log      *slog.Logger
+	store    *store.Store
+	layers   *layer.Store
+	driver   hypervisor.Driver
+	datapath network.Datapath
+	cloud    *cloud.Cloud
+	node     *node.Node
+	handler  http.Handler
+}
+
+// Parts replaces what touches the host, for tests.
+type Parts struct {
+	Driver   hypervisor.Driver
+	Datapath network.Datapath
+}
+
+// New opens the data directory and wires the daemon. Nothing is served and
+// nothing changes on the host until Run. Close it if Run is not called.
+func New(ctx context.Context, cfg Config, log *slog.Logger, parts Parts) (*Daemon, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	d := &Daemon{cfg: cfg, log: log}
+	if err := d.open(ctx, parts); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func (d *Daemon) open(ctx context.Context, parts Parts) error {
+	for _, dir := range []string{d.cfg.DataDir, d.cfg.RunDir, d.path("layers"), d.path("machines"), d.path("cache"), d.path("work")} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("making the directory %s: %w", dir, err)
+		}
+	}
+	var err error
+	if d.store, err = store.Open(ctx, store.Options{Dir: d.path("etcd"), Endpoints: d.cfg.EtcdEndpoints, Logger: d.log}); err != nil {
+		return err
+	}
+	if d.layers, err = layer.Open(d.path("layers")); err != nil {
+		return fmt.Errorf("opening the layer store: %w", err)
+	}
+	if d.driver = parts.Driver; d.driver == nil {
+		if d.driver, err = d.newDriver(); err != nil {
+			return err
+		}
+	}
+	if d.datapath = parts.Datapath; d.datapath == nil {
+		if d.datapath, err = d.newDatapath(); err != nil {
+			return err
+		}
+	}
+	d.cloud, err = cloud.New(ctx, cloud.Options{Store: d.store, Blobs: d.layers, Region: d.cfg.Region, PublicPool: d.cfg.publicPool()})
+	if err != nil {
+		return err
+	}
+	d.node = node.New(node.Options{
+		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath,
+		Network: node.Network{VPCCIDR: cloud.DefaultVPCCIDR, SubnetCIDR: cloud.DefaultSubnetCIDR, Groups: node.DefaultGroup()},
+		Cloud:   d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.path("cache"), WorkDir: d.path("work"),
+		Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, Logger: d.log,
+	})
+	table := api.NewTable(api.Options{})
+	actions.Register(table, d.cloud, &view{daemon: d})
+	d.handler = jsonapi.Handler(table, jsonapi.Options{Upload: d.upload, Connect: d.connect, Logger: d.log})
+	return nil
+}
+
+func (d *Daemon) path(name string) string { return filepath.Join(d.cfg.DataDir, name) }
+
+// Handler serves the JSON API.
+func (d *Daemon) Handler() http.Handler { return d.handler }
+
+// Close releases the data directory. Machines and the network go on.
+func (d *Daemon) Close() error {
+	if d.store == nil {
+		return nil
+	}
+	return d.store.Close()
+}
+
+// Run serves and reconciles until ctx ends or something fails for good. It
+// closes the daemon. ready, if not nil, is called when clients can connect.
+func (d *Daemon) Run(ctx context.Context, ready func()) (err error) {
+	defer func() { err = errors.Join(err, d.Close()) }()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	listener, err := d.listen()
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: d.handler, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	serving := make(chan error, 1)
+	reconciling := make(chan error, 1)
+	go func() { reconciling <- d.node.Run(ctx) }()
+	go func() { serving <- server.Serve(listener) }()
+	d.log.Info("ready", "socket", d.cfg.Socket, "data", d.cfg.DataDir, "region", d.cfg.Region, "node", d.cfg.NodeID)
+	if ready != nil {
+		ready()
+	}
+	running := true
+	select {
+	case <-ctx.Done():
+	case <-d.store.Failed():
+		err = fmt.Errorf("the store failed: %w", d.store.Err())
+	case err = <-reconciling:
+		running = false
+	case err = <-serving:
+	}
+	cancel(err)
+	stop, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer done()
+	if e := server.Shutdown(stop); e != nil {
+		server.Close()
+	}
+	if running {
+		if e := <-reconciling; e != nil && !errors.Is(e, context.Canceled) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
+}
+
+// listen opens the API's socket. The store's lock is held, so a socket that is
+// there is a leftover.
+func (d *Daemon) listen() (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(d.cfg.Socket), 0o755); err != nil {
+		return nil, fmt.Errorf("making the socket's directory: %w", err)
+	}
+	if c, err := net.Dial("unix", d.cfg.Socket); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("another daemon serves %s: stop it, or use another --socket", d.cfg.Socket)
+	}
+	if err := os.Remove(d.cfg.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("removing the old socket: %w", err)
+	}
+	l, err := net.Listen("unix", d.cfg.Socket)
+	if err != nil {
+		return nil, fmt.Errorf("listening on %s: %w", d.cfg.Socket, err)
+	}
+	if err := shareSocket(d.cfg.Socket); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// socketGroup may use the API of a daemon that runs as root.
+const socketGroup = "bundt"
+
+func shareSocket(path string) error {
+	if err := os.Chmod(path, 0o660); err != nil {
+		return fmt.Errorf("protecting the socket: %w", err)
+	}
+	g, err := user.LookupGroup(socketGroup)
+	if os.Geteuid() != 0 || err != nil {
+		return nil // no such group: its owner alone may connect
+	}
+	gid, err := strconv.Atoi(g.Gid)
+	if err != nil {
+		return fmt.Errorf("sharing the socket with group %s: %w", socketGroup, err)
+	}
+	return os.Chown(path, -1, gid)
+}
+
+func (d *Daemon) upload(ctx context.Context, r io.Reader) (string, int64, error) {
+	return d.layers.PutBlob(ctx, r)
+}
+
+// connect opens a connection to a port of a running instance's guest.
+func (d *Daemon) connect(ctx context.Context, instanceID string, port uint16) (net.Conn, error) {
+	inst, err := d.cloud.Instance(ctx, instanceID)
+	if err != nil {
+		return nil, err
+	}
+	return d.node.Dial(ctx, &inst, port)
+}

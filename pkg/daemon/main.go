@@ -1,0 +1,115 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bundt/bundt/pkg/network/user"
+	"github.com/bundt/bundt/pkg/version"
+)
+
+// switchCommand is the hidden command that is the network's own process.
+const switchCommand = "switch"
+
+// Main runs bundtd and returns its exit code.
+func Main(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cmd := newCommand()
+	cmd.SetArgs(args)
+	if err := cmd.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "bundtd:", err)
+		return 1
+	}
+	return 0
+}
+
+func newCommand() *cobra.Command {
+	cfg := DefaultConfig()
+	var logLevel string
+	root := &cobra.Command{
+		Use:           "bundtd",
+		Short:         "The node daemon of bundt: runs the cloud's API and this host's machines",
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version.Get().String(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := newLogger(logLevel)
+			if err != nil {
+				return err
+			}
+			d, err := New(cmd.Context(), cfg, log, Parts{})
+			if err != nil {
+				return err
+			}
+			return d.Run(cmd.Context(), nil)
+		},
+	}
+	root.SetVersionTemplate("{{.Version}}\n")
+	f := root.PersistentFlags()
+	f.StringVar(&cfg.DataDir, "data-dir", cfg.DataDir, "directory of everything durable")
+	f.StringVar(&cfg.RunDir, "run-dir", "", "directory of sockets (default: by user and data directory)")
+	f.StringVar(&cfg.Socket, "socket", "", "unix socket of the API (default: RUN-DIR/bundtd.sock)")
+	f.StringVar(&cfg.Region, "region", cfg.Region, "name of this cloud's region")
+	f.StringVar(&cfg.NodeID, "node", "", "name of this node (default: the host's name)")
+	f.StringSliceVar(&cfg.EtcdEndpoints, "etcd-endpoints", nil, "existing etcd to keep state in (default: embedded)")
+	f.StringVar(&cfg.Hypervisor, "hypervisor", cfg.Hypervisor, "driver that runs machines: qemu, or fake to simulate them")
+	f.StringVar(&cfg.Accel, "accel", "", "force an accelerator: kvm or tcg (default: kvm where it really works)")
+	f.StringVar(&cfg.PackageMirror, "package-mirror", cfg.PackageMirror, "where recipes' distribution packages come from (also BUNDT_PACKAGE_MIRROR)")
+	f.StringVar(&cfg.PublicPool, "public-pool", cfg.PublicPool, "loopback addresses that instances get as public addresses; empty for none")
+	f.DurationVar(&cfg.ShutdownGrace, "shutdown-grace", cfg.ShutdownGrace, "how long a guest may take to power off when asked")
+	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
+	root.AddCommand(newSwitchCommand(&logLevel), newDoctorCommand(&cfg))
+	return root
+}
+
+func newLogger(level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: must be debug, info, warn or error", level)
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l})), nil
+}
+
+func newSwitchCommand(logLevel *string) *cobra.Command {
+	var o user.ServeOptions
+	c := &cobra.Command{
+		Use: switchCommand, Hidden: true, Args: cobra.NoArgs, Short: "Run the userspace network (bundtd starts it by itself)",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, err := newLogger(*logLevel)
+			if err != nil {
+				return err
+			}
+			o.Logger = log
+			err = user.Serve(cmd.Context(), o)
+			if errors.Is(err, context.Canceled) {
+				return nil
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&o.ControlSocket, "control", "", "unix socket to be controlled by")
+	c.Flags().StringVar(&o.StateFile, "state", "", "file that the configuration is kept in")
+	return c
+}
+
+// selfCommand is how this binary starts itself as the switch.
+func selfCommand() ([]string, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding bundtd's own binary: %w", err)
+	}
+	if exe, err = filepath.EvalSymlinks(exe); err != nil {
+		return nil, fmt.Errorf("finding bundtd's own binary: %w", err)
+	}
+	return []string{exe, switchCommand}, nil
+}

@@ -1,0 +1,102 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/bundt/bundt/pkg/api/bundttypes"
+	"github.com/bundt/bundt/pkg/hypervisor"
+	"github.com/bundt/bundt/pkg/model"
+)
+
+// view shows the API what only the node knows.
+type view struct{ daemon *Daemon }
+
+func (v *view) Console(ctx context.Context, id string, max int) ([]byte, error) {
+	return v.daemon.node.Console(ctx, id, max)
+}
+
+func (v *view) Host(ctx context.Context) (*bundttypes.DescribeHostOutput, error) {
+	return examine(ctx, v.daemon.cfg, v.daemon.driver)
+}
+
+func (v *view) Inventory(ctx context.Context) ([]bundttypes.InventoryItem, error) {
+	items, err := v.daemon.node.Inventory(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]bundttypes.InventoryItem, 0, len(items))
+	for _, i := range items {
+		out = append(out, bundttypes.InventoryItem{
+			Id: i.ID, Kind: i.Kind, Orphan: i.Orphan, Owner: i.Owner, Path: i.Path, Pid: int32(i.PID), SizeBytes: i.SizeBytes,
+		})
+	}
+	return out, nil
+}
+
+func (v *view) Details(ctx context.Context, inst *model.Instance) (bundttypes.InstanceDetails, error) {
+	out := bundttypes.InstanceDetails{
+		InstanceId: inst.ID, Accelerator: inst.Accel.Name, AcceleratorReason: inst.Accel.Reason, Architecture: string(inst.Arch),
+		LoginUser: inst.LoginUser, Reachability: string(inst.Reachability),
+	}
+	if !inst.ReachableSince.IsZero() {
+		out.ReachableSince = &inst.ReachableSince
+	}
+	if inst.State == model.InstanceTerminated {
+		return out, nil
+	}
+	spec, err := v.daemon.node.Spec(ctx, inst)
+	if err != nil {
+		return out, fmt.Errorf("looking at instance %s: %w", inst.ID, err)
+	}
+	for i, d := range spec.Disks {
+		l := bundttypes.VolumeLayers{VolumeId: d.ID, Device: inst.Volumes[i].Device}
+		for _, layer := range d.Layers {
+			l.LayerIds = append(l.LayerIds, layer.ID)
+		}
+		out.Volumes = append(out.Volumes, l)
+	}
+	st, err := v.daemon.driver.Status(ctx, inst.ID)
+	if errors.Is(err, hypervisor.ErrNotFound) {
+		return out, nil
+	}
+	if err != nil {
+		return out, fmt.Errorf("looking at machine %s: %w", inst.ID, err)
+	}
+	out.Pid = int32(st.PID)
+	if st.State == hypervisor.StatePaused {
+		out.ReachabilityReason = st.Detail
+	}
+	return out, v.addPort(ctx, inst, &out)
+}
+
+func (v *view) addPort(ctx context.Context, inst *model.Instance, out *bundttypes.InstanceDetails) error {
+	net, err := v.daemon.datapath.Status(ctx)
+	if err != nil {
+		return fmt.Errorf("asking the network: %w", err)
+	}
+	port, ok := net.Ports[inst.Interface.ID]
+	if !ok {
+		return nil
+	}
+	for _, l := range port.Listening {
+		out.Listening = append(out.Listening, l.String())
+	}
+	for where, why := range port.Problems {
+		out.Problems = append(out.Problems, where+": "+why)
+	}
+	slices.Sort(out.Problems)
+	if out.ReachabilityReason == "" && inst.Reachability == model.ReachabilityInitializing {
+		switch {
+		case !port.Connected:
+			out.ReachabilityReason = "the switch has no connection to the machine yet"
+		case port.LeasedAt.IsZero():
+			out.ReachabilityReason = "the guest has not asked for its address yet"
+		case inst.LoginUser != "":
+			out.ReachabilityReason = "the guest has its address, but its SSH server does not answer yet"
+		}
+	}
+	return nil
+}
