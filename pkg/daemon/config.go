@@ -137,3 +137,5 @@ func (c *Config) publicPool() netip.Prefix {
 	}
 	return p
 }
+
+func (d *Daemon) runPath(name string) string { return filepath.Join(d.cfg.RunDir, name) }
