@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -23,6 +22,7 @@ import (
 	"github.com/bundt/bundt/pkg/network"
 	"github.com/bundt/bundt/pkg/node"
 	"github.com/bundt/bundt/pkg/store"
+	"github.com/bundt/bundt/pkg/version"
 )
 
 // Daemon is a wired bundtd.
@@ -58,7 +58,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger, parts Parts) (*Daemo
 }
 
 func (d *Daemon) open(ctx context.Context, parts Parts) error {
-	for _, dir := range []string{d.cfg.DataDir, d.cfg.RunDir, d.path("layers"), d.path("machines"), d.path("cache"), d.path("work")} {
+	for _, dir := range []string{d.cfg.DataDir, d.cfg.RunDir, d.path("machines"), d.path("cache"), d.path("work")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("making the directory %s: %w", dir, err)
 		}
@@ -67,7 +67,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	if d.store, err = store.Open(ctx, store.Options{Dir: d.path("etcd"), Endpoints: d.cfg.EtcdEndpoints, Logger: d.log}); err != nil {
 		return err
 	}
-	if d.layers, err = layer.Open(d.path("layers")); err != nil {
+	if d.layers, err = layer.Open(d.cfg.DataDir); err != nil {
 		return fmt.Errorf("opening the layer store: %w", err)
 	}
 	if d.driver = parts.Driver; d.driver == nil {
@@ -90,10 +90,29 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 		Cloud:   d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.path("cache"), WorkDir: d.path("work"),
 		Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, Logger: d.log,
 	})
-	table := api.NewTable(api.Options{})
+	return d.buildHandler()
+}
+
+// buildHandler makes the API that the unix socket serves. Who may open the
+// socket may do everything: accounts and policies come with the network protocol.
+func (d *Daemon) buildHandler() error {
+	table := api.NewTable()
 	actions.Register(table, d.cloud, &view{daemon: d})
-	d.handler = jsonapi.Handler(table, jsonapi.Options{Upload: d.upload, Connect: d.connect, Logger: d.log})
-	return nil
+	dispatcher, err := api.NewDispatcher(table, api.Options{
+		Authorize: func(context.Context, *api.Call) error { return nil },
+		Log:       d.log,
+	})
+	if err != nil {
+		return err
+	}
+	admin := api.Principal{AccountID: d.cloud.Info().AccountID, Name: "unix-socket"}
+	d.handler, err = jsonapi.Handler(dispatcher, jsonapi.Options{
+		Authenticate: func(*http.Request) (api.Principal, error) { return admin, nil },
+		Uploads:      jsonapi.UploadFunc(d.layers.PutBlob),
+		Connect:      d.connect,
+		Version:      version.Get(),
+	})
+	return err
 }
 
 func (d *Daemon) path(name string) string { return filepath.Join(d.cfg.DataDir, name) }
@@ -191,10 +210,6 @@ func shareSocket(path string) error {
 		return fmt.Errorf("sharing the socket with group %s: %w", socketGroup, err)
 	}
 	return os.Chown(path, -1, gid)
-}
-
-func (d *Daemon) upload(ctx context.Context, r io.Reader) (string, int64, error) {
-	return d.layers.PutBlob(ctx, r)
 }
 
 // connect opens a connection to a port of a running instance's guest.

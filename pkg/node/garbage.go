@@ -54,7 +54,7 @@ func (n *Node) collectGarbage(ctx context.Context) {
 // Collect marks the layers and blobs that are in use and sweeps the others:
 // records first, so that a file is never missing that a record names.
 func (n *Node) Collect(ctx context.Context) error {
-	if err := n.Layers.SweepTemp(ctx, uploadKept); err != nil {
+	if _, err := n.Layers.SweepTemp(uploadKept); err != nil {
 		return fmt.Errorf("sweeping torn writes: %w", err)
 	}
 	// Files are listed before the records: what is made in between has a record
@@ -93,14 +93,21 @@ func (n *Node) Collect(ctx context.Context) error {
 		}
 	}
 	for _, b := range blobs {
-		if use.blobs[b.Digest] || n.isPinned(b.Digest) || n.Now().Sub(b.Modified) < uploadKept && !use.finished[b.Digest] {
+		if use.blobs[b] || n.isPinned(b) || n.awaitsUse(b) {
 			continue
 		}
-		if err := n.Layers.DeleteBlob(ctx, b.Digest); err != nil {
-			return fmt.Errorf("deleting blob %s: %w", b.Digest, err)
+		if err := n.Layers.DeleteBlob(ctx, b); err != nil {
+			return fmt.Errorf("deleting blob %s: %w", b, err)
 		}
 	}
 	return nil
+}
+
+// awaitsUse reports whether a blob was put lately, so that a call that names it
+// may still come.
+func (n *Node) awaitsUse(digest string) bool {
+	put, err := n.Layers.BlobTime(digest)
+	return err == nil && n.Now().Sub(put) < uploadKept
 }
 
 func (n *Node) isPinned(id string) bool {
@@ -114,12 +121,11 @@ type usage struct {
 	layers   map[string]bool // reachable from a snapshot or a volume
 	unmarked []string        // layer records that are not
 	blobs    map[string]bool
-	finished map[string]bool // recipe archives of builds that are done
 	alive    map[string]bool // ids and recipe digests of objects that exist
 }
 
 func readUsage(tx *store.Tx) (usage, error) {
-	u := usage{layers: map[string]bool{}, blobs: map[string]bool{}, finished: map[string]bool{}, alive: map[string]bool{}}
+	u := usage{layers: map[string]bool{}, blobs: map[string]bool{}, alive: map[string]bool{}}
 	layers, err := records.Layers.List(tx)
 	if err != nil {
 		return u, err
@@ -191,8 +197,6 @@ func (u *usage) markBoots(tx *store.Tx) error {
 	for _, b := range builds {
 		if b.State == model.BuildPending || b.State == model.BuildRunning {
 			u.blobs[b.ContextDigest], u.alive[b.RecipeDigest] = true, true
-		} else {
-			u.finished[b.ContextDigest] = true
 		}
 	}
 	return nil

@@ -11,7 +11,7 @@ import (
 
 // Item is one thing that bundt has on this host.
 type Item struct {
-	Kind      string // "machine", "port", "layer", "blob"
+	Kind      string // "process", "port", "layer", "blob"
 	ID        string
 	Path      string
 	PID       int
@@ -47,7 +47,7 @@ func (n *Node) Inventory(ctx context.Context) ([]Item, error) {
 	var out []Item
 	for _, m := range machines {
 		_, ok := insts[m.ID]
-		out = append(out, owned(Item{Kind: "machine", ID: m.ID, PID: m.PID}, m.ID, ok))
+		out = append(out, owned(Item{Kind: "process", ID: m.ID, PID: m.PID}, m.ID, ok))
 	}
 	st, err := n.Datapath.Status(ctx)
 	if err != nil {
@@ -74,8 +74,7 @@ func (n *Node) inventoryFiles(use usage) ([]Item, error) {
 		return nil, fmt.Errorf("listing blobs: %w", err)
 	}
 	for _, b := range blobs {
-		recent := n.Now().Sub(b.Modified) < uploadKept && !use.finished[b.Digest]
-		out = append(out, owned(Item{Kind: "blob", ID: b.Digest}, b.Digest, use.blobs[b.Digest] || n.isPinned(b.Digest) || recent))
+		out = append(out, owned(Item{Kind: "blob", ID: b}, b, use.blobs[b] || n.isPinned(b) || n.awaitsUse(b)))
 	}
 	return out, nil
 }
