@@ -1,0 +1,170 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// ErrNoQemuImg: a program that Convert needs is not installed.
+var ErrNoQemuImg = errors.New("qemu-img is not installed; install qemu-utils (Debian, Ubuntu), qemu-img (Fedora) or qemu (Homebrew, Arch)")
+
+const (
+	// convertMemory bounds qemu-img's address space; its threads' stacks count.
+	convertMemory = 2 << 30
+	// convertFiles is what qemu-img needs, with room for event descriptors.
+	convertFiles = 64
+	// defaultConvertCPU bounds qemu-img's processor time.
+	defaultConvertCPU = time.Hour
+	killDelay         = 5 * time.Second
+)
+
+// ConvertOptions bound and shape a conversion.
+type ConvertOptions struct {
+	// Compress stores clusters compressed: a smaller file, slower to read.
+	Compress bool
+	// MaxBytes bounds the size of the new file; 0 means no bound but
+	// MaxVirtualBytes.
+	MaxBytes int64
+	// MaxCPU bounds the processor time, rounded up to seconds; 0 means an hour.
+	MaxCPU time.Duration
+}
+
+// Convert makes a flat qcow2 file dst, which must not exist, of the image src,
+// and returns when it is on stable storage (the directory's entry is the caller's
+// to synchronise). srcFormat is "raw" or "qcow2" and never probed: other formats
+// can name files on the host that QEMU would read. A qcow2 source passes Inspect
+// first. On an error dst does not exist.
+func Convert(ctx context.Context, src, srcFormat, dst string, o ConvertOptions) error {
+	if err := convert(ctx, src, srcFormat, dst, o); err != nil {
+		return fmt.Errorf("converting %s to qcow2: %w", src, err)
+	}
+	return nil
+}
+
+func convert(ctx context.Context, src, srcFormat, dst string, o ConvertOptions) (err error) {
+	if err := checkSource(src, srcFormat); err != nil {
+		return err
+	}
+	// Absolute names cannot be taken for options or protocols.
+	src, errSrc := filepath.Abs(src)
+	dst, errDst := filepath.Abs(dst)
+	args, errArgs := convertArgs(srcFormat, o)
+	if err := errors.Join(errSrc, errDst, errArgs); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(dst, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return NoSpace(err)
+	}
+	defer func() {
+		err = errors.Join(err, f.Close())
+		if err != nil {
+			err = errors.Join(NoSpace(err), os.Remove(dst))
+		}
+	}()
+	if err := runQemuImg(ctx, append(args, src, dst)); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func checkSource(src, format string) error {
+	f, err := os.Open(src)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !st.Mode().IsRegular() {
+		return errors.New("it is not a regular file")
+	}
+	switch format {
+	case "raw":
+		return nil
+	case "qcow2":
+		_, err := Inspect(f, st.Size())
+		return err
+	default:
+		return fmt.Errorf("format %q is not supported: use raw or qcow2", format)
+	}
+}
+
+// convertArgs is the command line up to the files, prlimit included: limits that
+// were set on the running child would come late.
+func convertArgs(srcFormat string, o ConvertOptions) ([]string, error) {
+	if o.MaxBytes < 0 || o.MaxCPU < 0 {
+		return nil, errors.New("limits must not be negative")
+	}
+	maxBytes, maxCPU := o.MaxBytes, o.MaxCPU
+	if maxBytes == 0 {
+		maxBytes = MaxVirtualBytes
+	}
+	if maxCPU == 0 {
+		maxCPU = defaultConvertCPU
+	}
+	prlimit, err := exec.LookPath("prlimit")
+	if err != nil {
+		return nil, fmt.Errorf("prlimit is not installed; install util-linux: %w", err)
+	}
+	qemuImg, err := exec.LookPath("qemu-img")
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoQemuImg, err)
+	}
+	args := []string{
+		prlimit,
+		fmt.Sprintf("--as=%d", int64(convertMemory)),
+		fmt.Sprintf("--fsize=%d", maxBytes),
+		fmt.Sprintf("--cpu=%d", int64((maxCPU+time.Second-1)/time.Second)),
+		fmt.Sprintf("--nofile=%d", convertFiles),
+		"--core=0",
+		"--", qemuImg, "convert", "-q", "-f", srcFormat, "-O", "qcow2",
+	}
+	if o.Compress {
+		args = append(args, "-c")
+	}
+	return append(args, "--"), nil
+}
+
+func runQemuImg(ctx context.Context, args []string) error {
+	var stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Env = []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH")}
+	cmd.Stderr = &stderr
+	cmd.WaitDelay = killDelay
+	err := cmd.Run()
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return explainQemuImg(err, cmd.ProcessState, stderr.String())
+}
+
+func explainQemuImg(err error, state *os.ProcessState, stderr string) error {
+	err = fmt.Errorf("qemu-img: %w: %s", err, strings.TrimSpace(stderr))
+	if status, ok := state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		switch status.Signal() {
+		case syscall.SIGXFSZ:
+			return fmt.Errorf("%w: the image is larger than allowed: %w", ErrNoSpace, err)
+		case syscall.SIGXCPU:
+			return fmt.Errorf("it took more processor time than allowed: %w", err)
+		}
+	}
+	if strings.Contains(stderr, "No space left on device") || strings.Contains(stderr, "File too large") ||
+		strings.Contains(stderr, "Disk quota exceeded") {
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	return err
+}
