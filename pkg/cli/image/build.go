@@ -1,0 +1,271 @@
+package image
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bundt/bundt/pkg/api/bundttypes"
+	"github.com/bundt/bundt/pkg/cli/factory"
+	"github.com/bundt/bundt/pkg/cli/failure"
+	"github.com/bundt/bundt/pkg/cli/iostreams"
+	"github.com/bundt/bundt/pkg/cli/plan"
+	"github.com/bundt/bundt/pkg/cli/resolve"
+	"github.com/bundt/bundt/pkg/cli/wait"
+	"github.com/bundt/bundt/pkg/client"
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/recipe"
+	"github.com/bundt/bundt/pkg/recipe/archive"
+)
+
+const allArchs = "all"
+
+// BuildOptions are the inputs of "build".
+type BuildOptions struct {
+	Factory *factory.Factory
+	Plan    plan.Options
+	Wait    wait.Options
+	Recipe  string
+	Archs   []string
+	Name    string
+}
+
+// NewBuildCommand returns the command "build".
+func NewBuildCommand(f *factory.Factory, run func(context.Context, *BuildOptions) error) *cobra.Command {
+	o := &BuildOptions{Factory: f}
+	if run == nil {
+		run = build
+	}
+	cmd := &cobra.Command{
+		Use:   "build RECIPE",
+		Short: "Bake an image from a recipe",
+		Long: `Bake an image from a recipe: a directory with a recipe.yaml, or the name of one
+that is built in (` + strings.Join(f.Recipes.Names(), ", ") + `). Prints the image's id.
+
+Baking the same recipe again gives the image that is there. --arch chooses the
+architectures, of those that the recipe has; the default is this host's, or the
+recipe's only one.`,
+		Example: `  bundt build tiny
+  bundt build ./images/web --arch arm64 --name web-arm
+  bundt build tiny --arch all`,
+		Args: cobra.ExactArgs(1),
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return f.Recipes.Names(), cobra.ShellCompDirectiveDefault
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Recipe = args[0]
+			return failure.Wrap(run(cmd.Context(), o), "build", o.Recipe)
+		},
+	}
+	o.Plan.AddFlags(cmd)
+	o.Wait.AddFlags(cmd)
+	cmd.Flags().StringSliceVarP(&o.Archs, "arch", "a", nil, "`architectures` to bake for: "+archNames()+" or all")
+	cmd.Flags().StringVarP(&o.Name, "name", "n", "", "`name` of the image; default: RECIPE-VERSION-ARCHITECTURE")
+	_ = cmd.RegisterFlagCompletionFunc("arch", cobra.FixedCompletions(append(strings.Split(archNames(), ", "), allArchs), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("name", cobra.NoFileCompletions)
+	return cmd
+}
+
+func archNames() string {
+	var names []string
+	for _, a := range model.Archs {
+		names = append(names, string(a))
+	}
+	return strings.Join(names, ", ")
+}
+
+func build(ctx context.Context, o *BuildOptions) error {
+	fsys, err := openContext(o.Factory.Recipes, o.Recipe)
+	if err != nil {
+		return err
+	}
+	// Read here too, so that a mistake in the recipe is shown before anything
+	// is sent.
+	rec, err := recipe.Load(fsys)
+	if err != nil {
+		return err
+	}
+	archs, err := chooseArchs(rec.Architectures, o.Archs)
+	if err != nil {
+		return err
+	}
+	if o.Name != "" && len(archs) > 1 {
+		return failure.Usagef("--name names one image, but %d are built: %v", len(archs), archs)
+	}
+	c, err := o.Factory.Client()
+	if err != nil {
+		return err
+	}
+	digest, err := upload(ctx, c, fsys)
+	if err != nil {
+		return err
+	}
+	for _, arch := range archs {
+		if err := o.buildFor(ctx, c, digest, arch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openContext opens the recipe's directory: one on disk, or one built in.
+func openContext(builtIn factory.Recipes, ref string) (fs.FS, error) {
+	info, err := os.Stat(ref)
+	switch {
+	case err == nil && info.IsDir():
+		return os.DirFS(ref), nil
+	case err == nil && filepath.Base(ref) == recipe.FileName:
+		return os.DirFS(filepath.Dir(ref)), nil
+	case err == nil:
+		return nil, failure.Usagef("%s is no directory with a %s", ref, recipe.FileName)
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("opening the recipe: %w", err)
+	}
+	if slices.Contains(builtIn.Names(), ref) {
+		return builtIn.FS(ref)
+	}
+	return nil, failure.WithHint(failure.NotFoundf("there is no such directory, and no recipe of that name is built in"),
+		"built in are: %s", strings.Join(builtIn.Names(), ", "))
+}
+
+// chooseArchs returns which of the recipe's architectures the user means.
+func chooseArchs(has []model.Arch, wanted []string) ([]model.Arch, error) {
+	if slices.Equal(wanted, []string{allArchs}) {
+		return has, nil
+	}
+	if len(wanted) == 0 {
+		if slices.Contains(has, resolve.HostArch()) {
+			return []model.Arch{resolve.HostArch()}, nil
+		}
+		if len(has) == 1 {
+			return has, nil
+		}
+		return nil, failure.Usagef("the recipe is not for this host's architecture, %s; choose with --arch of %v", resolve.HostArch(), has)
+	}
+	var archs []model.Arch
+	for _, w := range wanted {
+		a := model.Arch(w)
+		if !slices.Contains(has, a) {
+			return nil, failure.Usagef("the recipe is for %v, not for %q", has, w)
+		}
+		if !slices.Contains(archs, a) {
+			archs = append(archs, a)
+		}
+	}
+	return archs, nil
+}
+
+// upload sends the recipe's directory to the daemon and returns its digest.
+func upload(ctx context.Context, c *client.Client, fsys fs.FS) (string, error) {
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(archive.Pack(w, fsys)) }()
+	digest, err := c.Upload(ctx, r)
+	// Ends the packing if the upload ended before it.
+	_ = r.Close()
+	return digest, err
+}
+
+func (o *BuildOptions) buildFor(ctx context.Context, c *client.Client, digest string, arch model.Arch) error {
+	request := &bundttypes.BuildImageInput{
+		ContextDigest: &digest, Architecture: new(string(arch)), ClientToken: new(rand.Text()), DryRun: o.Plan.Flag(),
+	}
+	if o.Name != "" {
+		request.Name = &o.Name
+	}
+	out, err := c.BuildImage(ctx, request)
+	if o.Plan.DryRun && plan.Passed(err) {
+		return plan.Show(o.Factory.IO, "BuildImage", request)
+	}
+	if err != nil {
+		return err
+	}
+	if !o.Wait.NoWait {
+		if err := o.watch(ctx, c, out.BuildId, arch); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintln(o.Factory.IO.Out, out.ImageId)
+	return err
+}
+
+// watch shows a build until it is over.
+func (o *BuildOptions) watch(ctx context.Context, c *client.Client, id string, arch model.Arch) error {
+	p := o.Factory.IO.StartProgress(fmt.Sprintf("baking %s for %s", o.Recipe, arch))
+	defer p.Stop()
+	limited, cancel := o.Wait.Limit(ctx)
+	defer cancel()
+	shown := &steps{io: o.Factory.IO, p: p}
+	doing := ""
+	for b, err := range c.WatchBuild(limited, &bundttypes.WatchBuildInput{BuildId: &id}) {
+		if limited.Err() != nil {
+			return o.Wait.Expired(ctx, doing)
+		}
+		if err != nil {
+			return err
+		}
+		doing = shown.update(*b)
+		p.Detail(doing)
+		if err := failed(*b); err != nil {
+			return err
+		}
+		if b.State == string(model.BuildAvailable) {
+			p.Done(fmt.Sprintf("%s %s available", b.ImageId, b.ImageName))
+			return nil
+		}
+	}
+	return fmt.Errorf("the daemon stopped telling of build %s before its end", id)
+}
+
+func failed(b bundttypes.Build) error {
+	if b.State != string(model.BuildFailed) {
+		return nil
+	}
+	if b.StateReason == nil {
+		return fmt.Errorf("the build %s failed", b.BuildId)
+	}
+	return fmt.Errorf("the build %s failed: %s", b.BuildId, b.StateReason.Message)
+}
+
+// steps shows the steps of a build as they end.
+type steps struct {
+	io    *iostreams.IOStreams
+	p     *iostreams.Progress
+	shown int
+}
+
+// update prints the steps that have ended since the last time and returns what is
+// being done now.
+func (s *steps) update(b bundttypes.Build) string {
+	for s.shown < len(b.Steps) && b.Steps[s.shown].FinishedAt != nil {
+		step := b.Steps[s.shown]
+		took := iostreams.ShortDuration(step.FinishedAt.Sub(step.StartedAt))
+		if step.Cached {
+			took = "cached"
+		}
+		s.p.Line(fmt.Sprintf("  %s %s", stepText(step), s.io.OnErr(iostreams.Dim, took)))
+		s.shown++
+	}
+	if s.shown < len(b.Steps) {
+		return stepText(b.Steps[s.shown])
+	}
+	return b.State
+}
+
+func stepText(step bundttypes.BuildStep) string {
+	if step.Detail == "" {
+		return step.Name
+	}
+	return step.Name + " " + step.Detail
+}
