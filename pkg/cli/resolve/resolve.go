@@ -52,7 +52,7 @@ func Instance(ctx context.Context, c *client.Client, ref string) (string, error)
 	if model.CheckID(model.InstancePrefix, ref) == nil {
 		return ref, nil
 	}
-	found, err := Instances(ctx, c, Filter("tag:Name", ref))
+	found, err := Instances(ctx, c, Filter("tag:Name", exactly(ref)))
 	if err != nil {
 		return "", err
 	}
@@ -116,7 +116,7 @@ func Image(ctx context.Context, c *client.Client, ref string) (string, error) {
 	if model.CheckID(model.ImagePrefix, ref) == nil {
 		return ref, nil
 	}
-	found, err := Images(ctx, c, Filter("name", ref))
+	found, err := Images(ctx, c, Filter("name", exactly(ref)))
 	if err != nil {
 		return "", err
 	}
@@ -131,7 +131,7 @@ func Image(ctx context.Context, c *client.Client, ref string) (string, error) {
 }
 
 func baked(ctx context.Context, c *client.Client, recipe string) (string, error) {
-	found, err := Images(ctx, c, Filter("tag:"+RecipeTag, recipe))
+	found, err := Images(ctx, c, Filter("tag:"+RecipeTag, exactly(recipe)))
 	if err != nil {
 		return "", err
 	}
@@ -163,6 +163,11 @@ func HostArch() model.Arch {
 // Filter is the filter that lets pass what has one of these values.
 func Filter(name string, values ...string) ec2types.Filter {
 	return ec2types.Filter{Name: &name, Values: values}
+}
+
+// exactly makes a filter's value match itself only: * and ? stand for any text.
+func exactly(value string) string {
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`).Replace(value)
 }
 
 func one(kind, ref string, ids []string, hint string) (string, error) {
