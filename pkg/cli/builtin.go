@@ -1,14 +1,12 @@
 package cli
 
-import (
-	"io/fs"
+import "io/fs"
 
-	"github.com/bundt/bundt/images"
-)
-
-// builtIn are the recipes that this program carries.
+// builtIn are the recipes that this program carries: none yet.
 type builtIn struct{}
 
-func (builtIn) Names() []string { return images.Names() }
+func (builtIn) Names() []string { return nil }
 
-func (builtIn) FS(name string) (fs.FS, error) { return images.FS(name) }
+func (builtIn) FS(name string) (fs.FS, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
