@@ -1,0 +1,221 @@
+package metadata
+
+import (
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strings"
+	"time"
+)
+
+// node is a file or a directory of the tree that a guest browses. A directory
+// has children and no body.
+type node struct {
+	children map[string]*node
+	body     []byte
+	// listing, if set, replaces the generated listing (public-keys has its own form).
+	listing string
+	// bare directories are listed without a trailing slash, as EC2 does at the
+	// top of a version.
+	bare bool
+}
+
+func dir() *node { return &node{children: map[string]*node{}} }
+
+func (n *node) isDir() bool { return n.children != nil }
+
+// at returns the directory at the slash-separated path below n, making it if need be.
+func (n *node) at(path string) *node {
+	for _, name := range strings.Split(path, "/") {
+		child := n.children[name]
+		if child == nil {
+			child = dir()
+			n.children[name] = child
+		}
+		n = child
+	}
+	return n
+}
+
+// set puts a file at path; an empty value puts nothing, since EC2 has no empty entries.
+func (n *node) set(path, value string) {
+	if value == "" {
+		return
+	}
+	name := path
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		n, name = n.at(path[:i]), path[i+1:]
+	}
+	n.children[name] = &node{body: []byte(value)}
+}
+
+// list is the directory's listing: names in order, directories with a trailing
+// slash, no newline at the end.
+func (n *node) list() string {
+	if n.listing != "" {
+		return n.listing
+	}
+	names := make([]string, 0, len(n.children))
+	for name, child := range n.children {
+		if child.isDir() && !child.bare {
+			name += "/"
+		}
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return strings.Join(names, "\n")
+}
+
+// lookup walks path, whose empty elements (as of a trailing slash) are ignored.
+func (n *node) lookup(path string) *node {
+	for _, name := range strings.Split(path, "/") {
+		if name == "" {
+			continue
+		}
+		if n = n.children[name]; n == nil {
+			return nil
+		}
+	}
+	return n
+}
+
+// tree is what one version shows of an instance.
+func tree(d Document) *node {
+	root := dir()
+	meta, dynamic := root.at("meta-data"), root.at("dynamic")
+	meta.bare, dynamic.bare = true, true
+	instanceTree(meta, d)
+	interfaceTree(meta.at("network/interfaces/macs/"+strings.ToLower(d.MAC)), d)
+	placementTree(meta, d)
+	keyTree(meta, d)
+	tagTree(meta, d.Tags)
+	dynamic.set("instance-identity/document", identityDocument(d))
+	if len(d.UserData) > 0 {
+		root.children["user-data"] = &node{body: d.UserData}
+	}
+	return root
+}
+
+func instanceTree(meta *node, d Document) {
+	meta.set("ami-id", d.ImageID)
+	meta.set("ami-launch-index", fmt.Sprint(d.LaunchIndex))
+	meta.set("ami-manifest-path", "(unknown)")
+	meta.set("block-device-mapping/root", d.RootDevice)
+	for name, device := range d.BlockDevices {
+		if listable(name) {
+			meta.set("block-device-mapping/"+name, device)
+		}
+	}
+	if d.BlockDevices["ami"] == "" {
+		meta.set("block-device-mapping/ami", d.RootDevice)
+	}
+	meta.set("hostname", d.Hostname)
+	meta.set("instance-action", "none")
+	meta.set("instance-id", d.InstanceID)
+	meta.set("instance-life-cycle", "on-demand")
+	meta.set("instance-type", d.InstanceType)
+	meta.set("local-hostname", d.Hostname)
+	meta.set("local-ipv4", d.PrivateIP)
+	meta.set("mac", strings.ToLower(d.MAC))
+	meta.set("metrics/vhostmd", `<?xml version="1.0" encoding="UTF-8"?>`)
+	meta.set("profile", "default-hvm")
+	meta.set("public-hostname", d.PublicHostname)
+	meta.set("public-ipv4", d.PublicIP)
+	meta.set("reservation-id", d.ReservationID)
+	meta.set("security-groups", groups(d, func(g NamedID) string { return g.Name }))
+	meta.set("services/domain", "amazonaws.com")
+	meta.set("services/partition", "aws")
+}
+
+func interfaceTree(eni *node, d Document) {
+	eni.set("device-number", "0")
+	eni.set("interface-id", d.InterfaceID)
+	if d.PublicIP != "" {
+		eni.set("ipv4-associations/"+d.PublicIP, d.PrivateIP)
+	}
+	eni.set("local-hostname", d.Hostname)
+	eni.set("local-ipv4s", d.PrivateIP)
+	eni.set("mac", strings.ToLower(d.MAC))
+	eni.set("owner-id", d.AccountID)
+	eni.set("public-hostname", d.PublicHostname)
+	eni.set("public-ipv4s", d.PublicIP)
+	eni.set("security-group-ids", groups(d, func(g NamedID) string { return g.ID }))
+	eni.set("security-groups", groups(d, func(g NamedID) string { return g.Name }))
+	eni.set("subnet-id", d.SubnetID)
+	eni.set("subnet-ipv4-cidr-block", d.SubnetCIDR)
+	eni.set("vpc-id", d.VPCID)
+	eni.set("vpc-ipv4-cidr-block", d.VPCCIDR)
+	eni.set("vpc-ipv4-cidr-blocks", d.VPCCIDR)
+}
+
+func placementTree(meta *node, d Document) {
+	meta.set("placement/availability-zone", d.AvailabilityZone)
+	meta.set("placement/region", d.Region)
+}
+
+// keyTree makes public-keys, which EC2 lists as index=name although the entry
+// below it is the index alone.
+func keyTree(meta *node, d Document) {
+	if d.PublicKey == "" {
+		return
+	}
+	name := d.KeyName
+	if name == "" {
+		name = d.InstanceID
+	}
+	meta.set("public-keys/0/openssh-key", strings.TrimRight(d.PublicKey, "\n")+"\n")
+	meta.at("public-keys").listing = "0=" + name
+}
+
+func tagTree(meta *node, tags map[string]string) {
+	for key, value := range tags {
+		if listable(key) {
+			meta.at("tags/instance").children[key] = &node{body: []byte(value)}
+		}
+	}
+}
+
+// listable says if a name can stand in a listing and be asked for again. EC2
+// refuses other tag keys when tags are exposed to the instance.
+func listable(name string) bool {
+	return name != "" && name != "." && name != ".." && !strings.ContainsAny(name, "/\n\r")
+}
+
+func groups(d Document, field func(NamedID) string) string {
+	values := make([]string, len(d.SecurityGroups))
+	for i, g := range d.SecurityGroups {
+		values[i] = field(g)
+	}
+	return strings.Join(values, "\n")
+}
+
+// identityDocument has the fields and order of EC2's instance identity document.
+func identityDocument(d Document) string {
+	doc := struct {
+		AccountID        string    `json:"accountId"`
+		Architecture     string    `json:"architecture"`
+		AvailabilityZone string    `json:"availabilityZone"`
+		BillingProducts  *[]string `json:"billingProducts"`
+		DevpayCodes      *[]string `json:"devpayProductCodes"`
+		MarketplaceCodes *[]string `json:"marketplaceProductCodes"`
+		ImageID          string    `json:"imageId"`
+		InstanceID       string    `json:"instanceId"`
+		InstanceType     string    `json:"instanceType"`
+		KernelID         *string   `json:"kernelId"`
+		PendingTime      string    `json:"pendingTime"`
+		PrivateIP        string    `json:"privateIp"`
+		RamdiskID        *string   `json:"ramdiskId"`
+		Region           string    `json:"region"`
+		Version          string    `json:"version"`
+	}{
+		AccountID: d.AccountID, Architecture: d.Architecture, AvailabilityZone: d.AvailabilityZone,
+		ImageID: d.ImageID, InstanceID: d.InstanceID, InstanceType: d.InstanceType,
+		PendingTime: d.PendingTime.UTC().Format(time.RFC3339),
+		PrivateIP:   d.PrivateIP, Region: d.Region, Version: "2017-09-30",
+	}
+	b, err := json.MarshalIndent(doc, "", "  ")
+	if err != nil { // strings and nulls only: cannot happen
+		return ""
+	}
+	return string(b)
+}
