@@ -1,0 +1,441 @@
+package user
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/bundt/bundt/pkg/network"
+)
+
+const (
+	startTimeout = 10 * time.Second
+	callTimeout  = 30 * time.Second
+	startPoll    = 5 * time.Millisecond
+	restartPause = 200 * time.Millisecond // between starts of a switch that keeps dying
+)
+
+// Options say which switch a Datapath uses and how it is started.
+type Options struct {
+	ControlSocket string
+	StateFile     string
+	// Command is the argv of the switch's process: a program that calls Serve
+	// with the same ControlSocket and StateFile. Empty: the switch is run by
+	// somebody else, and one that does not answer is an error.
+	Command []string
+	// LogFile takes the output of the process, appended; "" discards it.
+	LogFile string
+	Logger  *slog.Logger
+}
+
+// Datapath is the daemon's side of a switch. It starts the switch's process in
+// a session of its own when none answers, starts it again if it dies, and
+// applies the last Config anew.
+type Datapath struct {
+	options Options
+	log     *slog.Logger
+	client  *http.Client
+
+	starting sync.Mutex // one process at a time
+
+	mu      sync.Mutex
+	last    *network.Config
+	stopped bool
+	watcher context.CancelFunc
+	done    sync.WaitGroup
+	ctx     context.Context
+	cancel  context.CancelFunc
+}
+
+var _ network.Datapath = (*Datapath)(nil)
+
+// NewDatapath returns the datapath of the switch at the control socket. Nothing
+// is started before the first call. Close it when the daemon ends.
+func NewDatapath(o Options) (*Datapath, error) {
+	if o.ControlSocket == "" || o.StateFile == "" {
+		return nil, errors.New("user datapath: a control socket and a state file are required")
+	}
+	if n := len(o.ControlSocket + ".new"); n > 107 { // sun_path
+		return nil, fmt.Errorf("user datapath: control socket %s is %d characters too long for a unix socket: choose a shorter run directory", o.ControlSocket, n-107)
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	d := &Datapath{options: o, log: o.Logger}
+	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.client = &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var dialer net.Dialer
+			return dialer.DialContext(ctx, "unix", o.ControlSocket)
+		},
+		MaxIdleConnsPerHost: 4,
+		IdleConnTimeout:     30 * time.Second,
+	}}
+	return d, nil
+}
+
+// Apply makes exactly cfg real. A cfg that the switch finds wrong changes
+// nothing, neither now nor when the switch is started again.
+func (d *Datapath) Apply(ctx context.Context, cfg network.Config) error {
+	if err := d.ensure(ctx); err != nil {
+		return err
+	}
+	if err := d.put(ctx, cfg); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.last = &cfg
+	d.mu.Unlock()
+	return nil
+}
+
+func (d *Datapath) put(ctx context.Context, cfg network.Config) error {
+	body, err := json.Marshal(cfg)
+	if err != nil {
+		return fmt.Errorf("encoding the network configuration: %w", err)
+	}
+	return d.call(ctx, http.MethodPut, "/v1/config", body, nil)
+}
+
+// Status reports each port.
+func (d *Datapath) Status(ctx context.Context) (network.Status, error) {
+	var s network.Status
+	if err := d.ensure(ctx); err != nil {
+		return s, err
+	}
+	return s, d.call(ctx, http.MethodGet, "/v1/status", nil, &s)
+}
+
+// Dial opens a TCP connection from the VPC's gateway to a port's guest, past
+// its ingress rules: it is the operator's way in. The connection can be closed
+// for writing alone.
+func (d *Datapath) Dial(ctx context.Context, interfaceID string, port uint16) (net.Conn, error) {
+	if err := d.ensure(ctx); err != nil {
+		return nil, err
+	}
+	var dialer net.Dialer
+	c, err := dialer.DialContext(ctx, "unix", d.options.ControlSocket)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the switch: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	conn, err := dialOver(c.(*net.UnixConn), interfaceID, port)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		c.Close()
+		if ctx.Err() != nil {
+			err = fmt.Errorf("connecting to %s port %d: %w", interfaceID, port, ctx.Err())
+		}
+		return nil, err
+	}
+	return conn, nil
+}
+
+// dialOver asks for the guest's connection on c, which becomes it.
+func dialOver(c *net.UnixConn, interfaceID string, port uint16) (net.Conn, error) {
+	q := url.Values{"interface": {interfaceID}, "port": {strconv.Itoa(int(port))}}
+	req, err := http.NewRequest(http.MethodPost, "http://switch/v1/dial?"+q.Encode(), nil)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to %s: %w", interfaceID, err)
+	}
+	if err := req.Write(c); err != nil {
+		return nil, fmt.Errorf("asking the switch: %w", err)
+	}
+	r := bufio.NewReader(c)
+	resp, err := http.ReadResponse(r, req)
+	if err != nil {
+		return nil, fmt.Errorf("reading the switch's answer: %w", err)
+	}
+	switch resp.StatusCode {
+	case http.StatusSwitchingProtocols:
+		return &dialedConn{UnixConn: c, r: r}, nil
+	case http.StatusNotFound:
+		return nil, remoteError(resp, network.ErrNoSuchPort)
+	case http.StatusBadGateway:
+		return nil, remoteError(resp, network.ErrUnreachable)
+	}
+	return nil, remoteError(resp, nil)
+}
+
+// remoteError is the switch's message, with the sentinel that it stands for.
+func remoteError(resp *http.Response, sentinel error) error {
+	b, _ := io.ReadAll(io.LimitReader(resp.Body, 4096))
+	resp.Body.Close()
+	text := strings.TrimSpace(string(b))
+	if sentinel == nil {
+		return fmt.Errorf("switch: %s", text)
+	}
+	return fmt.Errorf("%w%s", sentinel, strings.TrimPrefix(text, sentinel.Error()))
+}
+
+// dialedConn is a connection of which some bytes may have been read ahead.
+type dialedConn struct {
+	*net.UnixConn
+	r *bufio.Reader
+}
+
+func (c *dialedConn) Read(b []byte) (int, error) { return c.r.Read(b) }
+
+// WriteTo hides UnixConn's, which would pass by what was read ahead.
+func (c *dialedConn) WriteTo(w io.Writer) (int64, error) {
+	return io.Copy(w, struct{ io.Reader }{c.r})
+}
+
+// Stop ends the switch, forgets its state and closes the datapath.
+func (d *Datapath) Stop(ctx context.Context) error {
+	d.Close()
+	d.starting.Lock()
+	defer d.starting.Unlock()
+	return d.end(ctx, "/v1/stop")
+}
+
+// end tells the switch to stop and waits until its lock is free: then it holds
+// nothing on the host.
+func (d *Datapath) end(ctx context.Context, path string) error {
+	err := d.call(ctx, http.MethodPost, path, nil, nil)
+	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
+		return nil // there is none
+	}
+	if err != nil {
+		return err
+	}
+	for {
+		unlock, err := lock(d.options.ControlSocket + ".lock")
+		if err == nil {
+			unlock()
+			return nil
+		}
+		if !errors.Is(err, ErrRunning) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the switch to end: %w", ctx.Err())
+		case <-time.After(startPoll):
+		}
+	}
+}
+
+// Close ends the daemon's side and leaves the switch running.
+func (d *Datapath) Close() error {
+	d.mu.Lock()
+	d.stopped = true
+	d.mu.Unlock()
+	d.cancel()
+	d.done.Wait()
+	d.client.CloseIdleConnections()
+	return nil
+}
+
+// call does one request of the control protocol.
+func (d *Datapath) call(ctx context.Context, method, path string, body []byte, result any) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, "http://switch"+path, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("asking the switch: %w", err)
+	}
+	resp, err := d.client.Do(req)
+	if err != nil {
+		return fmt.Errorf("asking the switch: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode >= 300 {
+		return remoteError(resp, nil)
+	}
+	if result == nil {
+		_, err = io.Copy(io.Discard, resp.Body)
+	} else {
+		err = json.NewDecoder(resp.Body).Decode(result)
+	}
+	if err != nil {
+		return fmt.Errorf("reading the switch's answer: %w", err)
+	}
+	return nil
+}
+
+// ensure makes sure that a switch of our version answers.
+func (d *Datapath) ensure(ctx context.Context) error {
+	d.starting.Lock()
+	defer d.starting.Unlock()
+	d.mu.Lock()
+	stopped, watched := d.stopped, d.watcher != nil
+	d.mu.Unlock()
+	if stopped {
+		return errors.New("user datapath: closed")
+	}
+	if watched {
+		return nil
+	}
+	return d.revive(ctx)
+}
+
+// revive finds or starts the switch and watches it. starting is held.
+func (d *Datapath) revive(ctx context.Context) error {
+	var v versionAnswer
+	err := d.call(ctx, http.MethodGet, "/v1/version", nil, &v)
+	if err == nil && v.Protocol != protocol {
+		d.log.Info("replacing a switch of another version", "theirs", v.Protocol, "ours", protocol)
+		if err := d.end(ctx, "/v1/stop?keep=1"); err != nil {
+			return fmt.Errorf("replacing the switch: %w", err)
+		}
+	}
+	if err != nil || v.Protocol != protocol {
+		if err := d.start(ctx); err != nil {
+			return err
+		}
+	}
+	if err := d.reapply(ctx); err != nil {
+		return err
+	}
+	return d.watch()
+}
+
+// reapply gives a new switch the configuration that the daemon applied last: it
+// may be newer than what the old one had time to remember.
+func (d *Datapath) reapply(ctx context.Context) error {
+	d.mu.Lock()
+	last := d.last
+	d.mu.Unlock()
+	if last == nil {
+		return nil
+	}
+	if err := d.put(ctx, *last); err != nil {
+		return fmt.Errorf("applying the configuration to the new switch: %w", err)
+	}
+	return nil
+}
+
+// start runs the switch's process and waits until it answers.
+func (d *Datapath) start(ctx context.Context) error {
+	if len(d.options.Command) == 0 {
+		return fmt.Errorf("no switch answers at %s", d.options.ControlSocket)
+	}
+	if err := os.MkdirAll(filepath.Dir(d.options.ControlSocket), 0o700); err != nil {
+		return fmt.Errorf("making the control directory: %w", err)
+	}
+	cmd := exec.Command(d.options.Command[0], d.options.Command[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // the daemon's end is not its own
+	if d.options.LogFile != "" {
+		f, err := os.OpenFile(d.options.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			return fmt.Errorf("opening the switch's log: %w", err)
+		}
+		defer f.Close()
+		cmd.Stdout, cmd.Stderr = f, f
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("starting the switch: %w", err)
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }() // no zombie; ends with the daemon or the switch
+	d.log.Info("started the switch", "pid", cmd.Process.Pid)
+	return d.awaitStart(ctx, exited)
+}
+
+func (d *Datapath) awaitStart(ctx context.Context, exited <-chan error) error {
+	deadline := time.After(startTimeout)
+	for {
+		var v versionAnswer
+		err := d.call(ctx, http.MethodGet, "/v1/version", nil, &v)
+		if err == nil && v.Protocol != protocol {
+			return fmt.Errorf("the command %q runs a switch of protocol %d, want %d", d.options.Command[0], v.Protocol, protocol)
+		}
+		if err == nil {
+			return nil
+		}
+		select {
+		case werr := <-exited:
+			// Another daemon's may have been first; then it answers soon.
+			exited = nil
+			if d.call(ctx, http.MethodGet, "/v1/version", nil, &v) != nil {
+				return fmt.Errorf("the switch ended at once (%w); its log is %s", orExit(werr), orNone(d.options.LogFile))
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("starting the switch: %w", ctx.Err())
+		case <-deadline:
+			return fmt.Errorf("the switch does not answer at %s after %s: %w", d.options.ControlSocket, startTimeout, err)
+		case <-time.After(startPoll):
+		}
+	}
+}
+
+func orExit(err error) error {
+	if err == nil {
+		return errors.New("exit status 0")
+	}
+	return err
+}
+
+func orNone(path string) string {
+	if path == "" {
+		return "not kept"
+	}
+	return path
+}
+
+// watch holds a request open that ends when the switch does.
+func (d *Datapath) watch() error {
+	ctx, cancel := context.WithCancel(d.ctx)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://switch/v1/version?watch=1", nil)
+	if err != nil {
+		cancel()
+		return fmt.Errorf("watching the switch: %w", err)
+	}
+	resp, err := d.client.Do(req)
+	if err != nil {
+		cancel()
+		return fmt.Errorf("watching the switch: %w", err)
+	}
+	d.mu.Lock()
+	d.watcher = cancel
+	d.done.Add(1)
+	d.mu.Unlock()
+	go func() {
+		defer d.done.Done()
+		defer cancel()
+		io.Copy(io.Discard, resp.Body) // any end of it is the switch's, or ours
+		resp.Body.Close()
+		d.mu.Lock()
+		d.watcher = nil
+		d.mu.Unlock()
+		d.restart()
+	}()
+	return nil
+}
+
+// restart brings a switch that died back, without waiting for a call.
+func (d *Datapath) restart() {
+	for d.ctx.Err() == nil {
+		d.log.Warn("the switch has ended; starting it again")
+		err := d.ensure(d.ctx)
+		if err == nil {
+			return
+		}
+		if d.ctx.Err() == nil {
+			d.log.Error("restarting the switch", "error", err)
+		}
+		select {
+		case <-d.ctx.Done():
+		case <-time.After(restartPause):
+		}
+	}
+}

@@ -1,0 +1,10 @@
+// Package user is the datapath that needs no root and no set-up: a userspace
+// switch on gVisor's netstack, one stack per VPC, in a process of its own that
+// outlives the daemon (Serve), and the daemon's side of it (Datapath). Guests
+// are attached by QEMU's stream sockets.
+//
+// What it does not do: ICMP beyond the VPC, UDP on public addresses, IPv6, and
+// multicast. Frames of these kinds are dropped.
+//
+// It must never import the store, the API, a hypervisor or the daemon.
+package user

@@ -1,0 +1,210 @@
+package user
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+	"gvisor.dev/gvisor/pkg/waiter"
+)
+
+const (
+	maxConns      = 1024 // open for one guest, of any kind
+	egressTimeout = 10 * time.Second
+	interfacesTTL = time.Second
+)
+
+// neverOutside are destinations that a guest cannot reach by the host's
+// sockets, whatever its rules say.
+var neverOutside = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),
+	netip.MustParsePrefix("127.0.0.0/8"),    // the host's own services
+	netip.MustParsePrefix("169.254.0.0/16"), // link-local: the host's, and its cloud's metadata
+	netip.MustParsePrefix("224.0.0.0/4"),    // multicast
+	netip.MustParsePrefix("240.0.0.0/4"),    // reserved, broadcast
+}
+
+// egressPolicy knows the addresses of the host.
+type egressPolicy struct {
+	mu      sync.Mutex
+	read    time.Time
+	own     map[netip.Addr]bool
+	failure error
+}
+
+// refuses says if no guest may reach dst through the host.
+func (e *egressPolicy) refuses(dst netip.Addr) bool {
+	for _, p := range neverOutside {
+		if p.Contains(dst) {
+			return true
+		}
+	}
+	return e.ownAddress(dst)
+}
+
+// ownAddress: of an interface, or its broadcast address. When the interfaces
+// cannot be read, every address may be the host's.
+func (e *egressPolicy) ownAddress(dst netip.Addr) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.own == nil || time.Since(e.read) > interfacesTTL {
+		e.own, e.failure = hostAddresses()
+		e.read = time.Now()
+	}
+	return e.failure != nil || e.own[dst]
+}
+
+func hostAddresses() (map[netip.Addr]bool, error) {
+	list, err := net.InterfaceAddrs()
+	if err != nil {
+		return map[netip.Addr]bool{}, err
+	}
+	own := map[netip.Addr]bool{}
+	for _, a := range list {
+		n, ok := a.(*net.IPNet)
+		if !ok {
+			continue
+		}
+		ip, mask := n.IP.To4(), net.IP(n.Mask).To4()
+		if ip == nil || mask == nil {
+			continue
+		}
+		broadcast := ipv4(ip)
+		for i := range broadcast {
+			broadcast[i] |= ^mask[i]
+		}
+		own[addr(ipv4(ip))], own[addr(broadcast)] = true, true
+	}
+	return own, nil
+}
+
+// dialOutside opens a host socket to dst. A connected UDP socket tells the
+// source address that the host's routes choose without a packet sent: it is dst
+// itself exactly if dst is the host, by a route that no interface shows.
+func (v *vpc) dialOutside(network string, dst netip.AddrPort) (net.Conn, error) {
+	if v.cidr.Contains(dst.Addr()) || v.shared.policy.refuses(dst.Addr()) {
+		return nil, errRefused
+	}
+	probe, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(dst))
+	if err != nil {
+		return nil, err
+	}
+	if probe.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap() == dst.Addr() {
+		probe.Close()
+		return nil, errRefused
+	}
+	if network == "udp" {
+		return probe, nil
+	}
+	probe.Close()
+	return net.DialTimeout("tcp4", dst.String(), egressTimeout)
+}
+
+// forwardTCP ends a guest's connection to the outside in a host socket. The
+// guest's handshake completes only if the other side's did.
+func (v *vpc) forwardTCP(r *tcp.ForwarderRequest) {
+	id := r.ID()
+	p := v.portOf(id.RemoteAddress.As4())
+	if p == nil || !p.dialing.acquire() {
+		r.Complete(true)
+		return
+	}
+	out, err := v.dialOutside("tcp", netip.AddrPortFrom(addr(id.LocalAddress.As4()), id.LocalPort))
+	p.dialing.release()
+	if err != nil {
+		r.Complete(true)
+		return
+	}
+	var wq waiter.Queue
+	ep, stackErr := r.CreateEndpoint(&wq)
+	r.Complete(false)
+	if stackErr != nil {
+		out.Close()
+		return
+	}
+	p.splice(gonet.NewTCPConn(&wq, ep), out.(*net.TCPConn))
+}
+
+// forwardUDP gives each of a guest's UDP flows to the outside a host socket. It
+// runs in the goroutine that reads the guest's frames: it must not wait.
+func (v *vpc) forwardUDP(r *udp.ForwarderRequest) bool {
+	id := r.ID()
+	p := v.portOf(id.RemoteAddress.As4())
+	if p == nil {
+		return true // dropped
+	}
+	out, err := v.dialOutside("udp", netip.AddrPortFrom(addr(id.LocalAddress.As4()), id.LocalPort))
+	if err != nil {
+		return true
+	}
+	var wq waiter.Queue
+	ep, stackErr := r.CreateEndpoint(&wq)
+	if stackErr != nil {
+		out.Close()
+		return true
+	}
+	guest := gonet.NewUDPConn(&wq, ep)
+	both := &pair{guest, out}
+	if !p.conns.add(both) {
+		both.Close()
+		return true
+	}
+	go func() {
+		defer p.conns.remove(both)
+		relayUDP(guest, out)
+	}()
+	return true
+}
+
+// relayUDP moves datagrams until none has come for the life of a flow.
+func relayUDP(guest, out net.Conn) {
+	var both sync.WaitGroup
+	var mu sync.Mutex
+	deadline := func(d time.Duration) {
+		mu.Lock()
+		defer mu.Unlock()
+		t := time.Now().Add(d)
+		guest.SetReadDeadline(t)
+		out.SetReadDeadline(t)
+	}
+	deadline(lifeOnce)
+	move := func(dst, src net.Conn, life time.Duration) {
+		defer both.Done()
+		defer guest.Close()
+		defer out.Close()
+		buf := spliceBuffers.Get().(*[]byte)
+		defer spliceBuffers.Put(buf)
+		for {
+			n, err := src.Read(*buf)
+			if err != nil {
+				return
+			}
+			if _, err := dst.Write((*buf)[:n]); err != nil {
+				return
+			}
+			deadline(life)
+		}
+	}
+	both.Add(2)
+	go move(guest, out, lifeStream)
+	move(out, guest, lifeOnce)
+	both.Wait()
+}
+
+// gate bounds how many of something happen at once.
+type gate chan struct{}
+
+func (g gate) acquire() bool {
+	select {
+	case g <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (g gate) release() { <-g }

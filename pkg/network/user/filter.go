@@ -1,0 +1,231 @@
+package user
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/bundt/bundt/pkg/network"
+)
+
+// Lives of tracked flows, as EC2's connection tracking has them.
+const (
+	lifeOpening     = 60 * time.Second
+	lifeEstablished = 5 * 24 * time.Hour
+	lifeClosing     = 10 * time.Second
+	lifeOnce        = 30 * time.Second  // UDP or ICMP seen in one direction
+	lifeStream      = 180 * time.Second // and in both
+	lifeFragment    = 5 * time.Second
+
+	maxFlows     = 8192 // per port
+	maxFragments = 256  // datagrams in pieces per port
+	evictSample  = 16
+)
+
+// rules are what may pass in one direction. ICMP rules allow every type: the
+// port numbers of a rule have no meaning for them here.
+type rules []rule
+
+type rule struct {
+	proto    byte // 0: all
+	from, to uint16
+	peers    []netip.Prefix
+}
+
+func compileRules(in []network.Rule) (rules, error) {
+	out := make(rules, 0, len(in))
+	for _, r := range in {
+		c := rule{from: r.FromPort, to: r.ToPort, peers: r.Peers}
+		switch r.Protocol {
+		case "-1":
+		case "tcp":
+			c.proto = protoTCP
+		case "udp":
+			c.proto = protoUDP
+		case "icmp":
+			c.proto = protoICMP
+		default:
+			return nil, &configError{"rule of unknown protocol " + r.Protocol + ": want tcp, udp, icmp or -1"}
+		}
+		if c.proto != 0 && c.proto != protoICMP && c.from > c.to {
+			return nil, &configError{"rule with its first port above its last"}
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// allow judges the first packet of a flow by the peer and the port it is for.
+func (rs rules) allow(proto byte, peer ipv4, dport uint16) bool {
+	for i := range rs {
+		r := &rs[i]
+		if r.proto != 0 && r.proto != proto {
+			continue
+		}
+		if (r.proto == protoTCP || r.proto == protoUDP) && (dport < r.from || dport > r.to) {
+			continue
+		}
+		for _, p := range r.peers {
+			if p.Contains(addr(peer)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// flowKey is a flow as the guest sees it.
+type flowKey struct {
+	remote       ipv4
+	lport, rport uint16
+	proto        byte
+}
+
+func (p *packet) key(inbound bool) flowKey {
+	if inbound {
+		return flowKey{remote: p.src, lport: p.dport, rport: p.sport, proto: p.proto}
+	}
+	return flowKey{remote: p.dst, lport: p.sport, rport: p.dport, proto: p.proto}
+}
+
+type flow struct {
+	expires time.Duration // on the table's clock
+	inbound bool          // who began
+	replied bool
+	finIn   bool
+	finOut  bool
+	reset   bool
+}
+
+func (f *flow) closing() bool { return f.reset || (f.finIn && f.finOut) }
+
+type fragmentKey struct {
+	src, dst ipv4
+	id       uint16
+	proto    byte
+}
+
+// flowTable tracks a port's flows, so that replies pass whatever the rules say.
+// It is bounded: when full, of a sample the flow nearest to its end goes, which
+// is one that never got an answer if there is any.
+type flowTable struct {
+	mu        sync.Mutex
+	start     time.Time
+	flows     map[flowKey]flow
+	fragments map[fragmentKey]time.Duration
+}
+
+func newFlowTable() *flowTable {
+	return &flowTable{start: time.Now(), flows: map[flowKey]flow{}, fragments: map[fragmentKey]time.Duration{}}
+}
+
+// admit says if p may pass and tracks it. A nil allow admits whatever begins a
+// flow: for packets of the VPC's own stack, which has judged already.
+func (t *flowTable) admit(p *packet, inbound bool, allow rules, judge bool) bool {
+	now := time.Since(t.start)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if p.offset > 0 {
+		until, ok := t.fragments[fragmentKey{p.src, p.dst, p.id, p.proto}]
+		return ok && until > now
+	}
+	ok := t.admitHead(p, inbound, allow, judge, now)
+	if ok && p.more {
+		t.expectFragments(p, now)
+	}
+	return ok
+}
+
+func (t *flowTable) admitHead(p *packet, inbound bool, allow rules, judge bool, now time.Duration) bool {
+	if in, isError := p.icmpError(); isError {
+		// It answers a packet of the other direction.
+		f, known := t.flows[in.key(!inbound)]
+		return known && f.expires > now
+	}
+	k := p.key(inbound)
+	f, known := t.flows[k]
+	known = known && f.expires > now
+	if known && p.proto == protoTCP && p.flags&(tcpSYN|tcpACK) == tcpSYN && f.closing() {
+		known = false // the ports are used again: judge anew
+	}
+	if !known {
+		if judge && !allow.allow(p.proto, k.remote, p.dport) {
+			return false
+		}
+		f = flow{inbound: inbound}
+	}
+	f.advance(p, inbound, now)
+	if !known && len(t.flows) >= maxFlows {
+		t.evict()
+	}
+	t.flows[k] = f
+	return true
+}
+
+// advance moves the flow's state by one packet and gives it its next life.
+func (f *flow) advance(p *packet, inbound bool, now time.Duration) {
+	f.replied = f.replied || inbound != f.inbound
+	life := lifeOnce
+	switch {
+	case p.proto == protoTCP:
+		f.reset = f.reset || p.flags&tcpRST != 0
+		if p.flags&tcpFIN != 0 {
+			f.finIn, f.finOut = f.finIn || inbound, f.finOut || !inbound
+		}
+		life = lifeOpening
+		if f.closing() {
+			life = lifeClosing
+		} else if f.replied {
+			life = lifeEstablished
+		}
+	case f.replied:
+		life = lifeStream
+	}
+	f.expires = now + life
+}
+
+func (t *flowTable) evict() {
+	var victim flowKey
+	var soonest time.Duration
+	n := 0
+	for k, f := range t.flows { // the order of a map is a fair enough sample
+		if n == 0 || f.expires < soonest {
+			victim, soonest = k, f.expires
+		}
+		if n++; n == evictSample {
+			break
+		}
+	}
+	delete(t.flows, victim)
+}
+
+func (t *flowTable) expectFragments(p *packet, now time.Duration) {
+	if len(t.fragments) >= maxFragments {
+		for k, until := range t.fragments {
+			if until <= now {
+				delete(t.fragments, k)
+			}
+		}
+		if len(t.fragments) >= maxFragments {
+			return // the datagram will not be complete; TCP does without, UDP must
+		}
+	}
+	t.fragments[fragmentKey{p.src, p.dst, p.id, p.proto}] = now + lifeFragment
+}
+
+// sweep forgets what has expired.
+func (t *flowTable) sweep() {
+	now := time.Since(t.start)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for k, f := range t.flows {
+		if f.expires <= now {
+			delete(t.flows, k)
+		}
+	}
+	for k, until := range t.fragments {
+		if until <= now {
+			delete(t.fragments, k)
+		}
+	}
+}

@@ -1,0 +1,327 @@
+package user
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/bundt/bundt/pkg/network"
+)
+
+const (
+	queueFrames = 512 // waiting for one guest; what comes above is dropped
+	writeBatch  = 64
+	readBuffer  = 64 << 10
+
+	// QEMU's socket appears a few milliseconds after its start, so look often
+	// at first, and seldom once the guest is likely to be stopped.
+	dialFirst = 5 * time.Millisecond
+	dialFast  = 50 * time.Millisecond
+	dialSlow  = time.Second
+	dialEager = 10 * time.Second
+)
+
+// port is a guest's interface: the connection to its QEMU, its queue, its
+// filter and everything that is open on its behalf.
+type port struct {
+	vpc    *vpc
+	id     string
+	mac    mac
+	ip     ipv4
+	subnet netip.Prefix
+	socket string
+
+	config atomic.Pointer[portConfig] // what may change while the port stays
+	flows  *flowTable
+	queue  chan *frame
+
+	conns  connSet // host sockets and stack connections of this guest
+	public publicListeners
+
+	connected        atomic.Bool
+	lastSeen         atomic.Int64 // Unix nanoseconds
+	leasedAt         atomic.Int64
+	dropped, spoofed atomic.Uint64
+	dnsQueries       atomic.Int32
+	dialing          gate
+	onLease          func()
+	cancel           context.CancelFunc
+	running          sync.WaitGroup
+}
+
+// portConfig is the changeable part of a port.
+type portConfig struct {
+	network.Port
+	ingress, egress rules
+}
+
+func (p *port) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	p.running.Add(2)
+	go func() { defer p.running.Done(); p.run(ctx) }()
+	go func() { defer p.running.Done(); p.tend(ctx) }()
+}
+
+// stop ends everything of the port and returns when its goroutines have ended.
+func (p *port) stop() {
+	p.cancel()
+	p.public.close()
+	p.conns.closeAll()
+	p.running.Wait()
+}
+
+// tend does what is due from time to time.
+func (p *port) tend(ctx context.Context) {
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			p.flows.sweep()
+			p.public.retry(p)
+		}
+	}
+}
+
+// run keeps the connection to QEMU: as its client, since QEMU can be made to
+// accept again but not to connect again.
+func (p *port) run(ctx context.Context) {
+	var d net.Dialer
+	wait, since := dialFirst, time.Now()
+	for {
+		c, err := d.DialContext(ctx, "unix", p.socket)
+		if err == nil {
+			connectedAt := time.Now()
+			p.attach(ctx, c)
+			if time.Since(connectedAt) > time.Second {
+				wait, since = dialFirst, time.Now()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		limit := dialFast
+		if time.Since(since) > dialEager {
+			limit = dialSlow
+		}
+		wait = min(wait*2, limit)
+	}
+}
+
+// attach moves frames until the connection ends.
+func (p *port) attach(ctx context.Context, c net.Conn) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	p.connected.Store(true)
+	var writer sync.WaitGroup
+	writer.Add(1)
+	go func() {
+		defer writer.Done()
+		defer cancel()
+		p.write(ctx, c)
+	}()
+	p.read(c)
+	p.connected.Store(false)
+	cancel()
+	stop()
+	c.Close()
+	writer.Wait()
+	p.drain()
+}
+
+// write sends the queue, as many frames at a time as are waiting.
+func (p *port) write(ctx context.Context, c net.Conn) {
+	frames := make([]*frame, 0, writeBatch)
+	bufs := make(net.Buffers, 0, writeBatch)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case f := <-p.queue:
+			frames = append(frames[:0], f)
+		}
+	more:
+		for len(frames) < writeBatch {
+			select {
+			case f := <-p.queue:
+				frames = append(frames, f)
+			default:
+				break more
+			}
+		}
+		batch := bufs[:0]
+		for _, f := range frames {
+			batch = append(batch, f.b)
+		}
+		_, err := batch.WriteTo(c)
+		for _, f := range frames {
+			p.vpc.frames.put(f)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (p *port) drain() {
+	for {
+		select {
+		case f := <-p.queue:
+			p.vpc.frames.put(f)
+			p.dropped.Add(1)
+		default:
+			return
+		}
+	}
+}
+
+// enqueue never waits: a guest that takes nothing loses only its own frames.
+func (p *port) enqueue(f *frame) {
+	if !p.connected.Load() {
+		p.vpc.frames.put(f)
+		return
+	}
+	select {
+	case p.queue <- f:
+	default:
+		p.vpc.frames.put(f)
+		p.dropped.Add(1)
+	}
+}
+
+func (p *port) read(c net.Conn) {
+	r := bufio.NewReaderSize(c, readBuffer)
+	for {
+		head, err := r.Peek(lengthPrefix)
+		if err != nil {
+			return
+		}
+		n := int(binary.BigEndian.Uint32(head))
+		if n > readBuffer-lengthPrefix || n == 0 {
+			return // no QEMU speaks so: the framing is lost
+		}
+		b, err := r.Peek(lengthPrefix + n)
+		if err != nil {
+			return
+		}
+		if n >= ethernetSize && n <= ethernetSize+p.vpc.mtu {
+			p.lastSeen.Store(time.Now().UnixNano())
+			p.input(b[lengthPrefix:])
+		}
+		if _, err := io.CopyN(io.Discard, r, int64(lengthPrefix+n)); err != nil {
+			return
+		}
+	}
+}
+
+// input takes one Ethernet frame from the guest; it is not kept.
+func (p *port) input(eth []byte) {
+	if mac(eth[6:12]) != p.mac {
+		p.spoofed.Add(1)
+		return
+	}
+	switch binary.BigEndian.Uint16(eth[12:]) {
+	case etherARP:
+		p.inputARP(eth[ethernetSize:])
+	case etherIPv4:
+		if pkt, ok := parseIPv4(eth[ethernetSize:]); ok {
+			p.inputIPv4(&pkt)
+		}
+	}
+}
+
+// inputIPv4 checks the sender, then the filter, then the way.
+func (p *port) inputIPv4(pkt *packet) {
+	if pkt.proto == protoUDP && pkt.offset == 0 && p.inputDHCP(pkt) {
+		return
+	}
+	if pkt.src != p.ip {
+		p.spoofed.Add(1)
+		return
+	}
+	dst := addr(pkt.dst)
+	switch {
+	case p.vpc.isService(pkt.dst):
+		p.flows.admit(pkt, false, nil, false) // a reply to the gateway must find its flow
+		p.vpc.link.inject(pkt.b)
+	case p.vpc.cidr.Contains(dst):
+		if to := p.vpc.portOf(pkt.dst); to != nil && to != p && p.admitOut(pkt) {
+			to.fromGuest(p, pkt)
+		}
+	case pkt.proto != protoTCP && pkt.proto != protoUDP, pkt.offset > 0 || pkt.more:
+		p.outside(pkt)
+	default:
+		if p.admitOut(pkt) {
+			p.vpc.link.inject(pkt.b)
+		}
+	}
+}
+
+// outside handles what does not go out by a host socket: fragments go on to be
+// put together, other protocols end here.
+func (p *port) outside(pkt *packet) {
+	if (pkt.proto == protoTCP || pkt.proto == protoUDP) && p.admitOut(pkt) {
+		p.vpc.link.inject(pkt.b)
+	}
+}
+
+func (p *port) admitOut(pkt *packet) bool {
+	return p.flows.admit(pkt, false, p.config.Load().egress, true)
+}
+
+// fromGuest takes a packet of another guest of the VPC.
+func (p *port) fromGuest(from *port, pkt *packet) {
+	if !p.flows.admit(pkt, true, p.config.Load().ingress, true) {
+		return
+	}
+	src := from.mac
+	if from.subnet != p.subnet {
+		src = gatewayMAC
+	}
+	f := p.vpc.frames.get(p.mac, src, etherIPv4, len(pkt.b))
+	if f == nil {
+		return
+	}
+	copy(f.payload(), pkt.b)
+	p.enqueue(f)
+}
+
+// fromStack takes a packet of the VPC's own stack, which has been judged: it is
+// of a service, of a flow that the guest began, or of a connection that was
+// checked before it was opened.
+func (p *port) fromStack(f *frame) {
+	if pkt, ok := parseIPv4(f.payload()); ok {
+		p.flows.admit(&pkt, true, nil, false)
+	}
+	p.enqueue(f)
+}
+
+func (p *port) status() network.PortStatus {
+	s := network.PortStatus{
+		Connected: p.connected.Load(),
+		LeasedAt:  unixNano(p.leasedAt.Load()),
+		LastSeen:  unixNano(p.lastSeen.Load()),
+		Dropped:   p.dropped.Load(),
+		Spoofed:   p.spoofed.Load(),
+	}
+	s.Listening, s.Problems = p.public.status()
+	return s
+}
+
+func unixNano(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n)
+}

@@ -1,0 +1,182 @@
+package user
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	ipv4proto "gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
+
+	"github.com/bundt/bundt/pkg/network"
+)
+
+const serviceBacklog = 128
+
+func stackError(doing string, err tcpip.Error) error {
+	return fmt.Errorf("%s: %s", doing, err)
+}
+
+func fullAddress(a netip.Addr, port uint16) tcpip.FullAddress {
+	return tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFrom4(a.As4()), Port: port}
+}
+
+// guestConn is a connection of a service with a guest: one that knows the port
+// it came in by and closes with it.
+type guestConn struct {
+	*gonet.TCPConn
+	endpoint tcpip.Endpoint
+	port     *port
+	once     sync.Once
+}
+
+func (c *guestConn) Close() error {
+	c.once.Do(func() { c.port.conns.remove(c) })
+	return c.TCPConn.Close()
+}
+
+// limitHops sets the TTL of what is sent from now on.
+func (c *guestConn) limitHops(n int) {
+	c.endpoint.SetSockOptInt(tcpip.IPv4TTLOption, n) // any 1..255 is taken
+}
+
+// guestListener accepts connections of guests at an address of the stack. It is
+// ours instead of gonet's for the guest's port and the endpoint of each.
+type guestListener struct {
+	vpc      *vpc
+	endpoint tcpip.Endpoint
+	wq       waiter.Queue
+	address  net.Addr
+	done     chan struct{}
+	once     sync.Once
+}
+
+func (v *vpc) listenTCP(a netip.Addr, port uint16) (*guestListener, error) {
+	l := &guestListener{vpc: v, done: make(chan struct{}), address: net.TCPAddrFromAddrPort(netip.AddrPortFrom(a, port))}
+	ep, err := v.stack.NewEndpoint(tcp.ProtocolNumber, ipv4proto.ProtocolNumber, &l.wq)
+	if err != nil {
+		return nil, stackError("making an endpoint", err)
+	}
+	l.endpoint = ep
+	if err := ep.Bind(fullAddress(a, port)); err != nil {
+		ep.Close()
+		return nil, stackError("binding", err)
+	}
+	if err := ep.Listen(serviceBacklog); err != nil {
+		ep.Close()
+		return nil, stackError("listening", err)
+	}
+	return l, nil
+}
+
+// Accept returns the next connection of a guest that has not too many of them.
+func (l *guestListener) Accept() (net.Conn, error) {
+	entry, readable := waiter.NewChannelEntry(waiter.ReadableEvents)
+	l.wq.EventRegister(&entry)
+	defer l.wq.EventUnregister(&entry)
+	for {
+		ep, wq, err := l.endpoint.Accept(nil)
+		if err == nil {
+			if c := l.own(ep, wq); c != nil {
+				return c, nil
+			}
+			continue
+		}
+		if _, wait := err.(*tcpip.ErrWouldBlock); !wait {
+			return nil, net.ErrClosed
+		}
+		select {
+		case <-l.done:
+			return nil, net.ErrClosed
+		case <-readable:
+		}
+	}
+}
+
+// own finds the guest by the address, which anti-spoofing has made sure of.
+func (l *guestListener) own(ep tcpip.Endpoint, wq *waiter.Queue) net.Conn {
+	remote, err := ep.GetRemoteAddress()
+	if err != nil {
+		ep.Close()
+		return nil
+	}
+	p := l.vpc.portOf(remote.Addr.As4())
+	if p == nil {
+		ep.Abort()
+		return nil
+	}
+	c := &guestConn{TCPConn: gonet.NewTCPConn(wq, ep), endpoint: ep, port: p}
+	if !p.conns.add(c) {
+		ep.Abort()
+		return nil
+	}
+	return c
+}
+
+func (l *guestListener) Close() error {
+	l.once.Do(func() {
+		close(l.done)
+		l.endpoint.Close()
+	})
+	return nil
+}
+
+func (l *guestListener) Addr() net.Addr { return l.address }
+
+// dialGuest opens a connection to the port's guest under the address from.
+func (p *port) dialGuest(ctx context.Context, from netip.Addr, to uint16) (*gonet.TCPConn, error) {
+	c, err := gonet.DialTCPWithBind(ctx, p.vpc.stack, fullAddress(from, 0), fullAddress(addr(p.ip), to), ipv4proto.ProtocolNumber)
+	if err == nil {
+		return c, nil
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("%w: no answer from %s port %d in time; is the guest up, and does its own firewall let the port through?",
+			network.ErrUnreachable, addr(p.ip), to)
+	}
+	return nil, fmt.Errorf("%w: connecting to %s port %d: %w", network.ErrUnreachable, addr(p.ip), to, err)
+}
+
+// connSet holds what is open for one port, up to a limit, so that it can be
+// closed with the port.
+type connSet struct {
+	mu     sync.Mutex
+	open   map[closer]struct{}
+	limit  int
+	closed bool
+}
+
+func (s *connSet) add(c closer) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || len(s.open) >= s.limit {
+		return false
+	}
+	if s.open == nil {
+		s.open = map[closer]struct{}{}
+	}
+	s.open[c] = struct{}{}
+	return true
+}
+
+func (s *connSet) remove(c closer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, c)
+}
+
+func (s *connSet) closeAll() {
+	s.mu.Lock()
+	s.closed = true
+	open := s.open
+	s.open = nil
+	s.mu.Unlock()
+	for c := range open {
+		c.Close()
+	}
+}

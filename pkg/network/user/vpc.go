@@ -1,0 +1,231 @@
+package user
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	ipv4proto "gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+
+	"github.com/bundt/bundt/pkg/network"
+)
+
+var (
+	imdsAddr     = netip.AddrFrom4(ipv4{169, 254, 169, 254})
+	linkLocalDNS = netip.AddrFrom4(ipv4{169, 254, 169, 253})
+)
+
+const (
+	nic        = 1
+	defaultMTU = 1500
+	// Connections being opened to the outside, all guests of the VPC together;
+	// each has a smaller share (maxDialing).
+	maxForwarding = 1024
+)
+
+// gatewayOf and dnsOf are EC2's reserved addresses of a subnet.
+func gatewayOf(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Next() }
+func dnsOf(subnet netip.Prefix) netip.Addr     { return gatewayOf(subnet).Next() }
+
+// vpc is one layer-3 domain: a stack that is its router, name server and
+// metadata service, and the guests' ports.
+type vpc struct {
+	id     string
+	cidr   netip.Prefix
+	mtu    int
+	shared *shared
+	stack  *stack.Stack
+	link   *link
+	frames *framePool
+
+	mu       sync.Mutex // serialises changes
+	config   atomic.Pointer[network.VPC]
+	ports    atomic.Pointer[map[ipv4]*port]
+	services atomic.Pointer[map[ipv4]bool] // addresses that the stack answers for
+	servers  map[ipv4][]closer             // what runs on them
+	serving  sync.WaitGroup
+}
+
+type closer interface{ Close() error }
+
+func newVPC(c network.VPC, sh *shared) (*vpc, error) {
+	v := &vpc{id: c.ID, cidr: c.CIDR.Masked(), mtu: mtuOf(c), shared: sh, servers: map[ipv4][]closer{}}
+	v.frames = newFramePool(v.mtu)
+	v.link = &link{mtu: uint32(v.mtu), output: v.output}
+	v.ports.Store(&map[ipv4]*port{})
+	v.services.Store(&map[ipv4]bool{})
+	v.config.Store(&c)
+	v.stack = stack.New(stack.Options{
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4proto.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
+	})
+	if err := v.setUpStack(); err != nil {
+		v.close()
+		return nil, fmt.Errorf("setting up the stack of %s: %s", c.ID, err)
+	}
+	if err := v.update(c); err != nil {
+		v.close()
+		return nil, err
+	}
+	return v, nil
+}
+
+func mtuOf(c network.VPC) int {
+	if c.MTU == 0 {
+		return defaultMTU
+	}
+	return c.MTU
+}
+
+func (v *vpc) setUpStack() tcpip.Error {
+	sack := tcpip.TCPSACKEnabled(true)
+	// Round trips are well below a millisecond: small windows fill the link,
+	// and bound the memory that one connection can hold.
+	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: 256 << 10, Max: 1 << 20}
+	send := tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: 256 << 10, Max: 1 << 20}
+	for _, option := range []tcpip.SettableTransportProtocolOption{&sack, &receive, &send} {
+		if err := v.stack.SetTransportProtocolOption(tcp.ProtocolNumber, option); err != nil {
+			return err
+		}
+	}
+	if err := v.stack.CreateNIC(nic, v.link); err != nil {
+		return err
+	}
+	// The stack ends the guests' connections to any address, and begins those
+	// of the outside under the client's own address.
+	if err := v.stack.SetPromiscuousMode(nic, true); err != nil {
+		return err
+	}
+	if err := v.stack.SetSpoofing(nic, true); err != nil {
+		return err
+	}
+	v.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}})
+	v.stack.SetTransportProtocolHandler(tcp.ProtocolNumber,
+		tcp.NewForwarder(v.stack, 0, maxForwarding, v.forwardTCP).HandlePacket)
+	v.stack.SetTransportProtocolHandler(udp.ProtocolNumber,
+		udp.NewForwarder(v.stack, v.forwardUDP).HandlePacket)
+	return nil
+}
+
+// sameDomain says if c can be reached from the vpc by update.
+func (v *vpc) sameDomain(c network.VPC) bool {
+	return v.cidr == c.CIDR.Masked() && v.mtu == mtuOf(c)
+}
+
+// update makes the subnets' gateway and name server addresses, and the
+// link-local services, exactly those of c.
+func (v *vpc) update(c network.VPC) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.config.Store(&c)
+	type service func(netip.Addr) ([]closer, error)
+	want := map[ipv4]service{imdsAddr.As4(): v.serveMetadata, linkLocalDNS.As4(): v.serveDNS}
+	for _, s := range c.Subnets {
+		want[gatewayOf(s.CIDR).As4()] = func(netip.Addr) ([]closer, error) { return nil, nil }
+		want[dnsOf(s.CIDR).As4()] = v.serveDNS
+	}
+	now := maps.Clone(*v.services.Load())
+	for a := range now {
+		if want[a] == nil {
+			v.removeService(a)
+			delete(now, a)
+		}
+	}
+	for a, serve := range want {
+		if now[a] {
+			continue
+		}
+		if err := v.addService(a, serve); err != nil {
+			return fmt.Errorf("serving %s in %s: %w", addr(a), v.id, err)
+		}
+		now[a] = true
+	}
+	v.services.Store(&now)
+	return nil
+}
+
+func (v *vpc) addService(a ipv4, serve func(netip.Addr) ([]closer, error)) error {
+	err := v.stack.AddProtocolAddress(nic, tcpip.ProtocolAddress{
+		Protocol: ipv4proto.ProtocolNumber, AddressWithPrefix: tcpip.AddrFrom4(a).WithPrefix(),
+	}, stack.AddressProperties{})
+	if err != nil {
+		return stackError("adding the address", err)
+	}
+	servers, serveErr := serve(addr(a))
+	v.servers[a] = servers
+	return serveErr
+}
+
+func (v *vpc) removeService(a ipv4) {
+	for _, s := range v.servers[a] {
+		s.Close()
+	}
+	delete(v.servers, a)
+	v.stack.RemoveAddress(nic, tcpip.AddrFrom4(a)) // it was added
+}
+
+// close ends the stack; its ports must have been removed.
+func (v *vpc) close() {
+	v.mu.Lock()
+	for a := range v.servers {
+		v.removeService(a)
+	}
+	v.mu.Unlock()
+	v.serving.Wait()
+	v.stack.Destroy()
+}
+
+func (v *vpc) domain() string { return v.config.Load().DomainName }
+
+func (v *vpc) isService(a ipv4) bool { return (*v.services.Load())[a] }
+
+func (v *vpc) portOf(a ipv4) *port { return (*v.ports.Load())[a] }
+
+func (v *vpc) addPort(p *port) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	ports := maps.Clone(*v.ports.Load())
+	ports[p.ip] = p
+	v.ports.Store(&ports)
+	p.start()
+}
+
+func (v *vpc) removePort(p *port) {
+	v.mu.Lock()
+	ports := maps.Clone(*v.ports.Load())
+	if ports[p.ip] == p {
+		delete(ports, p.ip)
+	}
+	v.ports.Store(&ports)
+	v.mu.Unlock()
+	p.stop()
+}
+
+// output takes a packet of the stack to the guest that it is for.
+func (v *vpc) output(pkt *stack.PacketBuffer) {
+	n := pkt.NetworkHeader().Slice()
+	if len(n) < 20 {
+		return
+	}
+	to := v.portOf(ipv4(n[16:20]))
+	if to == nil {
+		return
+	}
+	f := v.frames.get(to.mac, gatewayMAC, etherIPv4, pkt.Size())
+	if f == nil {
+		return
+	}
+	b := f.payload()
+	for _, s := range pkt.AsSlices() {
+		b = b[copy(b, s):]
+	}
+	to.fromStack(f)
+}
