@@ -1,0 +1,425 @@
+// Package nettest is the conformance suite of datapaths, and the guests that it
+// attaches: not virtual machines, but TCP/IP stacks and hand-made frames behind
+// QEMU's stream protocol. It may import pkg/network and pkg/metadata; never a
+// datapath.
+package nettest
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/checksum"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/link/channel"
+	"gvisor.dev/gvisor/pkg/tcpip/link/ethernet"
+	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
+)
+
+const patience = 10 * time.Second
+
+// Guest plays QEMU and the guest in it: it listens on a port's socket and has
+// one network card.
+type Guest struct {
+	MAC net.HardwareAddr
+	IP  netip.Addr
+
+	listener net.Listener
+	link     *channel.Endpoint
+	stack    *stack.Stack
+
+	mu     sync.Mutex
+	conn   net.Conn
+	taps   map[chan []byte]bool
+	paused *sync.Cond
+	pause  bool
+}
+
+// NewGuest attaches a guest to the socket, without an address as yet.
+func NewGuest(t testing.TB, socket, mac string) *Guest {
+	t.Helper()
+	hw, err := net.ParseMAC(mac)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &Guest{MAC: hw, listener: l, taps: map[chan []byte]bool{}, link: channel.New(4096, 1500, tcpip.LinkAddress(hw))}
+	g.paused = sync.NewCond(&g.mu)
+	g.stack = stack.New(stack.Options{
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
+	})
+	if err := g.stack.CreateNIC(1, ethernet.New(g.link)); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Add(2)
+	go func() { defer running.Done(); g.accept() }()
+	go func() { defer running.Done(); g.transmit(ctx) }()
+	t.Cleanup(func() {
+		l.Close()
+		g.Resume()
+		g.Disconnect()
+		cancel()
+		running.Wait()
+		g.stack.Destroy()
+	})
+	return g
+}
+
+// accept serves one connection after another, as QEMU does.
+func (g *Guest) accept() {
+	for {
+		c, err := g.listener.Accept()
+		if err != nil {
+			return
+		}
+		g.mu.Lock()
+		g.conn = c
+		g.mu.Unlock()
+		g.receive(c)
+		c.Close()
+	}
+}
+
+// Disconnect breaks the connection to the datapath, as a QEMU that ends does.
+func (g *Guest) Disconnect() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.conn != nil {
+		g.conn.Close()
+	}
+}
+
+func (g *Guest) receive(c net.Conn) {
+	r := bufio.NewReader(c)
+	for {
+		g.mu.Lock()
+		for g.pause {
+			g.paused.Wait()
+		}
+		g.mu.Unlock()
+		var n uint32
+		if binary.Read(r, binary.BigEndian, &n) != nil {
+			return
+		}
+		f := make([]byte, n)
+		if _, err := io.ReadFull(r, f); err != nil {
+			return
+		}
+		g.mu.Lock()
+		for tap := range g.taps {
+			select {
+			case tap <- f:
+			default:
+			}
+		}
+		g.mu.Unlock()
+		pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(f)})
+		g.link.InjectInbound(0, pkt) // the Ethernet header tells the protocol
+		pkt.DecRef()
+	}
+}
+
+func (g *Guest) transmit(ctx context.Context) {
+	for {
+		pkt := g.link.ReadContext(ctx)
+		if pkt == nil {
+			return
+		}
+		v := pkt.ToView()
+		g.Send(v.AsSlice())
+		v.Release()
+		pkt.DecRef()
+	}
+}
+
+// Send puts a frame on the wire as it is.
+func (g *Guest) Send(f []byte) error {
+	g.mu.Lock()
+	c := g.conn
+	g.mu.Unlock()
+	if c == nil {
+		return errors.New("not connected")
+	}
+	b := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(f)), uint32(len(f)))
+	_, err := c.Write(append(b, f...))
+	return err
+}
+
+// Pause stops taking frames, as a guest does whose processors stand still.
+func (g *Guest) Pause() { g.setPause(true) }
+
+// Resume ends a pause.
+func (g *Guest) Resume() { g.setPause(false) }
+
+func (g *Guest) setPause(p bool) {
+	g.mu.Lock()
+	g.pause = p
+	g.mu.Unlock()
+	g.paused.Broadcast()
+}
+
+// Tap returns the frames that come in from now on.
+func (g *Guest) Tap(t testing.TB) <-chan []byte {
+	tap := make(chan []byte, 1024)
+	g.mu.Lock()
+	g.taps[tap] = true
+	g.mu.Unlock()
+	t.Cleanup(func() {
+		g.mu.Lock()
+		delete(g.taps, tap)
+		g.mu.Unlock()
+	})
+	return tap
+}
+
+// Configure gives the guest its address.
+func (g *Guest) Configure(t testing.TB, ip netip.Prefix, gateway netip.Addr) {
+	t.Helper()
+	g.IP = ip.Addr()
+	a := tcpip.AddrFrom4(ip.Addr().As4())
+	if err := g.stack.AddProtocolAddress(1, tcpip.ProtocolAddress{
+		Protocol: ipv4.ProtocolNumber, AddressWithPrefix: tcpip.AddressWithPrefix{Address: a, PrefixLen: ip.Bits()},
+	}, stack.AddressProperties{}); err != nil {
+		t.Fatal(err)
+	}
+	local := tcpip.AddressWithPrefix{Address: a, PrefixLen: ip.Bits()}.Subnet()
+	g.stack.SetRouteTable([]tcpip.Route{
+		{Destination: local, NIC: 1},
+		{Destination: header.IPv4EmptySubnet, Gateway: tcpip.AddrFrom4(gateway.As4()), NIC: 1},
+	})
+}
+
+// Lease takes an address by DHCP and configures it. It asks until the switch
+// is there to answer.
+func (g *Guest) Lease(t testing.TB) *dhcpv4.DHCPv4 {
+	t.Helper()
+	discover, err := dhcpv4.NewDiscovery(g.MAC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	offer := g.Exchange(t, discover)
+	request, err := dhcpv4.NewRequestFromOffer(offer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ack := g.Exchange(t, request)
+	if ack == nil || ack.MessageType() != dhcpv4.MessageTypeAck {
+		t.Fatalf("no DHCP acknowledgement: %v", ack)
+	}
+	ones, _ := ack.SubnetMask().Size()
+	g.Configure(t, netip.PrefixFrom(mustAddr(ack.YourIPAddr), ones), mustAddr(ack.Router()[0]))
+	return ack
+}
+
+func mustAddr(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip.To4())
+	return a
+}
+
+// Exchange sends a DHCP message, again and again, until it is answered.
+func (g *Guest) Exchange(t testing.TB, m *dhcpv4.DHCPv4) *dhcpv4.DHCPv4 {
+	t.Helper()
+	for end := time.Now().Add(patience); time.Now().Before(end); {
+		if reply := g.TryDHCP(t, m, 200*time.Millisecond); reply != nil {
+			return reply
+		}
+	}
+	t.Fatalf("no answer to DHCP %s", m.MessageType())
+	return nil
+}
+
+// TryDHCP sends a DHCP message once and returns the answer, nil if none came.
+func (g *Guest) TryDHCP(t testing.TB, m *dhcpv4.DHCPv4, wait time.Duration) *dhcpv4.DHCPv4 {
+	t.Helper()
+	tap := g.Tap(t)
+	f := UDPFrame(g.MAC, Broadcast, netip.IPv4Unspecified(), netip.AddrFrom4([4]byte{255, 255, 255, 255}), 68, 67, m.ToBytes())
+	if g.Send(f) != nil {
+		time.Sleep(5 * time.Millisecond) // not attached yet
+		return nil
+	}
+	timeout := time.After(wait)
+	for {
+		select {
+		case f := <-tap:
+			if len(f) < 42 || f[23] != 17 || binary.BigEndian.Uint16(f[36:]) != 68 {
+				continue
+			}
+			if r, err := dhcpv4.FromBytes(f[42:]); err == nil && r.TransactionID == m.TransactionID {
+				return r
+			}
+		case <-timeout:
+			return nil
+		}
+	}
+}
+
+// DialTCP connects from the guest.
+func (g *Guest) DialTCP(ctx context.Context, to netip.AddrPort) (*gonet.TCPConn, error) {
+	return gonet.DialContextTCP(ctx, g.stack, full(to), ipv4.ProtocolNumber)
+}
+
+// ListenTCP listens in the guest.
+func (g *Guest) ListenTCP(t testing.TB, port uint16) net.Listener {
+	t.Helper()
+	l, err := gonet.ListenTCP(g.stack, tcpip.FullAddress{NIC: 1, Port: port}, ipv4.ProtocolNumber)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Shutdown(); l.Close() })
+	return l
+}
+
+// UDP binds a port in the guest.
+func (g *Guest) UDP(t testing.TB, port uint16) *gonet.UDPConn {
+	t.Helper()
+	c, err := gonet.DialUDP(g.stack, &tcpip.FullAddress{NIC: 1, Port: port}, nil, ipv4.ProtocolNumber)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func full(ap netip.AddrPort) tcpip.FullAddress {
+	return tcpip.FullAddress{NIC: 1, Addr: tcpip.AddrFrom4(ap.Addr().As4()), Port: ap.Port()}
+}
+
+// Ping sends an ICMP echo request and says if it was answered.
+func (g *Guest) Ping(t testing.TB, gatewayMAC net.HardwareAddr, to netip.Addr, wait time.Duration) bool {
+	t.Helper()
+	tap := g.Tap(t)
+	echo := header.ICMPv4(make([]byte, 16))
+	echo.SetType(header.ICMPv4Echo)
+	echo.SetIdent(uint16(time.Now().UnixNano()))
+	echo.SetChecksum(header.ICMPv4Checksum(echo, 0))
+	if err := g.Send(IPv4Frame(g.MAC, gatewayMAC, g.IP, to, 1, echo)); err != nil {
+		t.Fatal(err)
+	}
+	timeout := time.After(wait)
+	for {
+		select {
+		case f := <-tap:
+			if len(f) >= 42 && f[23] == 1 && header.ICMPv4(f[34:]).Type() == header.ICMPv4EchoReply &&
+				bytes.Equal(f[26:30], to.AsSlice()) && header.ICMPv4(f[34:]).Ident() == echo.Ident() {
+				return true
+			}
+		case <-timeout:
+			return false
+		}
+	}
+}
+
+// ARP asks for the link address of target; nil if nobody answers.
+func (g *Guest) ARP(t testing.TB, target netip.Addr, wait time.Duration) net.HardwareAddr {
+	t.Helper()
+	tap := g.Tap(t)
+	if err := g.Send(ARPFrame(g.MAC, 1, g.MAC, g.IP, target)); err != nil {
+		t.Fatal(err)
+	}
+	timeout := time.After(wait)
+	for {
+		select {
+		case f := <-tap:
+			if len(f) >= 42 && f[12] == 8 && f[13] == 6 && f[21] == 2 && bytes.Equal(f[28:32], target.AsSlice()) {
+				return net.HardwareAddr(f[22:28])
+			}
+		case <-timeout:
+			return nil
+		}
+	}
+}
+
+// Broadcast is the link address of everybody.
+var Broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+// ARPFrame makes an ARP request (op 1) or reply (op 2).
+func ARPFrame(ethSrc net.HardwareAddr, op uint16, sha net.HardwareAddr, spa, tpa netip.Addr) []byte {
+	f := append(append(append([]byte{}, Broadcast...), ethSrc...), 8, 6)
+	f = append(f, 0, 1, 8, 0, 6, 4, byte(op>>8), byte(op))
+	f = append(append(f, sha...), spa.AsSlice()...)
+	return append(append(f, make([]byte, 6)...), tpa.AsSlice()...)
+}
+
+// IPv4Frame makes a frame with an IPv4 datagram.
+func IPv4Frame(ethSrc, ethDst net.HardwareAddr, src, dst netip.Addr, proto byte, body []byte) []byte {
+	f := append(append(append([]byte{}, ethDst...), ethSrc...), 8, 0)
+	ip := header.IPv4(make([]byte, 20))
+	ip.Encode(&header.IPv4Fields{
+		TotalLength: uint16(20 + len(body)), TTL: 64, Protocol: proto,
+		SrcAddr: tcpip.AddrFrom4(src.As4()), DstAddr: tcpip.AddrFrom4(dst.As4()),
+	})
+	ip.SetChecksum(^ip.CalculateChecksum())
+	return append(append(f, ip...), body...)
+}
+
+// UDPFrame makes a frame with a UDP datagram.
+func UDPFrame(ethSrc, ethDst net.HardwareAddr, src, dst netip.Addr, sport, dport uint16, body []byte) []byte {
+	u := header.UDP(make([]byte, 8+len(body)))
+	u.Encode(&header.UDPFields{SrcPort: sport, DstPort: dport, Length: uint16(len(u))})
+	copy(u.Payload(), body)
+	sum := header.PseudoHeaderChecksum(17, tcpip.AddrFrom4(src.As4()), tcpip.AddrFrom4(dst.As4()), uint16(len(u)))
+	u.SetChecksum(^u.CalculateChecksum(checksum.Checksum(body, sum)))
+	return IPv4Frame(ethSrc, ethDst, src, dst, 17, u)
+}
+
+// Echo answers every connection of l with what it sends, until its end.
+func Echo(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer c.Close()
+			io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c})
+		}()
+	}
+}
+
+// RoundTrip sends b, ends its direction, and wants b back and then the end.
+func RoundTrip(c net.Conn, b []byte) error {
+	c.SetDeadline(time.Now().Add(2 * patience))
+	sent := make(chan error, 1)
+	go func() {
+		_, err := c.Write(b)
+		if err == nil {
+			err = c.(interface{ CloseWrite() error }).CloseWrite()
+		}
+		sent <- err
+	}()
+	got, err := io.ReadAll(struct{ io.Reader }{c})
+	if err != nil {
+		return fmt.Errorf("reading back after %d bytes: %w", len(got), err)
+	}
+	if err := <-sent; err != nil {
+		return fmt.Errorf("sending: %w", err)
+	}
+	if !bytes.Equal(got, b) {
+		return fmt.Errorf("got %d bytes back, not the %d that were sent", len(got), len(b))
+	}
+	return nil
+}

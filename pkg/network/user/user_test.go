@@ -1,0 +1,109 @@
+package user_test
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/bundt/bundt/pkg/network"
+	"github.com/bundt/bundt/pkg/network/nettest"
+	"github.com/bundt/bundt/pkg/network/user"
+)
+
+// TestMain lets this binary be the switch's process.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 5 && os.Args[1] == "switch" {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+		defer stop()
+		if err := user.Serve(ctx, user.ServeOptions{ControlSocket: os.Args[2], StateFile: os.Args[3], ResolvConf: os.Args[4]}); err != nil {
+			os.Stderr.WriteString(err.Error() + "\n")
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func TestConformance(t *testing.T) {
+	nettest.Run(t, newEnv)
+}
+
+func newEnv(t *testing.T) *nettest.Env {
+	dir := t.TempDir()
+	o := user.Options{
+		ControlSocket: filepath.Join(dir, "c"), StateFile: filepath.Join(dir, "state"), LogFile: filepath.Join(dir, "log"),
+	}
+	o.Command = []string{os.Args[0], "switch", o.ControlSocket, o.StateFile, filepath.Join(dir, "no-resolv.conf")}
+	open := func(t *testing.T) *user.Datapath {
+		d, err := user.NewDatapath(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	current := open(t)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := current.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+		if b, _ := os.ReadFile(o.LogFile); t.Failed() && len(b) > 0 {
+			t.Logf("the switch said: %s", b)
+		}
+	})
+	return &nettest.Env{
+		Datapath: current,
+		Kill: func(t *testing.T) {
+			pid := switchPID(t, o.ControlSocket)
+			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+				if now, err := askPID(o.ControlSocket); err == nil && now != pid {
+					return
+				}
+				if time.Now().After(end) {
+					t.Fatal("the switch was not started again")
+				}
+			}
+		},
+		Reopen: func(t *testing.T) network.Datapath {
+			current.Close()
+			current = open(t)
+			return current
+		},
+	}
+}
+
+func switchPID(t *testing.T, socket string) int {
+	t.Helper()
+	pid, err := askPID(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+func askPID(socket string) (int, error) {
+	c := http.Client{Timeout: time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", socket)
+		},
+	}}
+	resp, err := c.Get("http://switch/v1/version")
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	var v struct{ PID int }
+	return v.PID, json.NewDecoder(resp.Body).Decode(&v)
+}
