@@ -27,9 +27,6 @@ func Main() int {
 
 // Run runs one command line and returns its exit code.
 func Run(ctx context.Context, f *factory.Factory, args []string) int {
-	if f.Recipes == nil {
-		f.Recipes = builtIn{}
-	}
 	root := NewRootCommand(f)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)

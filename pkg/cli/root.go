@@ -26,9 +26,12 @@ const (
 
 // NewRootCommand returns the command "bundt" with all its commands.
 func NewRootCommand(f *factory.Factory) *cobra.Command {
+	if f.Recipes == nil {
+		f.Recipes = builtIn{}
+	}
 	quiet := false
 	root := &cobra.Command{
-		Use:   "bundt <command>",
+		Use:   "bundt COMMAND",
 		Short: "A cloud of your own on one Linux machine",
 		Long: `bundt bakes machine images from recipes, runs them as real virtual machines and
 makes new images of running machines, on one Linux machine, with EC2's words.`,

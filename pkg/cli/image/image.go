@@ -26,7 +26,7 @@ import (
 // NewCommand returns the command "image" with all its verbs.
 func NewCommand(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "image <verb>",
+		Use:     "image VERB",
 		Aliases: []string{"ami", "images"},
 		Short:   "Manage images: what instances are launched from",
 		Long: `Manage images (AMIs): what instances are launched from.

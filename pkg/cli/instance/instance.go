@@ -12,7 +12,7 @@ import (
 // NewCommand returns the command "instance" with all its verbs.
 func NewCommand(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "instance <verb>",
+		Use:     "instance VERB",
 		Aliases: []string{"instances"},
 		Short:   "Manage instances: virtual machines",
 		Long: `Manage instances: the virtual machines that are launched from images.

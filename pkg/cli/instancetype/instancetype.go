@@ -21,7 +21,7 @@ import (
 // NewCommand returns the command "type" with all its verbs.
 func NewCommand(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "type <verb>",
+		Use:     "type VERB",
 		Aliases: []string{"types", "instance-type"},
 		Short:   "See instance types: the sizes of machines",
 	}

@@ -29,7 +29,7 @@ import (
 // NewCommand returns the command "key" with all its verbs.
 func NewCommand(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "key <verb>",
+		Use:     "key VERB",
 		Aliases: []string{"keys", "key-pair"},
 		Short:   "Manage key pairs: who may log in",
 		Long: `Manage key pairs, whose owners may log in to the instances that are launched with

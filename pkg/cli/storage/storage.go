@@ -23,7 +23,7 @@ import (
 // NewVolumeCommand returns the command "volume" with all its verbs.
 func NewVolumeCommand(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "volume <verb>",
+		Use:     "volume VERB",
 		Aliases: []string{"volumes"},
 		Short:   "See volumes: the disks of instances",
 	}
@@ -34,7 +34,7 @@ func NewVolumeCommand(f *factory.Factory) *cobra.Command {
 // NewSnapshotCommand returns the command "snapshot" with all its verbs.
 func NewSnapshotCommand(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "snapshot <verb>",
+		Use:     "snapshot VERB",
 		Aliases: []string{"snapshots"},
 		Short:   "Manage snapshots: what volumes were at a moment",
 	}
