@@ -46,7 +46,7 @@ func Run(t *testing.T, h Harness) {
 	if h.Patience == 0 {
 		h.Patience = 10 * time.Second
 	}
-	s := &suite{Harness: h}
+	s := &suite{Harness: h, closed: map[hypervisor.Driver]bool{}}
 	for _, test := range []struct {
 		name string
 		f    func(*testing.T, hypervisor.Driver)
@@ -68,12 +68,18 @@ func Run(t *testing.T, h Harness) {
 	}
 }
 
-type suite struct{ Harness }
+type suite struct {
+	Harness
+	closed map[hypervisor.Driver]bool
+}
 
 // open returns a driver that is closed with the test, its machines removed.
 func (s *suite) open(t *testing.T) hypervisor.Driver {
 	d := s.New(t)
 	t.Cleanup(func() {
+		if s.closed[d] {
+			return
+		}
 		ctx := context.Background()
 		list, err := d.List(ctx)
 		if err != nil {
@@ -93,6 +99,7 @@ func (s *suite) open(t *testing.T) hypervisor.Driver {
 }
 
 func (s *suite) close(t *testing.T, d hypervisor.Driver) {
+	s.closed[d] = true
 	if c, ok := d.(io.Closer); ok {
 		if err := c.Close(); err != nil {
 			t.Errorf("closing: %v", err)
@@ -351,10 +358,12 @@ func (s *suite) powerButton(t *testing.T, d hypervisor.Driver) {
 		t.Errorf("the guest powered off, the status says %+v", st)
 	}
 	// A new driver knows it, too; a new start forgets it.
-	if st, err := s.open(t).Status(t.Context(), spec.ID); err != nil || !st.GuestHalted {
+	s.close(t, d)
+	next := s.open(t)
+	if st, err := next.Status(t.Context(), spec.ID); err != nil || !st.GuestHalted {
 		t.Errorf("a new driver says %+v, %v", st, err)
 	}
-	if st := s.start(t, d, spec); st.GuestHalted {
+	if st := s.start(t, next, spec); st.GuestHalted {
 		t.Errorf("started again: %+v", st)
 	}
 }

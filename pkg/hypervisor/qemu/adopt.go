@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-
-	"github.com/bundt/bundt/pkg/hypervisor"
 )
 
 // adoptAll finds the machines of the state directory and their processes.
@@ -115,5 +113,3 @@ func (m *machine) bury() {
 		m.driver.log.Error("recording the end of a machine", "machine", m.id, "error", err)
 	}
 }
-
-var _ = hypervisor.StateStopped

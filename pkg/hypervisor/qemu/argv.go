@@ -178,10 +178,11 @@ func (b *builder) board() string {
 
 // cpu names a model. Under emulation it is one that has what current
 // distributions need (x86-64-v2, ARMv8.0) and not `max`, whose many extensions
-// make guests spend seconds on self-tests.
+// make guests spend seconds on self-tests. A KVM that is an emulator itself
+// gets the same: it refuses registers of the host's CPU that it announces.
 func (b *builder) cpu() string {
 	switch {
-	case b.accel == accelKVM:
+	case b.accel == accelKVM && b.host.KVM.Usable:
 		return "host"
 	case b.spec.Arch == model.ARM64:
 		return "cortex-a72"

@@ -73,24 +73,16 @@ func (p *process) wait(cmd *exec.Cmd) {
 func (p *process) kill() error {
 	raw, err := p.handle.SyscallConn()
 	if err != nil {
-		return p.unlessDone(err)
+		return nil // the handle is closed when the process has ended
 	}
 	var sent error
 	if err := raw.Control(func(fd uintptr) { sent = unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0) }); err != nil {
-		return p.unlessDone(err)
+		return nil // likewise
 	}
 	if sent != nil && !errors.Is(sent, unix.ESRCH) {
 		return fmt.Errorf("killing process %d: %w", p.pid, sent)
 	}
 	return nil
-}
-
-// unlessDone forgives errors on the handle, which is closed when the process has ended.
-func (p *process) unlessDone(err error) error {
-	if errors.Is(err, os.ErrClosed) {
-		return nil
-	}
-	return fmt.Errorf("killing process %d: %w", p.pid, err)
 }
 
 // outcome describes how the process ended, if we are told.

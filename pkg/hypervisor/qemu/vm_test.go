@@ -1,0 +1,407 @@
+//go:build vm
+
+package qemu
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/digitalocean/go-qemu/qemu"
+
+	"github.com/bundt/bundt/pkg/hypervisor"
+	"github.com/bundt/bundt/pkg/hypervisor/hvtest"
+	"github.com/bundt/bundt/pkg/hypervisor/qemu/qmp"
+	"github.com/bundt/bundt/pkg/model"
+)
+
+const banner = "boot sector is up\r\n"
+
+// bootSector is a guest in 16-bit code. It prints the banner on COM1, arms the
+// ACPI power button (PM1_EN), and from then on, at every tick of the BIOS timer,
+// either powers off if the button was pressed (PM1_STS, PM1_CNT) or writes a
+// counter to the second sector of its disk.
+func bootSector() []byte {
+	code := []byte{
+		0xea, 0x05, 0x7c, 0x00, 0x00, //       ljmp 0:0x7c05
+		0x31, 0xc0, //                         xor ax, ax
+		0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0, // mov ds, ax; mov es, ax; mov ss, ax
+		0xbc, 0x00, 0x7c, //                   mov sp, 0x7c00
+		0xbe, 0x59, 0x7c, //                   mov si, banner
+		0xac,       //                   next: lodsb
+		0x84, 0xc0, //                         test al, al
+		0x74, 0x12, //                         jz done
+		0x88, 0xc4, //                         mov ah, al
+		0xba, 0xfd, 0x03, //                   mov dx, 0x3fd (line status)
+		0xec,       //                   wait: in al, dx
+		0xa8, 0x20, //                         test al, 0x20
+		0x74, 0xfb, //                         jz wait
+		0xba, 0xf8, 0x03, //                   mov dx, 0x3f8
+		0x88, 0xe0, //                         mov al, ah
+		0xee,       //                         out dx, al
+		0xeb, 0xe9, //                         jmp next
+		0xba, 0x02, 0x06, //             done: mov dx, 0x602 (PM1_EN)
+		0xb8, 0x00, 0x01, //                   mov ax, 0x100
+		0xef,             //                   out dx, ax
+		0xfb,             //                   sti
+		0xf4,             //             idle: hlt
+		0xba, 0x00, 0x06, //                   mov dx, 0x600 (PM1_STS)
+		0xed,             //                   in ax, dx
+		0xf6, 0xc4, 0x01, //                   test ah, 1
+		0x75, 0x14, //                         jnz off
+		0xff, 0x06, 0x00, 0x7e, //             inc word [0x7e00]
+		0xb8, 0x01, 0x03, //                   mov ax, 0x0301 (write one sector)
+		0xb9, 0x02, 0x00, //                   mov cx, 2
+		0xba, 0x80, 0x00, //                   mov dx, 0x80
+		0xbb, 0x00, 0x7e, //                   mov bx, 0x7e00
+		0xcd, 0x13, //                         int 0x13
+		0xeb, 0xe2, //                         jmp idle
+		0xba, 0x04, 0x06, //              off: mov dx, 0x604 (PM1_CNT)
+		0xb8, 0x00, 0x20, //                   mov ax, 0x2000 (sleep, S5)
+		0xef,       //                         out dx, ax
+		0xeb, 0xd9, //                         jmp idle
+	}
+	sector := make([]byte, 512)
+	copy(sector[copy(sector, code):], banner)
+	sector[510], sector[511] = 0x55, 0xaa
+	return sector
+}
+
+func qemuImg(t testing.TB, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("qemu-img", args...).CombinedOutput(); err != nil {
+		t.Fatalf("qemu-img %v: %v\n%s", args, err, out)
+	}
+}
+
+// world is a directory with a base image and drivers on it.
+type world struct {
+	dir    string
+	base   hypervisor.Layer
+	accel  string
+	layers atomic.Int64
+}
+
+func newWorld(t testing.TB, accel string) *world {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "bundt-vm-") // short, for socket paths
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		found, _ := findProcesses(filepath.Join(dir, "state"))
+		for id, pid := range found {
+			t.Errorf("machine %s is still there, as process %d", id, pid)
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		_ = os.RemoveAll(dir)
+	})
+	raw := filepath.Join(dir, "base.raw")
+	if err := os.WriteFile(raw, bootSector(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(raw, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	w := &world{dir: dir, accel: accel, base: hypervisor.Layer{ID: "layer-base", Path: filepath.Join(dir, "base.qcow2")}}
+	qemuImg(t, "convert", "-f", "raw", "-O", "qcow2", raw, w.base.Path)
+	return w
+}
+
+func (w *world) driver(t testing.TB) *Driver {
+	t.Helper()
+	d, err := New(Options{StateDir: filepath.Join(w.dir, "state"), RunDir: filepath.Join(w.dir, "run"), ForceAccel: w.accel})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func (w *world) overlay(t testing.TB, below hypervisor.Layer) hypervisor.Layer {
+	t.Helper()
+	id := fmt.Sprintf("layer-%d", w.layers.Add(1))
+	l := hypervisor.Layer{ID: id, Path: filepath.Join(w.dir, id+".qcow2")}
+	qemuImg(t, "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", below.Path, l.Path, "1M")
+	return l
+}
+
+func (w *world) spec(t testing.TB, id string) hypervisor.Spec {
+	return hypervisor.Spec{
+		ID: id, UUID: "ec2a1b2c-0000-4000-8000-000000000001", Arch: model.X8664, VCPUs: 1, MemoryMiB: 64,
+		Boot:  hypervisor.BootSpec{Firmware: model.FirmwareBIOS},
+		Disks: []hypervisor.Disk{{ID: "vol-00000000000000001", Layers: []hypervisor.Layer{w.overlay(t, w.base), w.base}}},
+		NICs:  []hypervisor.NIC{{ID: "eni-00000000000000001", MAC: "02:00:00:00:00:01", MTU: 1500}},
+	}
+}
+
+// written waits until the guest's counter is in the layer's own file.
+func (w *world) written(t *testing.T, l hypervisor.Layer) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		out, err := exec.Command("qemu-img", "map", "-U", "--output=json", "-f", "qcow2", l.Path).Output()
+		if err != nil {
+			t.Fatalf("qemu-img map: %v", err)
+		}
+		var extents []struct {
+			Start, Depth int64
+			Data         bool
+		}
+		if err := json.Unmarshal(out, &extents); err != nil {
+			t.Fatal(err)
+		}
+		if len(extents) > 0 && extents[0].Depth == 0 && extents[0].Data {
+			return
+		}
+	}
+	t.Errorf("the guest did not write to %s", l.ID)
+}
+
+func (w *world) harness(patience time.Duration) hvtest.Harness {
+	return hvtest.Harness{
+		New:         func(t *testing.T) hypervisor.Driver { return w.driver(t) },
+		Spec:        func(t *testing.T, id string) hypervisor.Spec { return w.spec(t, id) },
+		Overlay:     func(t *testing.T, below hypervisor.Layer) hypervisor.Layer { return w.overlay(t, below) },
+		Written:     w.written,
+		Banner:      banner,
+		Crash:       func(_ *testing.T, s hypervisor.Status) { _ = syscall.Kill(s.PID, syscall.SIGKILL) },
+		RealSockets: true,
+		Patience:    patience,
+	}
+}
+
+func TestConformanceTCG(t *testing.T) {
+	hvtest.Run(t, newWorld(t, accelTCG).harness(20*time.Second))
+}
+
+// The real KVM device, wherever it opens: forced, whatever the probe says of it.
+func TestConformanceKVM(t *testing.T) {
+	if f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0); err != nil {
+		t.Skipf("no KVM on this host: %v", err)
+	} else {
+		_ = f.Close()
+	}
+	hvtest.Run(t, newWorld(t, accelKVM).harness(60*time.Second))
+}
+
+// Forced KVM is KVM: QEMU itself says so.
+func TestForcedKVMIsKVM(t *testing.T) {
+	if _, err := os.Stat("/dev/kvm"); err != nil {
+		t.Skip("no KVM on this host")
+	}
+	w := newWorld(t, "")
+	d := w.driver(t)
+	defer d.Close()
+	for accel, want := range map[string]bool{accelKVM: true, accelTCG: false} {
+		spec := w.spec(t, "i-"+accel)
+		spec.Accel = accel
+		st, err := d.Start(t.Context(), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Remove(t.Context(), spec.ID)
+		if st.Accel.Name != accel {
+			t.Errorf("status says %+v", st.Accel)
+		}
+		c, err := qmp.Dial(t.Context(), d.Paths(spec.ID).Telemetry())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var kvm struct{ Enabled bool }
+		if err := c.Execute(t.Context(), "query-kvm", nil, &kvm); err != nil || kvm.Enabled != want {
+			t.Errorf("%s: KVM enabled %v, %v", accel, kvm.Enabled, err)
+		}
+		_ = c.Close()
+	}
+}
+
+// go-qemu's Domain reads a real machine's state over our client.
+func TestGoQEMUDomainOnARealMachine(t *testing.T) {
+	w := newWorld(t, accelTCG)
+	d := w.driver(t)
+	defer d.Close()
+	spec := w.spec(t, "i-domain")
+	if _, err := d.Start(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	defer d.Remove(t.Context(), spec.ID)
+	c, err := qmp.Dial(t.Context(), d.Paths(spec.ID).Telemetry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	domain, err := qemu.NewDomain(c.Monitor(t.Context()), spec.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer domain.Close()
+	if s, err := domain.Status(); err != nil || s != qemu.StatusRunning {
+		t.Errorf("%v, %v", s, err)
+	}
+	if b, err := domain.BlockDevices(); err != nil || len(b) != 1 {
+		t.Errorf("%+v, %v", b, err)
+	}
+	var schema []any // far over the 64 KiB at which go-qemu's own monitor ends
+	if err := c.Execute(t.Context(), "query-qmp-schema", nil, &schema); err != nil || len(schema) < 100 {
+		t.Errorf("%d, %v", len(schema), err)
+	}
+}
+
+// Every architecture's and boot mode's arguments are accepted by its QEMU, up to
+// running CPUs.
+func TestArgvIsAccepted(t *testing.T) {
+	w := newWorld(t, accelTCG)
+	kernel := filepath.Join(w.dir, "kernel")
+	if err := os.WriteFile(kernel, make([]byte, 4096), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i, tc := range []struct {
+		arch model.Arch
+		boot hypervisor.BootSpec
+	}{
+		{model.X8664, hypervisor.BootSpec{Firmware: model.FirmwareUEFI}},
+		{model.I386, hypervisor.BootSpec{Firmware: model.FirmwareBIOS}},
+		{model.ARM64, hypervisor.BootSpec{Firmware: model.FirmwareUEFI}},
+		{model.ARM64, hypervisor.BootSpec{Firmware: model.FirmwareUEFI, Kernel: kernel, Cmdline: "console=ttyAMA0"}},
+		{model.ARM64, hypervisor.BootSpec{Firmware: model.FirmwareNone, Kernel: kernel}},
+	} {
+		t.Run(fmt.Sprintf("%s-%s", tc.arch, tc.boot.Firmware), func(t *testing.T) {
+			d := w.driver(t)
+			defer d.Close()
+			spec := w.spec(t, fmt.Sprintf("i-%d", i))
+			spec.Arch, spec.Boot, spec.MemoryMiB = tc.arch, tc.boot, 256
+			st, err := d.Start(t.Context(), spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if st.State != hypervisor.StateRunning {
+				t.Errorf("got %+v", st)
+			}
+			if err := d.Remove(t.Context(), spec.ID); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A QEMU whose record was never written, or whose whole directory is gone, is found.
+func TestOrphans(t *testing.T) {
+	w := newWorld(t, accelTCG)
+	d := w.driver(t)
+	for _, id := range []string{"i-unrecorded", "i-gone"} {
+		if _, err := d.Start(t.Context(), w.spec(t, id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = d.Close()
+	for _, path := range []string{d.Paths("i-unrecorded").process(), d.Paths("i-unrecorded").spec(), d.Paths("i-gone").State} {
+		if err := os.RemoveAll(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d = w.driver(t)
+	defer d.Close()
+	list, err := d.List(t.Context())
+	if err != nil || len(list) != 2 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	for _, m := range list {
+		if m.State != hypervisor.StateRunning || m.PID == 0 {
+			t.Errorf("got %+v", m)
+		}
+		if err := d.Remove(t.Context(), m.ID); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestFailedStartSaysWhyAndLeavesNothing(t *testing.T) {
+	w := newWorld(t, accelTCG)
+	d := w.driver(t)
+	defer d.Close()
+	spec := w.spec(t, "i-broken")
+	spec.Disks[0].Layers[0].Path = filepath.Join(w.dir, "absent.qcow2")
+	_, err := d.Start(t.Context(), spec)
+	if err == nil {
+		t.Fatal("it started")
+	}
+	t.Log(err)
+	for _, dir := range []string{d.Paths(spec.ID).State, d.Paths(spec.ID).Run} {
+		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+			t.Errorf("%s is left: %v", dir, err)
+		}
+	}
+}
+
+// bareGreeting is the floor: exec of QEMU to its greeting, with nothing recorded.
+func bareGreeting(b *testing.B, w *world, argv []string, p Paths) time.Duration {
+	b.Helper()
+	for _, dir := range []string{p.State, p.Run} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			b.Fatal(err)
+		}
+	}
+	m := &machine{driver: &Driver{}, paths: p}
+	lock, err := m.lock(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer lock.Close()
+	begun := time.Now()
+	proc, err := m.exec(argv, lock)
+	if err != nil {
+		b.Fatal(err)
+	}
+	client, err := qmp.Dial(b.Context(), p.Control())
+	took := time.Since(begun)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := proc.end(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	_ = client.Close()
+	_ = os.RemoveAll(p.State)
+	return took
+}
+
+// BenchmarkStart compares Start with bare exec to greeting, in turns.
+func BenchmarkStart(b *testing.B) {
+	w := newWorld(b, accelTCG)
+	d := w.driver(b)
+	defer d.Close()
+	host, err := d.Host(b.Context())
+	if err != nil {
+		b.Fatal(err)
+	}
+	spec := w.spec(b, "i-bench")
+	spec.Accel = accelTCG
+	argv, err := Argv(spec, host, d.Paths(spec.ID))
+	if err != nil {
+		b.Fatal(err)
+	}
+	var start, bare, remove time.Duration
+	for b.Loop() {
+		bare += bareGreeting(b, w, argv, d.Paths(spec.ID))
+		begun := time.Now()
+		if _, err := d.Start(b.Context(), spec); err != nil {
+			b.Fatal(err)
+		}
+		start += time.Since(begun)
+		begun = time.Now()
+		if err := d.Remove(b.Context(), spec.ID); err != nil {
+			b.Fatal(err)
+		}
+		remove += time.Since(begun)
+	}
+	n := float64(b.N)
+	b.ReportMetric(float64(start.Microseconds())/n/1000, "start-ms")
+	b.ReportMetric(float64(bare.Microseconds())/n/1000, "bare-ms")
+	b.ReportMetric(float64(remove.Microseconds())/n/1000, "remove-ms")
+	b.ReportMetric(float64(start)/float64(bare), "start/bare")
+}
