@@ -58,6 +58,7 @@ type Store struct {
 
 	ctx    context.Context // ends with Close or the failure of the member
 	cancel context.CancelCauseFunc
+	mu     sync.Mutex // orders the start of tasks and Close
 	tasks  sync.WaitGroup
 	close  sync.Once
 	err    error // of Close
@@ -99,7 +100,7 @@ func (s *Store) connect(ctx context.Context, o Options) error {
 		return fmt.Errorf("opening the store in %s: %w", o.Dir, err)
 	}
 	s.member, s.client, s.local = m, m.client(), true
-	s.tasks.Go(s.compactPeriodically)
+	s.start(s.compactPeriodically)
 	return nil
 }
 
@@ -107,7 +108,9 @@ func (s *Store) connect(ctx context.Context, o Options) error {
 // directory. Updates that are under way fail.
 func (s *Store) Close() error {
 	s.close.Do(func() {
+		s.mu.Lock()
 		s.cancel(ErrClosed)
+		s.mu.Unlock()
 		s.tasks.Wait()
 		// A client made of in-process calls has no connection to close and
 		// reports its cancelled context.
@@ -131,6 +134,18 @@ func (s *Store) Err() error {
 		return nil
 	}
 	return context.Cause(s.ctx)
+}
+
+// start runs task in the background until the store ends, which waits for it. It
+// reports false when the store has ended already.
+func (s *Store) start(task func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return false
+	}
+	s.tasks.Go(task)
+	return true
 }
 
 // bound returns a context that also ends when the store does. The returned

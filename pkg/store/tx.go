@@ -99,13 +99,13 @@ func (tx *Tx) usable() error {
 	if tx.done {
 		return errTxDone
 	}
-	return tx.ctx.Err()
+	return tx.store.explain(tx.ctx, tx.ctx.Err())
 }
 
 // get returns the value of an etcd key, nil if there is none.
 func (tx *Tx) get(key string) ([]byte, error) {
 	if err := tx.usable(); err != nil {
-		return nil, tx.store.explain(tx.ctx, err)
+		return nil, err
 	}
 	if value, ok := tx.writes[key]; ok {
 		return value, nil
@@ -132,7 +132,7 @@ func (tx *Tx) get(key string) ([]byte, error) {
 // with the transaction's own changes, sorted by key.
 func (tx *Tx) list(collection, prefix string) ([]entry, error) {
 	if err := tx.usable(); err != nil {
-		return nil, tx.store.explain(tx.ctx, err)
+		return nil, err
 	}
 	resp, err := tx.fetch(prefix, clientv3.WithPrefix())
 	if err != nil {
@@ -188,7 +188,7 @@ func (tx *Tx) delete(collection, key string) error {
 
 func (tx *Tx) write(key string, value []byte) error {
 	if err := tx.usable(); err != nil {
-		return tx.store.explain(tx.ctx, err)
+		return err
 	}
 	if !tx.writable {
 		return errReadOnly

@@ -40,11 +40,15 @@ func (s *Store) Watch(ctx context.Context, collections ...string) <-chan Change 
 	}
 	rev, err := s.revision(ctx)
 	w.resync = err != nil
-	s.tasks.Go(func() {
+	started := s.start(func() {
 		defer cancel()
 		defer close(out)
 		w.run(ctx, rev)
 	})
+	if !started {
+		cancel()
+		close(out)
+	}
 	return out
 }
 
