@@ -5,10 +5,30 @@
 package bake
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
 
+	"github.com/bundt/bundt/pkg/disk"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/recipe"
+)
+
+// Errors of a bake (test with errors.Is).
+var (
+	// ErrUnsupported: the recipe is valid but asks for what this version cannot do.
+	ErrUnsupported = errors.New("not supported yet")
+	// ErrNoSpace: the cache or the work directory is full.
+	ErrNoSpace = errors.New("no space left on the disk: free some, or point the cache elsewhere")
+	// ErrLockDrift: a pinned package is gone from the mirror and the lock is strict.
+	ErrLockDrift = errors.New("the lock file no longer matches the mirror")
+	// ErrNotBuilt: the recipe's directory lacks a program that is compiled into it.
+	ErrNotBuilt = errors.New("not built: run \"make build\"")
 )
 
 // Request is what to bake and where to work.
@@ -48,4 +68,142 @@ type DiskFile struct {
 	Path                string
 	SizeBytes           int64 // virtual size
 	DeleteOnTermination bool
+}
+
+// Bake makes the recipe's disks for one architecture. A bake that fails or is
+// cancelled leaves nothing outside CacheDir and WorkDir, and nothing half-made
+// in CacheDir. Digests in Result.Boot are empty: they are the layer store's.
+func Bake(ctx context.Context, req Request) (*Result, error) {
+	b, err := newBaker(req)
+	if err != nil {
+		return nil, err
+	}
+	res, err := b.bake(ctx)
+	if err != nil {
+		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+			err = fmt.Errorf("%w (%w)", ErrNoSpace, err)
+		}
+		return nil, fmt.Errorf("baking %s for %s: %w", req.Recipe.Name, req.Arch, err)
+	}
+	return res, nil
+}
+
+// baker is one bake on its way.
+type baker struct {
+	Request
+	cache  cache
+	inputs []model.Input
+	files  int // host files made for the tree
+}
+
+func newBaker(req Request) (*baker, error) {
+	r := req.Recipe
+	switch {
+	case r == nil || req.Context == nil:
+		return nil, errors.New("baking: no recipe given")
+	case !slices.Contains(r.Architectures, req.Arch):
+		return nil, fmt.Errorf("recipe %s is not for %s; it is for %v", r.Name, req.Arch, r.Architectures)
+	case req.CacheDir == "" || req.WorkDir == "":
+		return nil, errors.New("baking: no cache or work directory given")
+	}
+	if err := checkSupported(r); err != nil {
+		return nil, err
+	}
+	var err error
+	if req.WorkDir, err = filepath.Abs(req.WorkDir); err != nil {
+		return nil, err
+	}
+	return &baker{Request: req, cache: cache{req.CacheDir}}, nil
+}
+
+// checkSupported refuses, by name, what recipe files can say and this version
+// does not do.
+func checkSupported(r *recipe.Recipe) error {
+	switch kind := r.Source.Kind(); kind {
+	case "packages", "tree", "disk":
+	default:
+		return fmt.Errorf("recipe %s: source %q: %w", r.Name, kind, ErrUnsupported)
+	}
+	if len(r.Components) > 0 {
+		return fmt.Errorf("recipe %s: component %q: running components: %w", r.Name, r.Components[0].Name, ErrUnsupported)
+	}
+	return nil
+}
+
+func (b *baker) bake(ctx context.Context) (*Result, error) {
+	res := &Result{LoginUser: b.Recipe.Metadata.LoginUser}
+	boot := b.Recipe.BootFor(b.Arch)
+	res.Boot = model.Boot{Firmware: boot.Firmware, Cmdline: boot.Cmdline}
+	if err := b.addRecipeInputs(); err != nil {
+		return nil, err
+	}
+	var rootTree *disk.Tree
+	if b.Recipe.Source.Disk == nil {
+		tree, err := b.makeTree(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if err := b.takeBootFiles(tree, boot, res); err != nil {
+			return nil, err
+		}
+		rootTree = tree
+	}
+	for i, d := range b.Recipe.BlockDevices {
+		f, err := b.makeDisk(ctx, i, d, rootTree)
+		if err != nil {
+			return nil, fmt.Errorf("disk %s: %w", d.Device, err)
+		}
+		res.Disks = append(res.Disks, f)
+	}
+	slices.SortFunc(b.inputs, func(x, y model.Input) int { return compareStrings(x.Name, y.Name) })
+	res.Inputs = b.inputs
+	return res, nil
+}
+
+// addRecipeInputs records the recipe and its directory as inputs.
+func (b *baker) addRecipeInputs() error {
+	sum, err := recipe.ContextDigest(b.Context)
+	if err != nil {
+		return err
+	}
+	b.addInput("recipe", b.Recipe.Digest())
+	b.addInput("context", sum)
+	return nil
+}
+
+func (b *baker) addInput(name, digest string) {
+	b.inputs = append(b.inputs, model.Input{Name: name, Digest: digest})
+}
+
+// step tells of a step's start and, if it succeeds, of its end. do says whether
+// the step's result was in the cache, and something for people.
+func (b *baker) step(ctx context.Context, name string, do func() (detail string, cached bool, err error)) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	b.progress(Event{Step: name})
+	detail, cached, err := do()
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	b.progress(Event{Step: name, Detail: detail, Done: true, Cached: cached})
+	return nil
+}
+
+func (b *baker) progress(e Event) {
+	if b.Progress != nil {
+		b.Progress(e)
+	}
+}
+
+// newFile returns a path for a file of the tree that does not exist yet.
+func (b *baker) newFile() (string, error) {
+	dir := filepath.Join(b.WorkDir, "tree")
+	if b.files == 0 {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return "", fmt.Errorf("making the work directory: %w", err)
+		}
+	}
+	b.files++
+	return filepath.Join(dir, fmt.Sprintf("%06d", b.files)), nil
 }

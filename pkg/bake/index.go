@@ -1,0 +1,268 @@
+package bake
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	"github.com/ulikunitz/xz"
+
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/recipe"
+)
+
+// Limits on what a mirror may send.
+const (
+	maxRelease  = 4 << 20
+	maxPackages = 128 << 20 // of a compressed index
+	maxPackage  = 1 << 30
+)
+
+const hostKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+// debArch is Debian's name of an architecture.
+func debArch(a model.Arch) string {
+	return map[model.Arch]string{model.X8664: "amd64", model.ARM64: "arm64", model.I386: "i386"}[a]
+}
+
+// candidate is a package as a suite's index describes it.
+type candidate struct {
+	Package, Version, Filename, SHA256, Depends string
+	Size                                        int64
+	Suite                                       string
+}
+
+// index knows all packages of a suite, its updates and its security updates,
+// newest version first come.
+type index map[string]candidate
+
+// suitesOf returns the suites that together make a release up to date.
+func suitesOf(suite string) []string {
+	return []string{suite, suite + "-updates", suite + "-security"}
+}
+
+// loadIndex fetches and verifies the indexes of a release: the signature of each
+// InRelease with the keyring, then the index's digest in it.
+func (b *baker) loadIndex(ctx context.Context, m mirror, p *recipe.Packages) (index, error) {
+	keys, err := b.keyring(p)
+	if err != nil {
+		return nil, err
+	}
+	idx := index{}
+	for i, suite := range suitesOf(p.Suite) {
+		err := b.loadSuite(ctx, m, p, suite, keys, idx)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil || i == 0:
+			return nil, fmt.Errorf("suite %s: %w", suite, err)
+		case errors.Is(err, errGone): // old releases have no updates
+		default:
+			// Mirrors in the middle of an update are inconsistent. What does not
+			// verify is not used, and not passed over in silence.
+			b.progress(Event{Step: "read suite " + suite, Detail: fmt.Sprintf("left out for %s: %v", b.Arch, err), Done: true})
+		}
+	}
+	return idx, nil
+}
+
+func (b *baker) loadSuite(ctx context.Context, m mirror, p *recipe.Packages, suite string, keys openpgp.EntityList, idx index) error {
+	base := m.archive(suite) + "/dists/" + suite
+	signed, err := b.fetchBytes(ctx, base+"/InRelease", maxRelease)
+	if err != nil {
+		return err
+	}
+	release, err := verifyRelease(signed, keys)
+	if err != nil {
+		return err
+	}
+	component := p.Component
+	if component == "" {
+		component = "main"
+	}
+	name := path.Join(component, "binary-"+debArch(b.Arch), "Packages.xz")
+	sum, size, err := releaseDigest(release, name)
+	if err != nil {
+		return err
+	}
+	if size > maxPackages {
+		return fmt.Errorf("its index of %d bytes is too large", size)
+	}
+	// By its digest first: the file of that name may be replaced at any moment.
+	file, _, err := b.fetchDigest(ctx, base+"/"+path.Dir(name)+"/by-hash/SHA256/"+sum, sum, size)
+	if errors.Is(err, errGone) {
+		file, _, err = b.fetchDigest(ctx, base+"/"+name, sum, size)
+	}
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	x, err := xz.NewReader(bufio.NewReader(f))
+	if err != nil {
+		return fmt.Errorf("reading its index: %w", err)
+	}
+	return idx.add(x, suite)
+}
+
+// fetchBytes downloads something small that changes, and so is not cached.
+func (b *baker) fetchBytes(ctx context.Context, url string, limit int64) ([]byte, error) {
+	f, err := os.CreateTemp(b.WorkDir, "fetch-*")
+	if err != nil {
+		return nil, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if err := download(ctx, url, f, limit); err != nil {
+		return nil, err
+	}
+	return os.ReadFile(f.Name())
+}
+
+func (b *baker) keyring(p *recipe.Packages) (openpgp.EntityList, error) {
+	var r io.ReadCloser
+	var err error
+	name := hostKeyring
+	if p.Keyring != "" {
+		name = p.Keyring
+		r, err = b.Context.Open(name)
+	} else {
+		r, err = os.Open(name)
+		if isNotExist(err) {
+			return nil, fmt.Errorf("there is no keyring to verify packages with: install debian-archive-keyring, or put one beside the recipe (source.packages.keyring): %w", err)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the keyring: %w", err)
+	}
+	defer r.Close()
+	head := bufio.NewReader(io.LimitReader(r, maxRelease))
+	read := openpgp.ReadKeyRing
+	if start, _ := head.Peek(5); string(start) == "-----" {
+		read = openpgp.ReadArmoredKeyRing
+	}
+	keys, err := read(head)
+	if err != nil {
+		return nil, fmt.Errorf("reading the keyring %s: %w", name, err)
+	}
+	return keys, nil
+}
+
+// verifyRelease returns the signed text of an InRelease file. One good signature
+// is enough, as for apt: releases are signed by the old and the new key.
+func verifyRelease(signed []byte, keys openpgp.EntityList) ([]byte, error) {
+	block, _ := clearsign.Decode(signed)
+	if block == nil {
+		return nil, errors.New("its InRelease file is not signed")
+	}
+	if _, err := block.VerifySignature(keys, nil); err != nil {
+		return nil, fmt.Errorf("verifying the signature of its InRelease file: %w", err)
+	}
+	return block.Plaintext, nil
+}
+
+// releaseDigest finds a file in the SHA256 section of a Release file.
+func releaseDigest(release []byte, name string) (sum string, size int64, err error) {
+	in := false
+	for line := range strings.Lines(string(release)) {
+		if !strings.HasPrefix(line, " ") {
+			in = strings.HasPrefix(line, "SHA256:")
+			continue
+		}
+		if f := strings.Fields(line); in && len(f) == 3 && f[2] == name {
+			size, err = strconv.ParseInt(f[1], 10, 64)
+			return f[0], size, err
+		}
+	}
+	return "", 0, fmt.Errorf("its release file does not list %s", name)
+}
+
+// add reads a Packages file: paragraphs of "Key: value" lines.
+func (idx index) add(r io.Reader, suite string) error {
+	c := candidate{Suite: suite}
+	done := func() {
+		if old, ok := idx[c.Package]; c.Package != "" && (!ok || compareVersions(c.Version, old.Version) > 0) {
+			idx[c.Package] = c
+		}
+		c = candidate{Suite: suite}
+	}
+	s := bufio.NewScanner(r)
+	s.Buffer(nil, 1<<20)
+	for s.Scan() {
+		line := s.Bytes()
+		if len(line) == 0 {
+			done()
+			continue
+		}
+		key, value, ok := bytes.Cut(line, []byte(": "))
+		if !ok || line[0] == ' ' {
+			continue
+		}
+		switch string(key) {
+		case "Package":
+			c.Package = string(value)
+		case "Version":
+			c.Version = string(value)
+		case "Filename":
+			c.Filename = string(value)
+		case "SHA256":
+			c.SHA256 = string(value)
+		case "Depends":
+			c.Depends = string(value)
+		case "Size":
+			c.Size, _ = strconv.ParseInt(string(value), 10, 64)
+		}
+	}
+	done()
+	if err := s.Err(); err != nil {
+		return fmt.Errorf("reading its index: %w", err)
+	}
+	return nil
+}
+
+// resolve finds what a recipe's package stands for today.
+func (idx index) resolve(p recipe.Package) (recipe.LockedPackage, error) {
+	c, ok := idx[p.Name]
+	if !ok {
+		return recipe.LockedPackage{}, fmt.Errorf("the distribution has no package %s", p.Name)
+	}
+	if p.Follow != "" {
+		name, err := c.dependency(p.Follow)
+		if err != nil {
+			return recipe.LockedPackage{}, err
+		}
+		if c, ok = idx[name]; !ok {
+			return recipe.LockedPackage{}, fmt.Errorf("the distribution has no package %s, which %s depends on", name, p.Name)
+		}
+	}
+	if c.Size <= 0 || len(c.SHA256) != 64 || c.Filename == "" {
+		return recipe.LockedPackage{}, fmt.Errorf("the distribution's index of package %s is incomplete", c.Package)
+	}
+	return recipe.LockedPackage{
+		Name: p.Name, Package: c.Package, Version: c.Version, Suite: c.Suite, Path: c.Filename, Size: c.Size, SHA256: c.SHA256,
+	}, nil
+}
+
+// dependency returns the first dependency whose name matches pattern.
+func (c candidate) dependency(pattern string) (string, error) {
+	for _, alternatives := range strings.Split(c.Depends, ",") {
+		for _, d := range strings.Split(alternatives, "|") {
+			name, _, _ := strings.Cut(strings.TrimSpace(d), " ")
+			if ok, _ := path.Match(pattern, name); ok {
+				return name, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("package %s %s depends on nothing that matches %q", c.Package, c.Version, pattern)
+}
