@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"github.com/bundt/bundt/pkg/disk"
 	"github.com/bundt/bundt/pkg/model"
@@ -23,8 +22,6 @@ import (
 var (
 	// ErrUnsupported: the recipe is valid but asks for what this version cannot do.
 	ErrUnsupported = errors.New("not supported yet")
-	// ErrNoSpace: the cache or the work directory is full.
-	ErrNoSpace = errors.New("no space left on the disk: free some, or point the cache elsewhere")
 	// ErrLockDrift: a pinned package is gone from the mirror and the lock is strict.
 	ErrLockDrift = errors.New("the lock file no longer matches the mirror")
 	// ErrNotBuilt: the recipe's directory lacks a program that is compiled into it.
@@ -72,7 +69,7 @@ type DiskFile struct {
 
 // Bake makes the recipe's disks for one architecture. A bake that fails or is
 // cancelled leaves nothing outside CacheDir and WorkDir, and nothing half-made
-// in CacheDir. Digests in Result.Boot are empty: they are the layer store's.
+// in CacheDir; on a full disk the error is disk.ErrNoSpace. Digests in Result.Boot are empty: they are the layer store's.
 func Bake(ctx context.Context, req Request) (*Result, error) {
 	b, err := newBaker(req)
 	if err != nil {
@@ -80,10 +77,7 @@ func Bake(ctx context.Context, req Request) (*Result, error) {
 	}
 	res, err := b.bake(ctx)
 	if err != nil {
-		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-			err = fmt.Errorf("%w (%w)", ErrNoSpace, err)
-		}
-		return nil, fmt.Errorf("baking %s for %s: %w", req.Recipe.Name, req.Arch, err)
+		return nil, fmt.Errorf("baking %s for %s: %w", req.Recipe.Name, req.Arch, disk.NoSpace(err))
 	}
 	return res, nil
 }

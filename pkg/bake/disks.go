@@ -2,9 +2,7 @@ package bake
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/bundt/bundt/pkg/disk"
+	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/recipe"
 )
 
@@ -41,7 +40,7 @@ func (b *baker) makeDisk(ctx context.Context, i int, d recipe.BlockDevice, tree 
 		if err := fill(); err != nil {
 			return "", false, err
 		}
-		if err := disk.RawToQcow2(ctx, raw, out.Path); err != nil {
+		if err := disk.Convert(ctx, raw, "raw", out.Path, disk.ConvertOptions{}); err != nil {
 			return "", false, err
 		}
 		fi, err := os.Stat(out.Path)
@@ -53,6 +52,10 @@ func (b *baker) makeDisk(ctx context.Context, i int, d recipe.BlockDevice, tree 
 	return out, err
 }
 
+var rootTypes = map[model.Arch]string{
+	model.X8664: disk.RootTypeX8664, model.ARM64: disk.RootTypeARM64, model.I386: disk.RootTypeI386,
+}
+
 // writeRootDisk makes a partitioned disk whose ext4 root holds the tree. Its
 // UUIDs follow from the recipe's name and the architecture.
 func (b *baker) writeRootDisk(ctx context.Context, raw string, size int64, tree *disk.Tree) error {
@@ -60,7 +63,7 @@ func (b *baker) writeRootDisk(ctx context.Context, raw string, size int64, tree 
 	id := func(what string) string {
 		return uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://github.com/bundt/bundt/"+name+"/"+what)).String()
 	}
-	layout := disk.RootLayout{Size: size, DiskGUID: id("disk"), PartitionGUID: id("partition"), Arch: b.Arch}
+	layout := disk.RootLayout{Size: size, DiskGUID: id("disk"), PartitionGUID: id("partition"), PartitionType: rootTypes[b.Arch]}
 	if err := disk.WritePartitionTable(raw, layout); err != nil {
 		return err
 	}
@@ -111,12 +114,4 @@ func writeRawDisk(raw string, size int64, head []byte) error {
 		return err
 	}
 	return f.Close()
-}
-
-func hashOf(r io.Reader) (string, error) {
-	h := sha256.New()
-	if _, err := io.Copy(h, r); err != nil {
-		return "", err
-	}
-	return fmt.Sprintf("%x", h.Sum(nil)), nil
 }

@@ -1,12 +1,14 @@
 package cli
 
-import "io/fs"
+import (
+	"io/fs"
 
-// builtIn are the recipes that this program carries: none yet.
+	"github.com/bundt/bundt/images"
+)
+
+// builtIn are the recipes that this program carries.
 type builtIn struct{}
 
-func (builtIn) Names() []string { return nil }
+func (builtIn) Names() []string { return images.Names() }
 
-func (builtIn) FS(name string) (fs.FS, error) {
-	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
-}
+func (builtIn) FS(name string) (fs.FS, error) { return images.FS(name) }

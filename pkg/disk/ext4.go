@@ -160,10 +160,8 @@ func (e *MissingToolError) Error() string {
 }
 
 var toolPackages = map[string]MissingToolError{
-	"mke2fs":   {Debian: "e2fsprogs", Fedora: "e2fsprogs"},
-	"debugfs":  {Debian: "e2fsprogs", Fedora: "e2fsprogs"},
-	"e2fsck":   {Debian: "e2fsprogs", Fedora: "e2fsprogs"},
-	"qemu-img": {Debian: "qemu-utils", Fedora: "qemu-img"},
+	"mke2fs":  {Debian: "e2fsprogs", Fedora: "e2fsprogs"},
+	"debugfs": {Debian: "e2fsprogs", Fedora: "e2fsprogs"},
 }
 
 // FindTool returns a program's path. Beside PATH it looks where Debian keeps

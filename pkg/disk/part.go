@@ -1,15 +1,11 @@
 package disk
 
 import (
-	"context"
 	"fmt"
 	"os"
-	"os/exec"
 
 	"github.com/diskfs/go-diskfs/backend/file"
 	"github.com/diskfs/go-diskfs/partition/gpt"
-
-	"github.com/bundt/bundt/pkg/model"
 )
 
 const (
@@ -25,7 +21,7 @@ type RootLayout struct {
 	Size          int64 // of the disk, bytes, a multiple of 1 MiB
 	DiskGUID      string
 	PartitionGUID string
-	Arch          model.Arch
+	PartitionType string // GUID; see RootTypeX8664 and its like
 }
 
 // RootOffset and RootSize say where the root partition lies.
@@ -34,10 +30,12 @@ func (l RootLayout) RootOffset() int64 { return alignment }
 // RootSize is the root partition's size in bytes.
 func (l RootLayout) RootSize() int64 { return l.Size - 2*alignment }
 
-// rootTypes are the partition types of the Discoverable Partitions Specification.
-var rootTypes = map[model.Arch]gpt.Type{
-	model.X8664: gpt.LinuxRootX86_64, model.ARM64: gpt.LinuxRootArm64, model.I386: gpt.LinuxRootX86,
-}
+// The types of root partitions, of the Discoverable Partitions Specification.
+const (
+	RootTypeX8664 = string(gpt.LinuxRootX86_64)
+	RootTypeARM64 = string(gpt.LinuxRootArm64)
+	RootTypeI386  = string(gpt.LinuxRootX86)
+)
 
 // WritePartitionTable makes a sparse raw disk with the layout's GPT.
 func WritePartitionTable(path string, l RootLayout) (err error) {
@@ -63,24 +61,13 @@ func WritePartitionTable(path string, l RootLayout) (err error) {
 	table := &gpt.Table{
 		LogicalSectorSize: sectorSize, PhysicalSectorSize: sectorSize, ProtectiveMBR: true, GUID: l.DiskGUID,
 		Partitions: []*gpt.Partition{{
-			Index: 1, Name: "root", Type: rootTypes[l.Arch], GUID: l.PartitionGUID,
+			Index: 1, Name: "root", Type: gpt.Type(l.PartitionType), GUID: l.PartitionGUID,
 			Start: uint64(l.RootOffset() / sectorSize), End: uint64((l.RootOffset()+l.RootSize())/sectorSize - 1),
 			Size: uint64(l.RootSize()),
 		}},
 	}
 	if err := table.Write(w, l.Size); err != nil {
 		return fmt.Errorf("writing the partition table: %w", err)
-	}
-	return nil
-}
-
-// RawToQcow2 converts a raw disk made by this package to a flat qcow2 file.
-func RawToQcow2(ctx context.Context, raw, qcow2 string) error {
-	// -m 1: with more coroutines the clusters' order, and so the bytes, may vary.
-	cmd := exec.CommandContext(ctx, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", "-m", "1",
-		"-o", "compat=1.1,cluster_size=65536,lazy_refcounts=off", raw, qcow2)
-	if _, err := runTool(cmd); err != nil {
-		return fmt.Errorf("converting the disk to qcow2: %w", err)
 	}
 	return nil
 }
