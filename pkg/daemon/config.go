@@ -16,6 +16,7 @@ import (
 // Config is how a daemon runs.
 type Config struct {
 	DataDir       string // everything durable
+	CacheDir      string // downloads and finished bake steps; may be shared
 	RunDir        string // sockets; "" is chosen by DataDir
 	Socket        string // of the API; "" is RunDir/bundtd.sock
 	Region        string
@@ -32,7 +33,7 @@ type Config struct {
 func DefaultConfig() Config {
 	c := Config{
 		Region: "local-1", Hypervisor: "qemu", PublicPool: "127.77.0.0/16", ShutdownGrace: time.Minute,
-		DataDir: defaultDataDir(), PackageMirror: os.Getenv("BUNDT_PACKAGE_MIRROR"),
+		DataDir: defaultDataDir(), CacheDir: defaultCacheDir(), PackageMirror: os.Getenv("BUNDT_PACKAGE_MIRROR"),
 	}
 	return c
 }
@@ -49,6 +50,17 @@ func defaultDataDir() string {
 		home = "/tmp"
 	}
 	return filepath.Join(home, ".local", "state", "bundt")
+}
+
+func defaultCacheDir() string {
+	if os.Geteuid() == 0 {
+		return "/var/cache/bundt"
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return filepath.Join(os.TempDir(), fmt.Sprintf("bundt-cache-%d", os.Geteuid()))
+	}
+	return filepath.Join(dir, "bundt")
 }
 
 // defaultRunDir is where the CLI looks when told nothing.
@@ -81,6 +93,12 @@ func (c *Config) complete() error {
 		return fmt.Errorf("resolving --data-dir: %w", err)
 	}
 	c.DataDir = dir
+	if c.CacheDir == "" {
+		c.CacheDir = filepath.Join(c.DataDir, "cache")
+	}
+	if c.CacheDir, err = filepath.Abs(c.CacheDir); err != nil {
+		return fmt.Errorf("resolving --cache-dir: %w", err)
+	}
 	if c.RunDir == "" {
 		c.RunDir = c.chooseRunDir()
 	}

@@ -58,7 +58,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger, parts Parts) (*Daemo
 }
 
 func (d *Daemon) open(ctx context.Context, parts Parts) error {
-	for _, dir := range []string{d.cfg.DataDir, d.cfg.RunDir, d.path("machines"), d.path("cache"), d.path("work")} {
+	for _, dir := range []string{d.cfg.DataDir, d.cfg.RunDir, d.cfg.CacheDir, d.path("machines"), d.path("work")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("making the directory %s: %w", dir, err)
 		}
@@ -87,7 +87,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	d.node = node.New(node.Options{
 		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath,
 		Network: node.Network{VPCCIDR: cloud.DefaultVPCCIDR, SubnetCIDR: cloud.DefaultSubnetCIDR, Groups: node.DefaultGroup()},
-		Cloud:   d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.path("cache"), WorkDir: d.path("work"),
+		Cloud:   d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"),
 		Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, Logger: d.log,
 	})
 	return d.buildHandler()

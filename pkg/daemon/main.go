@@ -57,6 +57,7 @@ func newCommand() *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	f := root.PersistentFlags()
 	f.StringVar(&cfg.DataDir, "data-dir", cfg.DataDir, "directory of everything durable")
+	f.StringVar(&cfg.CacheDir, "cache-dir", cfg.CacheDir, "directory of downloads and finished bake steps, shared by daemons")
 	f.StringVar(&cfg.RunDir, "run-dir", "", "directory of sockets (default: by user and data directory)")
 	f.StringVar(&cfg.Socket, "socket", "", "unix socket of the API (default: RUN-DIR/bundtd.sock)")
 	f.StringVar(&cfg.Region, "region", cfg.Region, "name of this cloud's region")
@@ -68,7 +69,7 @@ func newCommand() *cobra.Command {
 	f.StringVar(&cfg.PublicPool, "public-pool", cfg.PublicPool, "loopback addresses that instances get as public addresses; empty for none")
 	f.DurationVar(&cfg.ShutdownGrace, "shutdown-grace", cfg.ShutdownGrace, "how long a guest may take to power off when asked")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
-	root.AddCommand(newSwitchCommand(&logLevel), newDoctorCommand(&cfg))
+	root.AddCommand(newSwitchCommand(&logLevel), newDoctorCommand(&cfg), newPurgeCommand(&cfg))
 	return root
 }
 
