@@ -35,7 +35,8 @@ func (d *Daemon) newDatapath() (network.Datapath, error) {
 	if err != nil {
 		return nil, err
 	}
+	control, state := d.runPath("switch.sock"), d.path("switch.json")
 	return user.NewDatapath(user.Options{
-		ControlSocket: d.runPath("switch.sock"), StateFile: d.path("switch.json"), Command: self, Logger: d.log,
+		ControlSocket: control, StateFile: state, Command: append(self, "--control", control, "--state", state), LogFile: d.path("switch.log"), Logger: d.log,
 	})
 }
