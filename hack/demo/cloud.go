@@ -24,20 +24,20 @@ import (
 
 // cloud is a daemon of the demo's own, in a directory of its own.
 type cloud struct {
-	bin, dir, socket, accel string
-	daemon                  *exec.Cmd
-	exited                  chan error
-	api                     *client.Client
+	bin, dir, socket, cache, accel string
+	daemon                         *exec.Cmd
+	exited                         chan error
+	api                            *client.Client
 }
 
-func newCloud(bin, dir, accel string) (*cloud, error) {
+func newCloud(bin, dir, cache, accel string) (*cloud, error) {
 	abs := func(p string) string {
 		if a, err := filepath.Abs(p); err == nil {
 			return a
 		}
 		return p
 	}
-	c := &cloud{bin: abs(bin), dir: abs(dir), accel: accel}
+	c := &cloud{bin: abs(bin), dir: abs(dir), cache: cache, accel: accel}
 	if err := c.remove(); err != nil {
 		return nil, err
 	}
@@ -64,6 +64,9 @@ func (c *cloud) start(ctx context.Context) error {
 	}
 	defer log.Close()
 	args := []string{"--data-dir", filepath.Join(c.dir, "data"), "--run-dir", filepath.Dir(c.socket)}
+	if c.cache != "" {
+		args = append(args, "--cache-dir", c.cache)
+	}
 	if c.accel != "" {
 		args = append(args, "--accel", c.accel)
 	}

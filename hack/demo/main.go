@@ -22,12 +22,13 @@ func main() {
 	bin := flag.String("bin", "bin", "directory of the binaries bundt and bundtd")
 	dir := flag.String("dir", ".demo", "directory for everything the demo makes; removed first")
 	keep := flag.Bool("keep", false, "leave the daemon's data when done")
+	cache := flag.String("cache", "", "directory of downloads and finished bake steps (default: bundtd's own)")
 	accel := flag.String("accel", "", "force an accelerator: kvm or tcg")
 	arch := flag.String("arch", hostArch(), "architecture of the machines: x86_64, arm64 or i386")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	d, err := newDemo(*bin, *dir, *accel, *arch)
+	d, err := newDemo(*bin, *dir, *cache, *accel, *arch)
 	if err == nil {
 		err = d.tell(ctx)
 		err = errors.Join(err, d.end(*keep && err != nil))
@@ -49,7 +50,6 @@ func hostArch() string {
 type demo struct {
 	cloud   *cloud
 	arch    string
-	accel   string
 	timings []timing
 
 	image, first, snapshot, twin string // ids
@@ -62,12 +62,12 @@ type timing struct {
 	took time.Duration
 }
 
-func newDemo(bin, dir, accel, arch string) (*demo, error) {
-	c, err := newCloud(bin, dir, accel)
+func newDemo(bin, dir, cache, accel, arch string) (*demo, error) {
+	c, err := newCloud(bin, dir, cache, accel)
 	if err != nil {
 		return nil, err
 	}
-	return &demo{cloud: c, arch: arch, accel: accel, page: fmt.Sprintf("<h1>The cake of %s</h1>", time.Now().Format(time.RFC3339Nano))}, nil
+	return &demo{cloud: c, arch: arch, page: fmt.Sprintf("<h1>The cake of %s</h1>", time.Now().Format(time.RFC3339Nano))}, nil
 }
 
 // tell runs the story's steps in order.
