@@ -126,7 +126,7 @@ func (d *demo) doctor(ctx context.Context) error {
 }
 
 func (d *demo) build(ctx context.Context) (err error) {
-	d.image, err = d.cloud.ask(ctx, "build", filepath.Join("images", "tiny"), "--arch", d.arch, "-o", "name")
+	d.image, err = d.cloud.ask(ctx, "build", filepath.Join("images", "tiny"), "--arch", d.arch)
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (d *demo) createImage(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	d.snapshot, err = d.cloud.ask(ctx, "create-image", d.first, "--name", "decorated", "--no-reboot", "-o", "name")
+	d.snapshot, err = d.cloud.ask(ctx, "create-image", d.first, "--name", "decorated", "--no-reboot")
 	if err != nil {
 		return err
 	}

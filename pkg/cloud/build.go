@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/bundt/bundt/pkg/model"
@@ -38,6 +39,8 @@ func (c *Cloud) BuildImage(ctx context.Context, r BuildRequest) (model.Build, er
 	if err := checkTags(r.Tags); err != nil {
 		return model.Build{}, err
 	}
+	tags := model.Tags{RecipeTag: rec.Name}
+	maps.Copy(tags, r.Tags)
 	if r.ImageName == "" {
 		r.ImageName = fmt.Sprintf("%s-%s-%s", rec.Name, rec.Version, r.Arch)
 	}
@@ -55,7 +58,7 @@ func (c *Cloud) BuildImage(ctx context.Context, r BuildRequest) (model.Build, er
 			ID: model.NewID(model.BuildPrefix), OwnerID: c.info.AccountID, Node: node, State: model.BuildPending,
 			Arch: r.Arch, RecipeName: rec.Name, RecipeVersion: rec.Version, RecipeDigest: rec.Digest(),
 			ContextDigest: r.ContextDigest, ImageName: r.ImageName, ImageID: model.NewID(model.ImagePrefix),
-			Created: c.now().UTC(), Tags: r.Tags, ClientToken: r.ClientToken,
+			Created: c.now().UTC(), Tags: tags, ClientToken: r.ClientToken,
 		}
 		if err := c.takeName(tx, b.ImageName, b.ImageID); err != nil {
 			return err

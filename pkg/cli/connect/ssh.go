@@ -63,6 +63,9 @@ ids are never used again, so a changed host key is always worth the alarm.`,
 		ValidArgsFunction: complete.First(complete.Instances(f, model.InstanceRunning)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Instance, o.Command = args[0], args[1:]
+			if len(o.Command) > 0 && o.Command[0] == "--" {
+				o.Command = o.Command[1:] // our separator, not the guest's
+			}
 			return failure.Wrap(run(cmd.Context(), o), "log in to", o.Instance)
 		},
 	}

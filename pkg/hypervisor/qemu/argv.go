@@ -315,8 +315,9 @@ func (b *builder) disks() error {
 			}
 			backing = l.ID
 		}
+		// Index 0 belongs to the ROM that loads a -kernel.
 		b.add("-device", fmt.Sprintf("virtio-blk-pci,id=%s,drive=%s,serial=%s,bootindex=%d,addr=%#x,werror=stop,rerror=report",
-			diskDevice(i), disk.Layers[0].ID, serial(disk.ID), i, slotDisk+i))
+			diskDevice(i), disk.Layers[0].ID, serial(disk.ID), i+1, slotDisk+i))
 	}
 	return nil
 }
