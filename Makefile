@@ -35,8 +35,8 @@ build: guest-init ## build bin/bundt and bin/bundtd
 	$(BUILD) -o bin/ ./cmd/bundt ./cmd/bundtd
 
 .PHONY: guest-init
-guest-init: ## build the tiny image's init for each architecture
-	$(foreach arch,x86_64 arm64 i386,CGO_ENABLED=0 GOOS=linux GOARCH=$(tiny_init_$(arch)) $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o $(tiny_init)/$(arch)/init ./images/tiny/init;)
+guest-init: ## build the tiny image's own programs for each architecture
+	$(foreach arch,x86_64 arm64 i386,CGO_ENABLED=0 GOOS=linux GOARCH=$(tiny_init_$(arch)) $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o $(tiny_init)/$(arch)/ ./images/tiny/init ./images/tiny/initramfs;)
 
 .PHONY: cross
 cross: guest-init ## build for linux/arm64 into dist/linux-arm64

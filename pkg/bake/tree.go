@@ -25,8 +25,7 @@ func (b *baker) makeTree(ctx context.Context) (*disk.Tree, error) {
 			return nil, err
 		}
 	case "tree":
-		dir := strings.ReplaceAll(src.Tree, "{arch}", string(b.Arch))
-		if err := b.copyContext(tree, dir, "/", recipe.File{}); err != nil {
+		if err := b.copyContext(tree, src.TreeFor(b.Arch), "/", recipe.File{}); err != nil {
 			return nil, fmt.Errorf("copying the tree: %w", err)
 		}
 	}
@@ -154,12 +153,8 @@ func fileMode(m recipe.Mode, otherwise fs.FileMode) fs.FileMode {
 // program that becomes /init, and kernel modules with those they depend on.
 func (b *baker) addInitramfs(tree *disk.Tree, spec *recipe.Initramfs) (string, error) {
 	initrd := disk.NewTree()
-	program, ok := tree.Lookup(spec.Init)
-	if !ok || !program.Mode.IsRegular() {
-		return "", fmt.Errorf("initramfs.init: there is no file %s in the image", spec.Init)
-	}
-	if err := initrd.Put("/init", program); err != nil {
-		return "", err
+	if err := b.copyContext(initrd, spec.InitFor(b.Arch), "/init", recipe.File{Mode: 0o755}); err != nil {
+		return "", fmt.Errorf("initramfs.init: %w", err)
 	}
 	// The kernel opens /dev/console and mounts on these.
 	for _, dir := range []string{"/dev", "/proc", "/sys", "/newroot"} {

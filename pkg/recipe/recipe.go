@@ -146,7 +146,7 @@ type URLSource struct {
 // Initramfs asks for an initial RAM file system, made from the finished tree.
 type Initramfs struct {
 	Path    string   `yaml:"path" required:"true" json:"path"` // where in the tree it is put
-	Init    string   `yaml:"init" required:"true" json:"init"` // program of the tree that becomes its /init
+	Init    string   `yaml:"init" required:"true" json:"init"` // file of the context that becomes its /init; {arch} is replaced
 	Modules []string `yaml:"modules" json:"modules,omitempty"`
 }
 
@@ -174,6 +174,12 @@ func (f File) AllPaths() []string {
 
 // FromFor is From with {arch} replaced.
 func (f File) FromFor(a model.Arch) string { return expand(f.From, a) }
+
+// InitFor is Init with {arch} replaced.
+func (i *Initramfs) InitFor(a model.Arch) string { return expand(i.Init, a) }
+
+// TreeFor is Tree with {arch} replaced.
+func (s Source) TreeFor(a model.Arch) string { return expand(s.Tree, a) }
 
 func expand(s string, a model.Arch) string { return strings.ReplaceAll(s, "{arch}", string(a)) }
 

@@ -78,7 +78,7 @@ func (d *decoder) checkRecipe(r *Recipe) {
 	}
 	if r.Initramfs != nil {
 		d.imagePath("initramfs.path", r.Initramfs.Path)
-		d.imagePath("initramfs.init", r.Initramfs.Init)
+		d.contextPath("initramfs.init", r.Initramfs.Init)
 		for i, m := range r.Initramfs.Modules {
 			d.match(fmt.Sprintf("initramfs.modules[%d]", i), m, modulePattern, "a kernel module's name")
 		}
@@ -330,6 +330,9 @@ func checkContext(r *Recipe, d *decoder, fsys fs.FS) ErrorList {
 		if f.From != "" && !strings.Contains(f.From, "{arch}") {
 			exists(fmt.Sprintf("files[%d].from", i), f.From, false)
 		}
+	}
+	if r.Initramfs != nil && !strings.Contains(r.Initramfs.Init, "{arch}") {
+		exists("initramfs.init", r.Initramfs.Init, false)
 	}
 	if r.Source.Tree != "" && !strings.Contains(r.Source.Tree, "{arch}") {
 		exists("source.tree", r.Source.Tree, true)

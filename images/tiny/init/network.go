@@ -13,6 +13,8 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4/nclient4"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/bundt/bundt/images/tiny/internal/boot"
 )
 
 // waitForInterface returns the name of the first Ethernet interface, however
@@ -26,7 +28,7 @@ func waitForInterface() string {
 		if len(found) > 0 {
 			return filepath.Base(found[0])
 		}
-		if !told && time.Since(start) > 5*time.Second {
+		if !told && boot.Elapsed() > 5*time.Second {
 			logf("no network interface yet: waiting")
 			told = true
 		}

@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bundt/bundt/images/tiny/internal/boot"
 )
 
 // Of linux/input-event-codes.h.
@@ -35,7 +37,7 @@ func watchPowerButton() {
 			watched[name] = true
 			go readButtons(f)
 		}
-		if len(watched) > 0 && time.Since(start) > time.Minute {
+		if len(watched) > 0 && boot.Elapsed() > time.Minute {
 			return
 		}
 	}

@@ -1,4 +1,4 @@
-package main
+package boot
 
 import (
 	"bytes"
@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loadModules loads every kernel module below dir, each after those it depends
+// LoadModules loads every kernel module below dir, each after those it depends
 // on, as their .modinfo sections say: the images carry only modules that they
 // need, and no index files.
-func loadModules(dir string) {
+func LoadModules(dir string) {
 	files := map[string]string{}
 	_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, ".ko") {
@@ -35,7 +35,7 @@ func loadModules(dir string) {
 		}
 		image, err := os.ReadFile(path)
 		if err != nil {
-			logf("module %s: %v", name, err)
+			Logf("module %s: %v", name, err)
 			return
 		}
 		for _, dep := range moduleDepends(image) {
@@ -44,7 +44,7 @@ func loadModules(dir string) {
 		if err := unix.InitModule(image, ""); err != nil && err != unix.EEXIST {
 			// ENODEV: the driver's hardware is not in this machine.
 			if err != unix.ENODEV {
-				logf("module %s: %v", name, err)
+				Logf("module %s: %v", name, err)
 			}
 		}
 	}

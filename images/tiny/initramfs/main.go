@@ -1,3 +1,7 @@
+// Command initramfs is the first program of the tiny image, the /init of its
+// initial RAM file system: it loads the disk's drivers, mounts the root disk and
+// makes place for the /sbin/init there. It runs on Linux only and imports no
+// package of this project but its own boot.
 package main
 
 import (
@@ -8,14 +12,33 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/bundt/bundt/images/tiny/internal/boot"
 )
 
-const newRoot = "/newroot"
+const (
+	newRoot    = "/newroot"
+	searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+)
+
+func main() {
+	if os.Getpid() != 1 {
+		fmt.Fprintln(os.Stderr, "initramfs: this is the first process of a machine; it cannot be run otherwise")
+		os.Exit(1)
+	}
+	boot.MountKernel()
+	boot.UseConsole()
+	err := bootFromInitramfs()
+	boot.Logf("cannot start the system on the root disk: %v", err)
+	boot.Logf("giving up: the machine powers off in 10 s")
+	time.Sleep(10 * time.Second)
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+}
 
 // bootFromInitramfs mounts the root disk and becomes its /sbin/init. It returns
 // only on failure.
 func bootFromInitramfs() error {
-	loadModules("/lib/modules")
+	boot.LoadModules("/lib/modules")
 	args := kernelArguments()
 	root := args["root"]
 	if root == "" {
@@ -34,7 +57,7 @@ func bootFromInitramfs() error {
 	if err := unix.Mount(root, newRoot, fstype, unix.MS_NOATIME, ""); err != nil {
 		return fmt.Errorf("mounting %s (%s): %w", root, fstype, err)
 	}
-	logf("root disk %s mounted", root)
+	boot.Logf("root disk %s mounted", root)
 	for _, dir := range []string{"/dev", "/proc", "/sys"} {
 		if err := unix.Mount(dir, newRoot+dir, "", unix.MS_MOVE, ""); err != nil {
 			return fmt.Errorf("moving %s: %w", dir, err)
