@@ -18,33 +18,24 @@ import (
 // TestGuestsOutliveTheDaemon kills the daemon under a guest that must not notice.
 func TestGuestsOutliveTheDaemon(t *testing.T) {
 	d := newDaemon(t)
-	image := d.mustBuild(t, "tiny", "x86_64")
-	id, err := d.run(t.Context(), image, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.reachable(t, id)
-	before, err := d.details(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
+	image := d.build(t, "tiny", "x86_64")
+	id := d.launch(t, image, "b1.nano")
+	must(t, d.Reachable(t.Context(), id))
+	before := d.details(t, id)
 	for range 5 {
-		d.kill()
+		d.Kill()
 		if !alive(before.Pid) {
 			t.Fatal("the guest died with the daemon")
 		}
-		if err := d.start(t.Context()); err != nil {
+		if err := d.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		after, err := d.details(t.Context(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
+		after := d.details(t, id)
 		if after.Pid != before.Pid {
 			t.Fatalf("process %d became %d", before.Pid, after.Pid)
 		}
 	}
-	conn, err := d.api.Connect(t.Context(), id, 22)
+	conn, err := d.API.Connect(t.Context(), id, 22)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +52,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 	d := newDaemon(t)
-	image := d.mustBuild(t, "boot-sector", "x86_64")
+	image := d.build(t, "boot-sector", "x86_64")
 	s := &story{d: d, image: image}
 	done := make(chan error, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
@@ -70,8 +61,8 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	go func() { done <- s.live(ctx, stop) }()
 	for range kills {
 		time.Sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
-		d.kill()
-		if err := d.start(ctx); err != nil {
+		d.Kill()
+		if err := d.Start(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -83,18 +74,12 @@ func TestKilledAtAnyMoment(t *testing.T) {
 	if s.launched < 3 || s.images < 1 {
 		t.Errorf("the story came no further than %d instances and %d images", s.launched, s.images)
 	}
-	eventually(t, "nothing is left", time.Minute, func() error {
-		left, err := d.left(ctx)
-		if err == nil && len(left) > 0 {
-			err = fmt.Errorf("left behind: %v", left)
-		}
-		return err
-	})
+	d.nothingLeft(t)
 }
 
 // story is one client that goes on whatever happens to the daemon.
 type story struct {
-	d                *daemon
+	d                daemon
 	image            string
 	launched, images int
 }
@@ -150,7 +135,7 @@ func again(ctx context.Context, call func() error) error {
 
 func (s *story) launch(ctx context.Context, image, token string) (id string, err error) {
 	err = again(ctx, func() (err error) {
-		got, err := s.d.run(ctx, image, token)
+		got, err := s.d.Launch(ctx, image, "b1.pico", token)
 		if err == nil && id != "" && got != id {
 			err = fmt.Errorf("the token %s launched %s and %s", token, id, got)
 		}
@@ -167,7 +152,7 @@ func (s *story) launch(ctx context.Context, image, token string) (id string, err
 func (s *story) await(ctx context.Context, id, want string) error {
 	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		var i *ec2types.Instance
-		if err := again(ctx, func() (err error) { i, err = s.d.instance(ctx, id); return err }); err != nil {
+		if err := again(ctx, func() (err error) { i, err = s.d.Instance(ctx, id); return err }); err != nil {
 			return fmt.Errorf("acknowledged instance %s: %w", id, err)
 		}
 		if *i.State.Name == want {
@@ -182,7 +167,7 @@ func (s *story) await(ctx context.Context, id, want string) error {
 func (s *story) takeImage(ctx context.Context, id, name string) (string, error) {
 	var image string
 	err := again(ctx, func() error {
-		out, err := s.d.api.CreateImage(ctx, &ec2types.CreateImageInput{InstanceId: &id, Name: &name, NoReboot: new(true)})
+		out, err := s.d.API.CreateImage(ctx, &ec2types.CreateImageInput{InstanceId: &id, Name: &name, NoReboot: new(true)})
 		if err == nil {
 			image = *out.ImageId
 		}
@@ -192,7 +177,7 @@ func (s *story) takeImage(ctx context.Context, id, name string) (string, error) 
 	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		var out *ec2types.DescribeImagesOutput
 		derr := again(ctx, func() (err error) {
-			out, err = s.d.api.DescribeImages(ctx, &ec2types.DescribeImagesInput{Filters: []ec2types.Filter{{Name: new("name"), Values: []string{name}}}})
+			out, err = s.d.API.DescribeImages(ctx, &ec2types.DescribeImagesInput{Filters: []ec2types.Filter{{Name: new("name"), Values: []string{name}}}})
 			return err
 		})
 		if derr != nil {
@@ -216,7 +201,7 @@ func (s *story) takeImage(ctx context.Context, id, name string) (string, error) 
 
 func (s *story) terminate(ctx context.Context, ids ...string) error {
 	err := again(ctx, func() error {
-		_, err := s.d.api.TerminateInstances(ctx, &ec2types.TerminateInstancesInput{InstanceIds: ids})
+		_, err := s.d.API.TerminateInstances(ctx, &ec2types.TerminateInstancesInput{InstanceIds: ids})
 		return err
 	})
 	for _, id := range ids {
@@ -232,7 +217,7 @@ func (s *story) terminate(ctx context.Context, ids ...string) error {
 func (s *story) forget(ctx context.Context, image string) error {
 	var out *ec2types.DescribeImagesOutput
 	err := again(ctx, func() (err error) {
-		out, err = s.d.api.DescribeImages(ctx, &ec2types.DescribeImagesInput{ImageIds: []string{image}})
+		out, err = s.d.API.DescribeImages(ctx, &ec2types.DescribeImagesInput{ImageIds: []string{image}})
 		return err
 	})
 	if err != nil {
@@ -245,13 +230,13 @@ func (s *story) forget(ctx context.Context, image string) error {
 		return err
 	}
 	err = again(ctx, func() error {
-		_, err := s.d.api.DeregisterImage(ctx, &ec2types.DeregisterImageInput{ImageId: &image})
+		_, err := s.d.API.DeregisterImage(ctx, &ec2types.DeregisterImageInput{ImageId: &image})
 		return gone(err, "InvalidAMIID.NotFound")
 	})
 	for _, b := range out.Images[0].BlockDeviceMappings {
 		if err == nil {
 			err = again(ctx, func() error {
-				_, err := s.d.api.DeleteSnapshot(ctx, &ec2types.DeleteSnapshotInput{SnapshotId: b.Ebs.SnapshotId})
+				_, err := s.d.API.DeleteSnapshot(ctx, &ec2types.DeleteSnapshotInput{SnapshotId: b.Ebs.SnapshotId})
 				return gone(err, "InvalidSnapshot.NotFound")
 			})
 		}

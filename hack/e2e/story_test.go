@@ -3,8 +3,6 @@
 package e2e
 
 import (
-	"context"
-	"encoding/base64"
 	"fmt"
 	"os"
 	"os/exec"
@@ -29,7 +27,7 @@ func TestDemo(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the demo: %v: %s", err, out)
 	}
-	cmd := exec.Command(demo, "-dir", filepath.Join(t.TempDir(), "demo"), "-cache", os.Getenv(cacheEnv))
+	cmd := exec.Command(demo, "-dir", filepath.Join(t.TempDir(), "demo"), "-cache", cacheDir())
 	cmd.Dir = root
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -44,29 +42,19 @@ func TestForeignArchitectures(t *testing.T) {
 	d := newDaemon(t)
 	for _, arch := range []string{"arm64", "i386"} {
 		t.Run(arch, func(t *testing.T) {
-			image := d.mustBuild(t, "tiny", arch)
-			id, err := d.run(t.Context(), image, "")
-			if err != nil {
-				t.Fatal(err)
-			}
-			d.reachable(t, id)
-			det, err := d.details(t.Context(), id)
-			if err != nil {
-				t.Fatal(err)
-			}
+			image := d.build(t, "tiny", arch)
+			id := d.launch(t, image, "b1.nano")
+			must(t, d.Reachable(t.Context(), id))
+			det := d.details(t, id)
 			if det.Accelerator != "tcg" || !strings.Contains(det.AcceleratorReason, "software emulation") {
 				t.Errorf("the accelerator is labelled %q: %q", det.Accelerator, det.AcceleratorReason)
 			}
 			start := time.Now()
-			if _, err := d.bundt(t.Context(), "stop", id); err != nil {
-				t.Fatal(err)
-			}
+			d.cli(t, "stop", id)
 			if took := time.Since(start); took > 40*time.Second {
 				t.Errorf("stopping took %s: the guest did not hear the power button", took)
 			}
-			if _, err := d.bundt(t.Context(), "rm", id); err != nil {
-				t.Fatal(err)
-			}
+			d.cli(t, "rm", id)
 		})
 	}
 }
@@ -81,16 +69,10 @@ func TestKVM(t *testing.T) {
 	}
 	f.Close()
 	d := newDaemon(t)
-	image := d.mustBuild(t, "boot-sector", "x86_64")
-	id, err := d.run(t.Context(), image, "", "bundt:accel", "kvm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.state(t, id, "running")
-	det, err := d.details(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
+	image := d.build(t, "boot-sector", "x86_64")
+	id := d.launch(t, image, "b1.nano", "bundt:accel", "kvm")
+	must(t, d.State(t.Context(), id, "running"))
+	det := d.details(t, id)
 	if det.Accelerator != "kvm" {
 		t.Errorf("accelerator %q (%s), want kvm", det.Accelerator, det.AcceleratorReason)
 	}
@@ -98,22 +80,22 @@ func TestKVM(t *testing.T) {
 	if err != nil || !strings.Contains(string(maps), "kvm") {
 		t.Errorf("the machine's process does not use kvm: %v %q", err, maps)
 	}
-	eventually(t, "the boot sector speaks", time.Minute, func() error {
+	eventually(t, "the boot sector speaks", func() error {
 		out, err := d.console(t.Context(), id)
 		if err == nil && !strings.Contains(out, "bundt") {
 			err = fmt.Errorf("the console says %q", out)
 		}
 		return err
 	})
-	img, err := d.api.CreateImage(t.Context(), &ec2types.CreateImageInput{InstanceId: &id, Name: new("under kvm"), NoReboot: new(true)})
+	img, err := d.API.CreateImage(t.Context(), &ec2types.CreateImageInput{InstanceId: &id, Name: new("under kvm"), NoReboot: new(true)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	d.available(t, *img.ImageId)
-	if _, err := d.api.StopInstances(t.Context(), &ec2types.StopInstancesInput{InstanceIds: []string{id}, Force: new(true)}); err != nil {
+	if _, err := d.API.StopInstances(t.Context(), &ec2types.StopInstancesInput{InstanceIds: []string{id}, Force: new(true)}); err != nil {
 		t.Fatal(err)
 	}
-	d.state(t, id, "stopped")
+	must(t, d.State(t.Context(), id, "stopped"))
 	if alive(det.Pid) {
 		t.Error("the machine's process is still there")
 	}
@@ -121,91 +103,47 @@ func TestKVM(t *testing.T) {
 
 func testKVMRefused(t *testing.T) {
 	d := newDaemon(t)
-	image := d.mustBuild(t, "boot-sector", "x86_64")
-	id, err := d.run(t.Context(), image, "", "bundt:accel", "kvm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d.state(t, id, "terminated")
-	i, err := d.instance(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
+	image := d.build(t, "boot-sector", "x86_64")
+	id := d.launch(t, image, "b1.nano", "bundt:accel", "kvm")
+	must(t, d.State(t.Context(), id, "terminated"))
+	i := d.instance(t, id)
 	if !strings.Contains(strings.ToLower(ec2types.Value(i.StateReason.Message)), "kvm") {
 		t.Errorf("the reason does not name KVM: %+v", i.StateReason)
 	}
 }
 
-func (d *daemon) console(ctx context.Context, id string) (string, error) {
-	out, err := d.api.GetConsoleOutput(ctx, &ec2types.GetConsoleOutputInput{InstanceId: &id})
-	if err != nil {
-		return "", err
-	}
-	b, err := base64.StdEncoding.DecodeString(ec2types.Value(out.Output))
-	return string(b), err
-}
-
-func (d *daemon) available(t *testing.T, image string) {
-	t.Helper()
-	eventually(t, image+" is available", time.Minute, func() error {
-		out, err := d.api.DescribeImages(t.Context(), &ec2types.DescribeImagesInput{ImageIds: []string{image}})
-		if err == nil && *out.Images[0].State != "available" {
-			err = fmt.Errorf("it is %s: %+v", *out.Images[0].State, out.Images[0].StateReason)
-		}
-		return err
-	})
-}
-
 // TestStopStartRebootKeepTheDisk checks EC2's life cycle on a real guest.
 func TestStopStartRebootKeepTheDisk(t *testing.T) {
 	d := newDaemon(t)
-	image := d.mustBuild(t, "tiny", "x86_64")
-	key := filepath.Join(d.dir, "key")
-	mustBundt(t, d, "key", "create", "k", "--file", key)
-	id := mustBundt(t, d, "run", image, "--key", "k", "--type", "b1.nano", "-o", "name")
-	ssh := func(script string) string { t.Helper(); return mustBundt(t, d, "ssh", "-i", key, id, "--", script) }
+	image := d.build(t, "tiny", "x86_64")
+	key := filepath.Join(d.Dir, "key")
+	d.cli(t, "key", "create", "k", "--file", key)
+	id := d.cli(t, "run", image, "--key", "k", "--type", "b1.nano", "-o", "name")
+	ssh := func(script string) string { t.Helper(); return d.cli(t, "ssh", "-i", key, id, "--", script) }
 	boot := ssh("echo kept > /root/mark; sync; cat /proc/sys/kernel/random/boot_id")
-	before, err := d.instance(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	mustBundt(t, d, "reboot", id)
-	mustBundt(t, d, "wait", id, "reachable")
-	eventually(t, "the guest has rebooted", time.Minute, func() error {
-		out, err := d.bundt(t.Context(), "ssh", "-i", key, id, "--", "cat /root/mark /proc/sys/kernel/random/boot_id")
+	before := d.instance(t, id)
+	d.cli(t, "reboot", id)
+	d.cli(t, "wait", id, "reachable")
+	eventually(t, "the guest has rebooted", func() error {
+		out, err := d.Bundt(t.Context(), "ssh", "-i", key, id, "--", "cat /root/mark /proc/sys/kernel/random/boot_id")
 		if err == nil && (!strings.HasPrefix(out, "kept\n") || strings.HasSuffix(out, boot)) {
 			err = fmt.Errorf("it says %q", out)
 		}
 		return err
 	})
-	mustBundt(t, d, "stop", id)
-	mustBundt(t, d, "start", id)
+	d.cli(t, "stop", id)
+	d.cli(t, "start", id)
 	if got := ssh("cat /root/mark"); got != "kept" {
 		t.Errorf("after stop and start the mark says %q", got)
 	}
-	after, err := d.instance(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
+	after := d.instance(t, id)
 	if *before.PrivateIpAddress != *after.PrivateIpAddress {
 		t.Error("the private address changed")
 	}
-	mustBundt(t, d, "ssh", "-i", key, id, "--", "poweroff")
-	d.state(t, id, string(model.InstanceStopped))
-	i, err := d.instance(t.Context(), id)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d.cli(t, "ssh", "-i", key, id, "--", "poweroff")
+	must(t, d.State(t.Context(), id, string(model.InstanceStopped)))
+	i := d.instance(t, id)
 	if got := ec2types.Value(i.StateReason.Code); got != "Client.InstanceInitiatedShutdown" {
 		t.Errorf("the reason of a guest's own shutdown is %q", got)
 	}
-}
-
-func mustBundt(t *testing.T, d *daemon, args ...string) string {
-	t.Helper()
-	out, err := d.bundt(t.Context(), args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
 }

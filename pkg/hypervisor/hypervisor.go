@@ -184,9 +184,9 @@ type KVM struct {
 
 // FirmwareFile is a firmware image found on this host.
 type FirmwareFile struct {
-	Arch  model.Arch
-	Kind  model.Firmware
-	Code  string // path of the code image
-	Vars  string // path of the variable store's template
+	Arch    model.Arch
+	Kind    model.Firmware
+	Code    string // path of the code image
+	Vars    string // path of the variable store's template
 	Problem string // why it cannot be used, "" if it can
 }
