@@ -142,6 +142,11 @@ func (d *Daemon) Run(ctx context.Context, ready func()) (err error) {
 	serving := make(chan error, 1)
 	reconciling := make(chan error, 1)
 	go func() { reconciling <- d.node.Run(ctx) }()
+	select {
+	case <-d.node.Ready():
+	case err := <-reconciling:
+		return errors.Join(err, listener.Close())
+	}
 	go func() { serving <- server.Serve(listener) }()
 	d.log.Info("ready", "socket", d.cfg.Socket, "data", d.cfg.DataDir, "region", d.cfg.Region, "node", d.cfg.NodeID)
 	if ready != nil {

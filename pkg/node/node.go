@@ -56,6 +56,7 @@ type Node struct {
 	queue  *queue
 	builds *queue
 	gc     chan struct{}
+	ready  chan struct{} // closed when the node is registered and has swept
 
 	netMu sync.Mutex // one Apply at a time
 
@@ -80,6 +81,7 @@ func New(o Options) *Node {
 	n := &Node{
 		Options: o,
 		gc:      make(chan struct{}, 1),
+		ready:   make(chan struct{}),
 		sockets: map[string]map[string]string{},
 		pressed: map[string]int{},
 		probing: map[string]context.CancelFunc{},
@@ -101,6 +103,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if err := n.sweepMachines(ctx); err != nil {
 		return err
 	}
+	close(n.ready)
 	var wg sync.WaitGroup
 	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.collectGarbage} {
 		wg.Go(func() { work(ctx) })
@@ -129,6 +132,9 @@ func (n *Node) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// Ready is closed when a running node can be given work.
+func (n *Node) Ready() <-chan struct{} { return n.ready }
 
 func (n *Node) changed(ctx context.Context, ch store.Change) error {
 	switch {
