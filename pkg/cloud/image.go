@@ -75,6 +75,7 @@ func requestReboot(i *model.Instance, now time.Time) {
 	if i.RebootsRequested == i.RebootsDone {
 		i.StopRequested = now
 	}
+	i.Reachability = model.ReachabilityInitializing
 	i.RebootsRequested++
 }
 

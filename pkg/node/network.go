@@ -173,9 +173,9 @@ func (n *Node) probeUntilReachable(ctx context.Context, id string) {
 		if errors.Is(err, store.ErrNotFound) || (err == nil && (inst.State != model.InstanceRunning || inst.Reachability == model.ReachabilityPassed)) {
 			return
 		}
-		if err == nil && n.reachable(ctx, &inst) {
+		if err == nil && inst.RebootsDone == inst.RebootsRequested && n.reachable(ctx, &inst) {
 			err = n.edit(ctx, id, func(i *model.Instance) {
-				if i.State == model.InstanceRunning {
+				if i.State == model.InstanceRunning && i.RebootsDone == i.RebootsRequested {
 					i.Reachability, i.ReachableSince = model.ReachabilityPassed, n.Now().UTC()
 				}
 			})

@@ -177,6 +177,8 @@ func (o *SSHOptions) arguments(id, self string) []string {
 		`UserKnownHostsFile="` + strings.ReplaceAll(o.Factory.KnownHosts(), "%", "%%") + `"`,
 		"GlobalKnownHostsFile=/dev/null",
 		"StrictHostKeyChecking=accept-new",
+		// A guest that is gone cannot end its connections.
+		"ServerAliveInterval=10", "ServerAliveCountMax=3",
 		"CheckHostIP=no",
 		"LogLevel=ERROR", // ssh tells of each new host key otherwise
 	}
