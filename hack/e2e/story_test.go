@@ -140,7 +140,7 @@ func TestStopStartRebootKeepTheDisk(t *testing.T) {
 	if *before.PrivateIpAddress != *after.PrivateIpAddress {
 		t.Error("the private address changed")
 	}
-	d.cli(t, "ssh", "-i", key, id, "--", "poweroff")
+	ssh("(sleep 1; poweroff) >/dev/null 2>&1 </dev/null &")
 	must(t, d.State(t.Context(), id, string(model.InstanceStopped)))
 	i := d.instance(t, id)
 	if got := ec2types.Value(i.StateReason.Code); got != "Client.InstanceInitiatedShutdown" {
