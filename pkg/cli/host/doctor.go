@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,7 +105,10 @@ func (o *DoctorOptions) examine(ctx context.Context) (*bundttypes.DescribeHostOu
 		answers := bundttypes.HostCheck{Name: "daemon", Status: bundttypes.CheckOK, Detail: "answers at " + o.Factory.Endpoint()}
 		out.Checks = append([]bundttypes.HostCheck{answers}, out.Checks...)
 	}
-	out.Checks = append(out.Checks, o.program("ssh", "ssh", bundttypes.CheckWarn, "bundt ssh needs it: install the package openssh-client (Debian, Ubuntu) or openssh-clients (Fedora)"))
+	if !slices.ContainsFunc(out.Checks, func(c bundttypes.HostCheck) bool { return c.Name == "ssh" }) {
+		out.Checks = append(out.Checks, o.program("ssh", "ssh", bundttypes.CheckWarn,
+			"bundt ssh needs it: install the package openssh-client (Debian, Ubuntu) or openssh-clients (Fedora)"))
+	}
 	return out, nil
 }
 

@@ -112,15 +112,18 @@ func (o *Options) request(ctx context.Context, c *client.Client) (*bundttypes.De
 // drawForest draws each node below its parent. A node whose parent is not there
 // is a root.
 func drawForest(s *iostreams.IOStreams, nodes []bundttypes.LineageNode) error {
-	known := map[string]bool{}
+	kinds := map[string]string{}
 	for _, n := range nodes {
-		known[n.Id] = true
+		kinds[n.Id] = n.Kind
 	}
 	children := map[string][]bundttypes.LineageNode{}
 	for _, n := range nodes {
 		parent := n.ParentId
-		if !known[parent] || parent == n.Id {
+		if kinds[parent] == "" || parent == n.Id {
 			parent = ""
+		}
+		if kinds[parent] != bundttypes.LineageInstance {
+			n.Consistency = "" // says something of images made of instances only
 		}
 		children[parent] = append(children[parent], n)
 	}
