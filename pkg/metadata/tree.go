@@ -85,7 +85,9 @@ func tree(d Document) *node {
 	meta, dynamic := root.at("meta-data"), root.at("dynamic")
 	meta.bare, dynamic.bare = true, true
 	instanceTree(meta, d)
-	interfaceTree(meta.at("network/interfaces/macs/"+strings.ToLower(d.MAC)), d)
+	if d.MAC != "" {
+		interfaceTree(meta.at("network/interfaces/macs/"+strings.ToLower(d.MAC)), d)
+	}
 	placementTree(meta, d)
 	keyTree(meta, d)
 	tagTree(meta, d.Tags)

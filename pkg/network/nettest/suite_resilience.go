@@ -40,11 +40,14 @@ func testPausedGuest(t *testing.T, n *lab) {
 	eventually(t, "the guest is there again", func() bool { return a.Ping(t, gw, b.IP, time.Second) })
 }
 
+// testFlood: a guest that floods another with flows without number stalls no
+// third one.
 func testFlood(t *testing.T, n *lab) {
 	a, b := n.pair(t, allow("-1", 0, 0))
 	n.port("vpc-1", "10.0.1.12", allow("tcp", 80, 80))
+	n.port("vpc-1", "10.0.1.13")
 	n.apply(t)
-	c := n.guest(t, 2)
+	c, d := n.guest(t, 2), n.guest(t, 3)
 	go Echo(c.ListenTCP(t, 80))
 	stop := make(chan struct{})
 	flooded := make(chan struct{})
@@ -60,7 +63,7 @@ func testFlood(t *testing.T, n *lab) {
 		}
 	}()
 	defer func() { close(stop); <-flooded }()
-	conn, err := b.DialTCP(within(t, patience), netip.AddrPortFrom(c.IP, 80))
+	conn, err := d.DialTCP(within(t, patience), netip.AddrPortFrom(c.IP, 80))
 	if err != nil {
 		t.Fatal("a flood stalls another guest: ", err)
 	}
