@@ -1,6 +1,7 @@
 package user_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net"
@@ -55,7 +56,11 @@ func newEnv(t *testing.T) *nettest.Env {
 		if err := current.Stop(ctx); err != nil {
 			t.Error(err)
 		}
-		if b, _ := os.ReadFile(o.LogFile); t.Failed() && len(b) > 0 {
+		b, _ := os.ReadFile(o.LogFile)
+		if bytes.Contains(b, []byte("DATA RACE")) || bytes.Contains(b, []byte("panic:")) {
+			t.Error("the switch raced or panicked")
+		}
+		if t.Failed() && len(b) > 0 {
 			t.Logf("the switch said: %s", b)
 		}
 	})
