@@ -67,7 +67,7 @@ func explain(t *testing.T, have, want string) {
 
 func TestLicenceOf(t *testing.T) {
 	for name, tt := range map[string]struct{ text, want string }{
-		"LICENSE":     {"Apache License\n   Version 2.0, January 2004", "Apache-2.0"},
+		"LICENSE":     {"Apache License\n==============\n\n_Version 2.0, January 2004_", "Apache-2.0"},
 		"LICENSE.md":  {"Permission is hereby granted, free of charge, to any\nperson obtaining a copy", "MIT"},
 		"LICENSE.txt": {"Redistributions in binary form must reproduce the above copyright notice. Neither the name of X", "BSD-3-Clause"},
 		"LICENCE":     {"Redistributions in binary form must reproduce the above copyright notice.", "BSD-2-Clause"},

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // module is a row of the table.
@@ -108,12 +109,18 @@ func licenceOf(dir string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		words := strings.Join(strings.Fields(string(text)), " ")
+		words := bare(string(text))
 		for _, l := range licences {
-			if strings.Contains(strings.ToLower(words), strings.ToLower(l.sentence)) {
+			if strings.Contains(words, bare(l.sentence)) {
 				return l.spdx, nil
 			}
 		}
 	}
 	return "", fmt.Errorf("no licence that this program knows in %s", dir)
+}
+
+// bare is a text's words alone: licences come wrapped and marked up.
+func bare(text string) string {
+	isMark := func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }
+	return strings.Join(strings.FieldsFunc(strings.ToLower(text), isMark), " ")
 }
