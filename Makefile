@@ -61,16 +61,11 @@ test: setup ## unit tests with the race detector, then the tests that boot machi
 
 .PHONY: test-unit
 test-unit: ## unit tests only
-	$(GO) test -race ./...
+	$(GO) test -race -p 1 ./...
 
 .PHONY: test-vm
 test-vm: ## only the packages whose tests boot machines; a skipped test is a failure
 	GO=$(GO) $(GO) run ./hack/noskip -tags vm -p 1 -count=1 -timeout 45m $(vm_packages)
-
-.PHONY: bench
-bench: setup ## measure the goals, each beside its floor; writes bench.json
-	@$(MAKE) --no-print-directory build
-	$(GO) run ./hack/bench -o bench.json
 
 .PHONY: lint
 lint: bin/tools/golangci-lint ## golangci-lint and, if installed, shellcheck

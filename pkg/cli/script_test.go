@@ -33,7 +33,6 @@ func TestMain(m *testing.M) {
 // TestScripts runs the acceptance tests of the command line: real processes that
 // talk to a toy cloud.
 func TestScripts(t *testing.T) {
-	clouds := map[string]*toyCloud{}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -49,7 +48,6 @@ func TestScripts(t *testing.T) {
 			socket := filepath.Join(dir, "s")
 			c := &toyCloud{looks: map[string]int{}}
 			c.serve(e.T().(testing.TB), socket)
-			clouds[socket] = c
 			e.Setenv("BUNDT_SOCKET", "unix://"+socket)
 			e.Setenv("XDG_DATA_HOME", filepath.Join(e.WorkDir, "data"))
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
