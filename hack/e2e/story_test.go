@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/model"
@@ -34,29 +33,6 @@ func TestDemo(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Logf("%s", out)
-}
-
-// TestForeignArchitectures boots the tiny image for every architecture but the
-// host's, to the point where its SSH server answers, and stops it by ACPI.
-func TestForeignArchitectures(t *testing.T) {
-	d := newDaemon(t)
-	for _, arch := range []string{"arm64", "i386"} {
-		t.Run(arch, func(t *testing.T) {
-			image := d.build(t, "tiny", arch)
-			id := d.launch(t, image, "b1.nano")
-			must(t, d.Reachable(t.Context(), id))
-			det := d.details(t, id)
-			if det.Accelerator != "tcg" || !strings.Contains(det.AcceleratorReason, "software emulation") {
-				t.Errorf("the accelerator is labelled %q: %q", det.Accelerator, det.AcceleratorReason)
-			}
-			start := time.Now()
-			d.cli(t, "stop", id)
-			if took := time.Since(start); took > 40*time.Second {
-				t.Errorf("stopping took %s: the guest did not hear the power button", took)
-			}
-			d.cli(t, "rm", id)
-		})
-	}
 }
 
 // TestKVM runs the boot-sector image on the real device, wherever it opens.
