@@ -19,7 +19,7 @@ func (m *machine) follow(r *run, client *qmp.Client, events *qmp.Subscription) {
 				break
 			}
 		}
-		m.listen(r, client, events)
+		m.heed(r, client, events)
 		_ = client.Close()
 		client = nil
 		m.mu.Lock()
@@ -63,8 +63,6 @@ func (m *machine) connect(r *run) (*qmp.Client, *qmp.Subscription) {
 func (m *machine) tryConnect(r *run) (*qmp.Client, *qmp.Subscription, error) {
 	ctx, cancel := context.WithTimeout(m.driver.ctx, commandTime)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() {})
-	defer stop()
 	go func() {
 		select {
 		case <-r.proc.done:
@@ -96,8 +94,8 @@ func (m *machine) tryConnect(r *run) (*qmp.Client, *qmp.Subscription, error) {
 	return client, events, nil
 }
 
-// listen handles events until the connection or the process ends or the driver closes.
-func (m *machine) listen(r *run, client *qmp.Client, events *qmp.Subscription) {
+// heed handles events until the connection or the process ends or the driver closes.
+func (m *machine) heed(r *run, client *qmp.Client, events *qmp.Subscription) {
 	defer events.Close()
 	for {
 		select {
@@ -234,8 +232,8 @@ const quitTime = 5 * time.Second
 // waits for us to do so (-action shutdown=pause).
 func (m *machine) halt(r *run, client *qmp.Client) {
 	m.mu.Lock()
-	again := r.halted
-	r.halted, r.detail = true, detailHalted
+	again := r.quitting
+	r.halted, r.quitting, r.detail = true, true, detailHalted
 	m.mu.Unlock()
 	if again {
 		return

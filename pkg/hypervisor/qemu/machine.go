@@ -40,13 +40,14 @@ type run struct {
 	ready    chan struct{} // closed when QEMU was asked for its state
 	finished chan struct{} // closed when the end of the process is recorded
 
-	client *qmp.Client // nil while not connected
-	state  hypervisor.State
-	detail string
-	ioErr  string // the last failed request
-	halted bool   // the guest powered off
-	killed bool   // by us
-	synced bool   // rec's chains are QEMU's
+	client   *qmp.Client // nil while not connected
+	state    hypervisor.State
+	detail   string
+	ioErr    string // the last failed request
+	halted   bool   // the guest powered off
+	quitting bool   // and QEMU was told to end
+	killed   bool   // by us
+	synced   bool   // rec's chains are QEMU's
 }
 
 func newRun(proc *process, adopted bool) *run {
