@@ -12,8 +12,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-
-	"github.com/bundt/bundt/pkg/disk"
 )
 
 const digestPrefix = "sha256:"
@@ -31,33 +29,24 @@ func (s *Store) PutBlob(ctx context.Context, r io.Reader) (digest string, size i
 }
 
 func (s *Store) putBlob(ctx context.Context, r io.Reader) (digest string, size int64, err error) {
-	f, err := os.CreateTemp(s.temp(), "blob.*")
-	if err != nil {
-		return "", 0, disk.NoSpace(err)
-	}
-	temp := f.Name()
-	defer func() {
-		if err != nil {
-			err = errors.Join(disk.NoSpace(err), os.Remove(temp))
-		}
-	}()
 	hash := sha256.New()
-	size, err = io.Copy(io.MultiWriter(f, hash), io.LimitReader(contextReader{ctx, r}, s.maxBlob+1))
-	if err == nil && size > s.maxBlob {
-		err = fmt.Errorf("%w: more than %d bytes", ErrTooLarge, s.maxBlob)
-	}
-	if err == nil {
-		err = errors.Join(f.Chmod(frozenMode), f.Sync())
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	temp, err := s.writeTemp(func(w io.Writer) (err error) {
+		size, err = io.Copy(io.MultiWriter(w, hash), io.LimitReader(contextReader{ctx, r}, s.maxBlob+1))
+		if err == nil && size > s.maxBlob {
+			err = fmt.Errorf("%w: more than %d bytes", ErrTooLarge, s.maxBlob)
+		}
+		return err
+	})
+	if err != nil {
 		return "", 0, err
 	}
+	// A crash here leaves the file in tmp/, for SweepTemp.
 	if err := s.step("blob: rename"); err != nil {
 		return "", 0, err
 	}
 	sum := hex.EncodeToString(hash.Sum(nil))
 	if err := os.Rename(temp, filepath.Join(s.blobs(), sum)); err != nil {
-		return "", 0, err
+		return "", 0, errors.Join(err, os.Remove(temp))
 	}
 	return digestPrefix + sum, size, syncDir(s.blobs())
 }

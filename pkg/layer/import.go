@@ -105,7 +105,7 @@ func (s *Store) copyIn(ctx context.Context, path, dest string) error {
 		return err
 	}
 	defer src.Close()
-	return s.place(dest, frozenMode, func(w io.Writer) error {
+	return s.place(dest, func(w io.Writer) error {
 		_, err := io.Copy(w, contextReader{ctx, src})
 		return err
 	})
@@ -142,25 +142,31 @@ func sameContent(a, b string) (bool, error) {
 
 // place writes a file completely and durably before it gets its name. The
 // directory of dest is the caller's to synchronise.
-func (s *Store) place(dest string, mode fs.FileMode, write func(io.Writer) error) (err error) {
-	f, err := os.CreateTemp(s.temp(), filepath.Base(dest)+".*")
+func (s *Store) place(dest string, write func(io.Writer) error) error {
+	temp, err := s.writeTemp(write)
 	if err != nil {
-		return disk.NoSpace(err)
-	}
-	temp := f.Name()
-	defer func() {
-		if err != nil {
-			err = errors.Join(disk.NoSpace(err), os.Remove(temp))
-		}
-	}()
-	err = write(f)
-	if err == nil {
-		err = errors.Join(f.Chmod(mode), f.Sync())
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(temp, dest)
+	if err := os.Rename(temp, dest); err != nil {
+		return errors.Join(err, os.Remove(temp))
+	}
+	return nil
+}
+
+// writeTemp writes a durable, frozen file in tmp/ and returns its path. Nothing
+// is left behind on an error.
+func (s *Store) writeTemp(write func(io.Writer) error) (path string, err error) {
+	f, err := os.CreateTemp(s.temp(), "new.*")
+	if err != nil {
+		return "", disk.NoSpace(err)
+	}
+	if err = write(f); err == nil {
+		err = errors.Join(f.Chmod(frozenMode), f.Sync())
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return "", errors.Join(disk.NoSpace(err), os.Remove(f.Name()))
+	}
+	return f.Name(), nil
 }
 
 func (s *Store) tempFile(name string) string { return filepath.Join(s.temp(), name) }
