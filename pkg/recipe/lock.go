@@ -92,7 +92,7 @@ func (l *Lock) Marshal() ([]byte, error) {
 		slices.SortFunc(ps, func(a, b LockedPackage) int { return strings.Compare(a.Name, b.Name) })
 	}
 	var b bytes.Buffer
-	b.WriteString("# The packages that the recipe's names stood for. Written by \"make relock\".\n")
+	b.WriteString("# The packages that the recipe's names stood for. Written by \"go run ./hack/relock images/NAME\".\n")
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
 	if err := enc.Encode(l); err != nil {
