@@ -35,6 +35,41 @@ func TestDemo(t *testing.T) {
 	t.Logf("%s", out)
 }
 
+// TestForeignArchitectures boots the tiny image for every architecture but the
+// host's, to the point where its SSH server answers, and stops it by ACPI.
+func TestForeignArchitectures(t *testing.T) {
+	d := newDaemon(t)
+	for _, arch := range []string{"arm64", "i386"} {
+		t.Run(arch, func(t *testing.T) {
+			id := d.launch(t, d.build(t, "tiny", arch), "b1.micro")
+			must(t, d.Reachable(t.Context(), id))
+			det := d.details(t, id)
+			if det.Accelerator != "tcg" || !strings.Contains(det.AcceleratorReason, "software emulation") {
+				t.Errorf("the accelerator is labelled %q: %q", det.Accelerator, det.AcceleratorReason)
+			}
+			d.cli(t, "stop", id)
+			if i := d.instance(t, id); *i.State.Name != "stopped" {
+				t.Errorf("it is %s", *i.State.Name)
+			}
+			out, err := d.console(t.Context(), id)
+			must(t, err)
+			if !strings.Contains(out, "power") {
+				t.Errorf("the guest did not hear the power button: %q", out)
+			}
+			d.cli(t, "rm", id)
+		})
+	}
+}
+
+// TestUEFINeedsMemory checks that a machine too small for its firmware is refused.
+func TestUEFINeedsMemory(t *testing.T) {
+	d := newDaemon(t)
+	_, err := d.Launch(t.Context(), d.build(t, "tiny", "arm64"), "b1.nano", "")
+	if model.CodeOf(err) != model.CodeUnsupported {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestKVM runs the boot-sector image on the real device, wherever it opens.
 func TestKVM(t *testing.T) {
 	f, err := os.OpenFile("/dev/kvm", os.O_RDWR, 0)

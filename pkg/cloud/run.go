@@ -42,7 +42,10 @@ type BlockDeviceOverride struct {
 const (
 	maxUserData = 16 << 10 // EC2's limit, before base64
 	maxLaunch   = 1000
-	maxVolume   = 16 << 10 // GiB: 16 TiB, EC2's limit for gp3 when this was written
+	// uefiMemoryMiB is what OVMF and AAVMF need beside a small guest: with 128
+	// they end without a word.
+	uefiMemoryMiB = 256
+	maxVolume     = 16 << 10 // GiB: 16 TiB, EC2's limit for gp3 when this was written
 )
 
 // Run writes the intent to run new instances of an image and returns them as
@@ -118,6 +121,10 @@ func (c *Cloud) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string, e
 	typ, err := chooseType(l.Type, img.Arch)
 	if err != nil {
 		return nil, err
+	}
+	if img.Boot.Firmware == model.FirmwareUEFI && typ.MemoryMiB < uefiMemoryMiB {
+		return nil, model.Errorf(model.CodeUnsupported, "The instance type %s has %d MiB of memory; the image %s boots by UEFI, which needs %d", typ.Name, typ.MemoryMiB, img.ID, uefiMemoryMiB).
+			WithHint("choose a larger type, for instance b1.micro")
 	}
 	pub, err := c.launchKey(tx, l.KeyName)
 	if err != nil {
