@@ -100,6 +100,9 @@ func (n *Node) start(ctx context.Context, inst *model.Instance) error {
 		n.Logger.Error("starting an instance failed", "instance", inst.ID, "error", err)
 		return n.startFailed(ctx, inst, err)
 	}
+	n.mu.Lock()
+	delete(n.pressed, inst.ID) // a new machine has not been asked to power off
+	n.mu.Unlock()
 	return n.adopt(ctx, inst, st)
 }
 
@@ -206,8 +209,8 @@ func (n *Node) powerOff(ctx context.Context, inst *model.Instance, force bool) (
 		return 0, nil
 	}
 	n.mu.Lock()
-	first := n.pressed[inst.ID] != inst.RebootsRequested+1
-	n.pressed[inst.ID] = inst.RebootsRequested + 1
+	first := !n.pressed[inst.ID]
+	n.pressed[inst.ID] = true
 	n.mu.Unlock()
 	if first {
 		if err := n.Driver.PowerButton(ctx, inst.ID); err != nil && !errors.Is(err, hypervisor.ErrNotRunning) {

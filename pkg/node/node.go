@@ -62,7 +62,7 @@ type Node struct {
 
 	mu      sync.Mutex
 	sockets map[string]map[string]string  // instance id -> interface id -> socket of its machine
-	pressed map[string]int                // instance id -> 1 + number of reboots whose button was pressed
+	pressed map[string]bool               // instances whose machine was asked to power off
 	probing map[string]context.CancelFunc // reachability probes under way
 	pinned  map[string]int                // layers and blobs of builds in progress: not garbage yet
 }
@@ -83,7 +83,7 @@ func New(o Options) *Node {
 		gc:      make(chan struct{}, 1),
 		ready:   make(chan struct{}),
 		sockets: map[string]map[string]string{},
-		pressed: map[string]int{},
+		pressed: map[string]bool{},
 		probing: map[string]context.CancelFunc{},
 		pinned:  map[string]int{},
 	}

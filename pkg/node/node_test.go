@@ -313,6 +313,29 @@ func TestStopStartReboot(t *testing.T) {
 	})
 }
 
+func TestStopAfterRebootAsksTheGuestAgain(t *testing.T) {
+	w := newWorld(t)
+	w.stop()
+	w.grace = time.Hour // only a guest that is asked powers off
+	w.start()
+	inst := w.run(w.build().ID)
+	w.wait(inst.ID, model.InstanceRunning)
+	if err := w.cloud.Reboot(t.Context(), []string{inst.ID}); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("the reboot is done", func() error {
+		i, err := w.cloud.Instance(t.Context(), inst.ID)
+		if err == nil && i.RebootsDone != 1 {
+			err = errors.New("still rebooting")
+		}
+		return err
+	})
+	if _, err := w.cloud.Stop(t.Context(), []string{inst.ID}, false); err != nil {
+		t.Fatal(err)
+	}
+	w.wait(inst.ID, model.InstanceStopped)
+}
+
 func TestImageWithRebootIsOfAHaltedGuest(t *testing.T) {
 	w := newWorld(t)
 	inst := w.run(w.build().ID)
