@@ -58,7 +58,11 @@ func New(ctx context.Context, cfg Config, log *slog.Logger, parts Parts) (*Daemo
 }
 
 func (d *Daemon) open(ctx context.Context, parts Parts) error {
-	for _, dir := range []string{d.cfg.DataDir, d.cfg.RunDir, d.cfg.CacheDir, d.path("machines"), d.path("work")} {
+	// The socket's group must get as far as the socket.
+	if err := os.MkdirAll(d.cfg.RunDir, 0o711); err != nil {
+		return fmt.Errorf("making the directory %s: %w", d.cfg.RunDir, err)
+	}
+	for _, dir := range []string{d.cfg.DataDir, d.cfg.CacheDir, d.path("machines"), d.path("work")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("making the directory %s: %w", dir, err)
 		}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/bundt/bundt/pkg/hypervisor"
@@ -26,6 +27,7 @@ import (
 type swap struct {
 	volumeID, snapshotID string
 	old, next            model.Layer
+	resumed              bool // begun before, perhaps under a running guest
 }
 
 // takeImages makes the pending images of an instance that are due: those without
@@ -106,7 +108,8 @@ func (n *Node) planSwaps(ctx context.Context, img *model.Image) (swaps []swap, e
 			if s.old, err = records.Layers.Get(tx, vol.Head); err != nil {
 				return err
 			}
-			if vol.NextHead == "" {
+			s.resumed = vol.NextHead != ""
+			if !s.resumed {
 				vol.NextHead = model.NewID(model.LayerPrefix)
 				next := model.Layer{ID: vol.NextHead, Parent: s.old.ID, SizeBytes: s.old.SizeBytes, Node: n.ID}
 				if err := records.Layers.Put(tx, &next); err != nil {
@@ -136,9 +139,12 @@ func (n *Node) swapHeads(ctx context.Context, instanceID string, swaps []swap, s
 		disks = append(disks, hypervisor.SnapshotDisk{DiskID: s.volumeID, LayerID: s.next.ID, Path: n.Layers.Path(s.next.ID)})
 	}
 	if st.State == hypervisor.StateStopped {
-		if st.GuestHalted {
+		resumed := slices.ContainsFunc(swaps, func(s swap) bool { return s.resumed })
+		if st.GuestHalted && !resumed {
 			return model.ConsistencyStopped, nil
 		}
+		// QEMU may have swapped before the guest halted: then the old head is
+		// as the running guest left it.
 		return model.ConsistencyCrash, nil
 	}
 	sn, ok := n.Driver.(hypervisor.Snapshotter)
