@@ -67,6 +67,11 @@ test-unit: ## unit tests only
 test-vm: ## only the packages whose tests boot machines; a skipped test is a failure
 	GO=$(GO) $(GO) run ./hack/noskip -tags vm -p 1 -count=1 -timeout 45m $(vm_packages)
 
+.PHONY: bench
+bench: setup ## measure the goals, each beside its floor; writes bench.json
+	@$(MAKE) --no-print-directory build
+	$(GO) run ./hack/bench -o bench.json
+
 .PHONY: lint
 lint: bin/tools/golangci-lint ## golangci-lint and, if installed, shellcheck
 	bin/tools/golangci-lint run ./...

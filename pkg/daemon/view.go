@@ -66,6 +66,9 @@ func (v *view) Details(ctx context.Context, inst *model.Instance) (bundttypes.In
 		return out, fmt.Errorf("looking at machine %s: %w", inst.ID, err)
 	}
 	out.Pid = int32(st.PID)
+	if !st.Started.IsZero() {
+		out.StartedAt = &st.Started
+	}
 	if st.State == hypervisor.StatePaused {
 		out.ReachabilityReason = st.Detail
 	}

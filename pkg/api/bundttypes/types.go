@@ -199,7 +199,8 @@ type InstanceDetails struct {
 	InstanceId         string         `json:"InstanceId" xml:"instanceId"`
 	Listening          []string       `json:"Listening,omitzero" xml:"listeningSet>item"` // public address:port open on the host
 	LoginUser          string         `json:"LoginUser,omitempty" xml:"loginUser,omitempty"`
-	Pid                int32          `json:"Pid,omitempty" xml:"pid,omitempty"` // of the hypervisor's process
+	StartedAt          *time.Time     `json:"StartedAt,omitempty" xml:"startedAt,omitempty"` // exec of the hypervisor's process
+	Pid                int32          `json:"Pid,omitempty" xml:"pid,omitempty"`             // of the hypervisor's process
 	Problems           []string       `json:"Problems,omitzero" xml:"problemSet>item"`
 	Reachability       string         `json:"Reachability,omitempty" xml:"reachability,omitempty"` // model.Reachability
 	ReachabilityReason string         `json:"ReachabilityReason,omitempty" xml:"reachabilityReason,omitempty"`

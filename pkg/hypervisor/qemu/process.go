@@ -26,6 +26,7 @@ type process struct {
 
 	// set before done is closed, for a child only
 	exit *os.ProcessState
+	born time.Time // of our own child; zero for an adopted process
 }
 
 // watch takes hold of a process. cmd is the command that started it, nil for a
@@ -35,7 +36,11 @@ func watch(pid int, cmd *exec.Cmd) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening process %d: %w", pid, err)
 	}
-	p := &process{pid: pid, handle: os.NewFile(uintptr(fd), "pidfd"), done: make(chan struct{})}
+	born := time.Time{}
+	if cmd != nil {
+		born = time.Now() // finer than what the kernel tells of any process
+	}
+	p := &process{born: born, pid: pid, handle: os.NewFile(uintptr(fd), "pidfd"), done: make(chan struct{})}
 	var alive bool
 	if p.start, alive, err = procStat(pid); err != nil || (!alive && cmd == nil) {
 		_ = p.handle.Close()
@@ -212,8 +217,12 @@ func findProcesses(stateDir string) (map[string]int, error) {
 	return found, nil
 }
 
-// startedAt is when the process was started, to a hundredth of a second.
+// startedAt is when the process was started: of an adopted one to a hundredth of
+// a second.
 func (p *process) startedAt() time.Time {
+	if !p.born.IsZero() {
+		return p.born
+	}
 	var now unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) != nil {
 		return time.Time{}
