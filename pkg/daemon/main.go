@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -112,5 +113,7 @@ func selfCommand() ([]string, error) {
 	if exe, err = filepath.EvalSymlinks(exe); err != nil {
 		return nil, fmt.Errorf("finding bundtd's own binary: %w", err)
 	}
-	return []string{exe, switchCommand}, nil
+	// Under user-mode emulation without binfmt_misc the kernel cannot start this
+	// binary by itself.
+	return append(strings.Fields(os.Getenv("BUNDT_RUNNER")), exe, switchCommand), nil
 }
