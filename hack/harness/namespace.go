@@ -19,7 +19,7 @@ const insideEnv = "BUNDT_INSIDE_LOOPBACK_NAMESPACE"
 // and there work runs. It returns the exit code.
 func Isolated(prepare func() error, work func() int) int {
 	if os.Getenv(insideEnv) != "" {
-		if err := loopbackUp(); err != nil {
+		if err := errors.Join(privateMounts(), loopbackUp()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
@@ -44,7 +44,7 @@ func runInside() error {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), insideEnv+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGTERM}
 	if os.Geteuid() != 0 {
 		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
@@ -53,6 +53,14 @@ func runInside() error {
 	runtime.LockOSThread() // the parent-death signal is tied to the thread
 	defer runtime.UnlockOSThread()
 	return cmd.Run()
+}
+
+// privateMounts keeps the mounts that tests make in their namespace.
+func privateMounts() error {
+	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("making the mounts private: %w", err)
+	}
+	return nil
 }
 
 func loopbackUp() error {

@@ -79,7 +79,11 @@ func (r *report) hypervisor(h hypervisor.Host) {
 		r.add("hypervisor", bundttypes.CheckWarn, "start bundtd with --hypervisor qemu to run real machines", "machines are simulated by the driver %q", h.Driver)
 		return
 	}
-	r.add("QEMU", bundttypes.CheckOK, "", "version %s", h.Version)
+	if h.Version == "" {
+		r.add("QEMU", bundttypes.CheckFail, installHint("qemu-system-x86 qemu-utils", "qemu-system-x86-core qemu-img"), "not installed: it runs the machines")
+	} else {
+		r.add("QEMU", bundttypes.CheckOK, "", "version %s", h.Version)
+	}
 	switch {
 	case h.KVM.Usable:
 		r.add("KVM", bundttypes.CheckOK, "", "%s", cmp.Or(h.KVM.Reason, "guests run at hardware speed"))
