@@ -9,8 +9,9 @@ import (
 	"reflect"
 	"runtime/debug"
 
-	"github.com/bundt/bundt/pkg/model"
 	"github.com/google/uuid"
+
+	"github.com/bundt/bundt/pkg/model"
 )
 
 // Principal is who makes a call, as the codec's authentication found it.

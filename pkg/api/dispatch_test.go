@@ -9,10 +9,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/model"
-	"github.com/google/go-cmp/cmp"
 )
 
 var someone = api.Principal{AccountID: "000000000000", Name: "unix:1000"}

@@ -6,8 +6,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/bundt/bundt/pkg/model"
 	"pgregory.net/rapid"
+
+	"github.com/bundt/bundt/pkg/model"
 )
 
 func self(s string) string { return s }

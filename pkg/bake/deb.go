@@ -26,7 +26,7 @@ func readDeb(r io.Reader, visit func(name string, h *tar.Header, content io.Read
 	}
 	for t := tar.NewReader(data); ; {
 		h, err := t.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

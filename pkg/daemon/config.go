@@ -119,6 +119,11 @@ func (c *Config) complete() error {
 			c.NodeID = "localhost"
 		}
 	}
+	return c.check()
+}
+
+// check refuses values that cannot work.
+func (c *Config) check() error {
 	switch c.Accel {
 	case "", "kvm", "tcg":
 	default:

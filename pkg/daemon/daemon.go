@@ -210,9 +210,16 @@ func shareSocket(path string) error {
 	if err := os.Chmod(path, 0o660); err != nil {
 		return fmt.Errorf("protecting the socket: %w", err)
 	}
+	if os.Geteuid() != 0 {
+		return nil // its owner alone may connect
+	}
 	g, err := user.LookupGroup(socketGroup)
-	if os.Geteuid() != 0 || err != nil {
-		return nil // no such group: its owner alone may connect
+	var none user.UnknownGroupError
+	if errors.As(err, &none) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("sharing the socket with group %s: %w", socketGroup, err)
 	}
 	gid, err := strconv.Atoi(g.Gid)
 	if err != nil {

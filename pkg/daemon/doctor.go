@@ -158,7 +158,7 @@ func (r *report) memory() {
 		return
 	}
 	free := availableMiB()
-	r.fact("memory", fmt.Sprintf("%d MiB", uint64(info.Totalram)*uint64(info.Unit)>>20))
+	r.fact("memory", fmt.Sprintf("%d MiB", info.Totalram*uint64(info.Unit)>>20))
 	if free < wantMemoryMiB {
 		r.add("memory", bundttypes.CheckWarn, "stop other programs, or run small instance types (bundt type ls)", "%d MiB available", free)
 		return

@@ -48,7 +48,6 @@ func newImage() image {
 	return b
 }
 
-func (b image) u16(at int, v uint16) { binary.BigEndian.PutUint16(b[at:], v) }
 func (b image) u32(at int, v uint32) { binary.BigEndian.PutUint32(b[at:], v) }
 func (b image) u64(at int, v uint64) { binary.BigEndian.PutUint64(b[at:], v) }
 

@@ -163,7 +163,7 @@ func write(w http.ResponseWriter, r *http.Request, contentType string, body []by
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	if r.Method != http.MethodHead {
-		w.Write(body) // the guest that hangs up has no use for an error
+		_, _ = w.Write(body) // the guest that hangs up has no use for an error
 	}
 }
 
@@ -180,5 +180,5 @@ func fail(w http.ResponseWriter, status int) {
 	w.Header().Set("Content-Type", "text/html")
 	w.Header().Set("Content-Length", strconv.Itoa(len(page)))
 	w.WriteHeader(status)
-	w.Write([]byte(page)) // net/http drops it for HEAD
+	_, _ = w.Write([]byte(page)) // net/http drops it for HEAD
 }

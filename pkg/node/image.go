@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/model"
@@ -32,10 +31,10 @@ type swap struct {
 
 // takeImages makes the pending images of an instance that are due: those without
 // a reboot at once, the others when the guest has halted for its reboot.
-func (n *Node) takeImages(ctx context.Context, inst *model.Instance, st hypervisor.Status) (time.Duration, error) {
+func (n *Node) takeImages(ctx context.Context, inst *model.Instance, st hypervisor.Status) error {
 	images, err := n.pendingImages(ctx, inst.ID)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	for i := range images {
 		img := &images[i]
@@ -44,10 +43,10 @@ func (n *Node) takeImages(ctx context.Context, inst *model.Instance, st hypervis
 			continue
 		}
 		if err := n.takeImage(ctx, img, st); err != nil {
-			return 0, fmt.Errorf("making image %s: %w", img.ID, err)
+			return fmt.Errorf("making image %s: %w", img.ID, err)
 		}
 	}
-	return 0, nil
+	return nil
 }
 
 func (n *Node) pendingImages(ctx context.Context, instanceID string) (out []model.Image, err error) {

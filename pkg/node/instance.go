@@ -42,9 +42,8 @@ func (n *Node) reconcileInstance(ctx context.Context, id string) (time.Duration,
 	if err != nil {
 		return 0, err
 	}
-	again, err := n.takeImages(ctx, &inst, st)
-	if err != nil || again > 0 {
-		return again, err
+	if err := n.takeImages(ctx, &inst, st); err != nil {
+		return 0, err
 	}
 	switch inst.Desired {
 	case model.InstanceTerminated:

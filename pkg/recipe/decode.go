@@ -1,6 +1,7 @@
 package recipe
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -33,14 +34,14 @@ func (d *decoder) decodeYAML(data []byte, v any) bool {
 	dec := yaml.NewDecoder(strings.NewReader(string(data)))
 	var doc, more yaml.Node
 	switch err := dec.Decode(&doc); {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		d.fail(position{1, 1}, "the file is empty")
 		return false
 	case err != nil:
 		d.fail(syntaxPosition(err), "%s", strings.TrimPrefix(err.Error(), "yaml: "))
 		return false
 	}
-	if err := dec.Decode(&more); err != io.EOF {
+	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
 		d.fail(position{more.Line, more.Column}, "more than one document in the file")
 	}
 	d.pos = map[string]position{}

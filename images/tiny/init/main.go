@@ -47,7 +47,7 @@ func run() {
 
 	// busybox's halt, poweroff and reboot ask process 1 by these signals;
 	// SIGINT is Ctrl-Alt-Del.
-	unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF)
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_CAD_OFF)
 	sig := make(chan os.Signal, 8)
 	signal.Notify(sig, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGTERM, syscall.SIGINT)
 	for s := range sig {

@@ -8,9 +8,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"github.com/bundt/bundt/pkg/api/bundttypes"
 )
 
 // draw fills a value with anything that its type can hold.

@@ -8,8 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/bundt/bundt/pkg/api/ec2types"
 )
 
 // fill sets every member of a generated type to something that is not zero.

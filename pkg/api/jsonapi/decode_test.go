@@ -9,9 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/model"
-	"github.com/google/go-cmp/cmp"
 )
 
 // everything has a member of each kind that requests have.

@@ -126,7 +126,7 @@ func TestErrorHasTheRequestID(t *testing.T) {
 	r.Header.Set("X-User", "ana")
 	w := httptest.NewRecorder()
 	newHandler(t, jsonapi.Options{}).ServeHTTP(w, r)
-	var body struct{ RequestId string } //nolint:revive // the API's name
+	var body struct{ RequestId string }
 	if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || body.RequestId == "" || body.RequestId != w.Header().Get(jsonapi.RequestIDHeader) {
 		t.Errorf("request id %q in the body, %q in the header, %v", body.RequestId, w.Header().Get(jsonapi.RequestIDHeader), err)
 	}

@@ -101,7 +101,7 @@ func InstanceTypes(f *factory.Factory) cobra.CompletionFunc {
 				return found, err
 			}
 			for _, t := range page.InstanceTypes {
-				found = append(found, cobra.Completion(ec2types.Value(t.InstanceType)))
+				found = append(found, ec2types.Value(t.InstanceType))
 			}
 		}
 		return found, nil

@@ -4,6 +4,7 @@ package kvmprobe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -182,7 +183,7 @@ func (v *vm) enter(stop *atomic.Bool) error {
 		switch {
 		case stop.Load():
 			return errHung
-		case err == unix.EINTR:
+		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
 			return fmt.Errorf("running the virtual CPU: %w", err)

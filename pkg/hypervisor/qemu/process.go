@@ -78,11 +78,11 @@ func (p *process) wait(cmd *exec.Cmd) {
 func (p *process) kill() error {
 	raw, err := p.handle.SyscallConn()
 	if err != nil {
-		return nil // the handle is closed when the process has ended
+		return nil //nolint:nilerr // the handle is closed when the process has ended
 	}
 	var sent error
 	if err := raw.Control(func(fd uintptr) { sent = unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0) }); err != nil {
-		return nil // likewise
+		return nil //nolint:nilerr // likewise
 	}
 	if sent != nil && !errors.Is(sent, unix.ESRCH) {
 		return fmt.Errorf("killing process %d: %w", p.pid, sent)

@@ -150,7 +150,7 @@ func (g *Guest) transmit(ctx context.Context) {
 			return
 		}
 		v := pkt.ToView()
-		g.Send(v.AsSlice())
+		_ = g.Send(v.AsSlice())
 		v.Release()
 		pkt.DecRef()
 	}
@@ -395,14 +395,14 @@ func Echo(l net.Listener) {
 		}
 		go func() {
 			defer c.Close()
-			io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c})
+			_, _ = io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c})
 		}()
 	}
 }
 
 // RoundTrip sends b, ends its direction, and wants b back and then the end.
 func RoundTrip(c net.Conn, b []byte) error {
-	c.SetDeadline(time.Now().Add(2 * patience))
+	_ = c.SetDeadline(time.Now().Add(2 * patience))
 	sent := make(chan error, 1)
 	go func() {
 		_, err := c.Write(b)

@@ -158,26 +158,26 @@ func testUDPReach(t *testing.T, a, b *Guest) {
 	buf := make([]byte, 2000)
 	big := bytes.Repeat([]byte("f"), 1900) // in two fragments
 	for _, body := range [][]byte{[]byte("hello"), big} {
-		from.WriteTo(body, to(b, 53))
-		open.SetReadDeadline(time.Now().Add(patience))
+		_, _ = from.WriteTo(body, to(b, 53))
+		_ = open.SetReadDeadline(time.Now().Add(patience))
 		got, who, err := open.ReadFrom(buf)
 		if err != nil || !bytes.Equal(buf[:got], body) {
 			t.Fatalf("UDP of %d bytes to an open port: %d, %v", len(body), got, err)
 		}
-		open.WriteTo([]byte("reply"), who)
-		from.SetReadDeadline(time.Now().Add(patience))
+		_, _ = open.WriteTo([]byte("reply"), who)
+		_ = from.SetReadDeadline(time.Now().Add(patience))
 		if got, _, err := from.ReadFrom(buf); err != nil || string(buf[:got]) != "reply" {
 			t.Errorf("the reply did not pass: %v", err)
 		}
 	}
-	from.WriteTo([]byte("hello"), to(b, 54))
-	shut.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	_, _ = from.WriteTo([]byte("hello"), to(b, 54))
+	_ = shut.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
 	if _, _, err := shut.ReadFrom(buf); err == nil {
 		t.Error("UDP passed to a port that no rule opens")
 	}
-	open.WriteTo([]byte("unasked"), to(a, 601))
+	_, _ = open.WriteTo([]byte("unasked"), to(a, 601))
 	other := a.UDP(t, 601)
-	other.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	_ = other.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
 	if _, _, err := other.ReadFrom(buf); err == nil {
 		t.Error("UDP passed to a guest with no ingress rule")
 	}

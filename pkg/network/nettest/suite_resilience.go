@@ -58,7 +58,7 @@ func testFlood(t *testing.T, n *lab) {
 			case <-stop:
 				return
 			default:
-				a.Send(UDPFrame(a.MAC, b.MAC, a.IP, b.IP, uint16(i), uint16(i>>16+1), []byte("flood")))
+				_ = a.Send(UDPFrame(a.MAC, b.MAC, a.IP, b.IP, uint16(i), uint16(i>>16+1), []byte("flood")))
 			}
 		}
 	}()
@@ -78,7 +78,7 @@ type chat struct{ net.Conn }
 
 func (c chat) say(t *testing.T, text string) {
 	t.Helper()
-	c.SetDeadline(time.Now().Add(2 * patience))
+	_ = c.SetDeadline(time.Now().Add(2 * patience))
 	if _, err := c.Write([]byte(text)); err != nil {
 		t.Fatalf("saying %q: %v", text, err)
 	}
@@ -192,7 +192,7 @@ func testEgress(t *testing.T, n *lab) {
 	if err := a.Send(frame); err != nil {
 		t.Fatal(err)
 	}
-	pc.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+	_ = pc.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
 	if _, from, err := pc.ReadFrom(make([]byte, 10)); err == nil {
 		t.Errorf("the host's UDP socket got a datagram from %s", from)
 	}
@@ -234,7 +234,7 @@ func testOverlappingVPCs(t *testing.T, n *lab) {
 				if err != nil {
 					return
 				}
-				c.Write([]byte(name))
+				_, _ = c.Write([]byte(name))
 				c.Close()
 			}
 		}()
@@ -288,7 +288,7 @@ func testRemovePort(t *testing.T, n *lab) {
 	gone := n.config.Ports[1]
 	n.config.Ports = n.config.Ports[:1]
 	n.apply(t)
-	c.SetReadDeadline(time.Now().Add(patience))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, errTimeout(err)) {
 		t.Errorf("the connection outlived the port: %v", err)
 	}

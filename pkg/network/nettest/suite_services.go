@@ -154,7 +154,7 @@ func ask(t *testing.T, g *Guest, transport, server, name string, kind uint16) *d
 		c = connected{g.UDP(t, 0), net.UDPAddrFromAddrPort(to)}
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	conn := &dns.Conn{Conn: c, UDPSize: 4096}
 	if err := conn.WriteMsg(q); err != nil {
 		t.Fatal(err)
@@ -224,7 +224,7 @@ func testPublicRefusals(t *testing.T, n *lab, g *Guest, public netip.Addr) {
 				return
 			}
 			reached.Add(1)
-			c.Write([]byte("hello"))
+			_, _ = c.Write([]byte("hello"))
 			c.Close()
 		}
 	}()
@@ -235,7 +235,7 @@ func testPublicRefusals(t *testing.T, n *lab, g *Guest, public netip.Addr) {
 			return err
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(patience))
+		_ = c.SetDeadline(time.Now().Add(patience))
 		_, err = c.Read(make([]byte, 1))
 		return err
 	}

@@ -141,5 +141,5 @@ func reserved(subnet netip.Prefix, a netip.Addr) bool {
 
 // sameAttachment says if the port can go on with a new config.
 func (p *port) sameAttachment(n plannedPort, v *vpc) bool {
-	return p.vpc == v && p.mac == n.mac && p.ip == ipv4(n.config.PrivateIP.As4()) && p.subnet == n.subnet && p.socket == n.config.Socket
+	return p.vpc == v && p.mac == n.mac && p.ip == n.config.PrivateIP.As4() && p.subnet == n.subnet && p.socket == n.config.Socket
 }

@@ -400,7 +400,7 @@ func (d *Datapath) watch() error {
 		cancel()
 		return fmt.Errorf("watching the switch: %w", err)
 	}
-	resp, err := d.client.Do(req)
+	resp, err := d.client.Do(req) //nolint:bodyclose // closed by the goroutine that reads it to its end
 	if err != nil {
 		cancel()
 		return fmt.Errorf("watching the switch: %w", err)
@@ -412,7 +412,7 @@ func (d *Datapath) watch() error {
 	go func() {
 		defer d.done.Done()
 		defer cancel()
-		io.Copy(io.Discard, resp.Body) // any end of it is the switch's, or ours
+		_, _ = io.Copy(io.Discard, resp.Body) // any end of it is the switch's, or ours
 		resp.Body.Close()
 		d.mu.Lock()
 		d.watcher = nil

@@ -43,7 +43,7 @@ func (v *vpc) serveDNS(a netip.Addr) ([]closer, error) {
 		v.serving.Add(1)
 		go func() {
 			defer v.serving.Done()
-			s.ActivateAndServe() // ends when its socket is closed
+			_ = s.ActivateAndServe() // ends when its socket is closed
 		}()
 	}
 	return []closer{pc, l}, nil
@@ -63,7 +63,7 @@ func (v *vpc) answerDNS(w dns.ResponseWriter, q *dns.Msg) {
 	if udp {
 		m.Truncate(udpSize(q))
 	}
-	w.WriteMsg(m)
+	_ = w.WriteMsg(m)
 }
 
 func remoteIPv4(a net.Addr) ipv4 {

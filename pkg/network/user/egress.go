@@ -168,8 +168,8 @@ func relayUDP(guest, out net.Conn) {
 		mu.Lock()
 		defer mu.Unlock()
 		t := time.Now().Add(d)
-		guest.SetReadDeadline(t)
-		out.SetReadDeadline(t)
+		_ = guest.SetReadDeadline(t)
+		_ = out.SetReadDeadline(t)
 	}
 	deadline(lifeOnce)
 	move := func(dst, src net.Conn, life time.Duration) {

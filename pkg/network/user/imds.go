@@ -47,7 +47,7 @@ func (v *vpc) serveMetadata(a netip.Addr) ([]closer, error) {
 	v.serving.Add(1)
 	go func() {
 		defer v.serving.Done()
-		s.Serve(l) // ends by Close
+		_ = s.Serve(l) // ends by Close
 	}()
 	return []closer{s, l}, nil
 }

@@ -156,7 +156,7 @@ func (p *port) servePublic(ln net.Listener, guestPort uint16) {
 // the gateway. A client that gets no further sees a reset.
 func (p *port) forwardPublic(c *net.TCPConn, guestPort uint16) {
 	reset := func() {
-		c.SetLinger(0)
+		_ = c.SetLinger(0)
 		c.Close()
 	}
 	client := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()

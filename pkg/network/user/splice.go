@@ -1,6 +1,7 @@
 package user
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -33,9 +34,9 @@ func splice(a, b halfCloser) {
 			b.Close()
 			return
 		}
-		dst.CloseWrite()
+		_ = dst.CloseWrite()
 		ended.Store(true)
-		dst.SetReadDeadline(time.Now().Add(halfOpenIdle))
+		_ = dst.SetReadDeadline(time.Now().Add(halfOpenIdle))
 	}
 	both.Add(2)
 	go move(a, b)
@@ -50,7 +51,7 @@ func moveHalf(dst, src halfCloser, ended *atomic.Bool) error {
 	defer spliceBuffers.Put(buf)
 	for {
 		if ended.Load() {
-			src.SetReadDeadline(time.Now().Add(halfOpenIdle))
+			_ = src.SetReadDeadline(time.Now().Add(halfOpenIdle))
 		}
 		n, err := src.Read(*buf)
 		if n > 0 {
@@ -58,7 +59,7 @@ func moveHalf(dst, src halfCloser, ended *atomic.Bool) error {
 				return werr
 			}
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
