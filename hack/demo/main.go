@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/bundt/bundt/hack/harness"
 )
 
 func main() {
@@ -76,7 +78,7 @@ func (d *demo) tell(ctx context.Context) error {
 		title string
 		do    func(context.Context) error
 	}{
-		{"Start the daemon", d.cloud.start},
+		{"Start the daemon", d.cloud.Start},
 		{"Look at the host", d.doctor},
 		{"Build the AMI 'tiny' from its recipe", d.build},
 		{"Make a key pair", d.key},
@@ -104,7 +106,7 @@ func (d *demo) tell(ctx context.Context) error {
 
 // end stops the daemon, shows the timings, and removes what the demo made.
 func (d *demo) end(keep bool) error {
-	err := d.cloud.stop()
+	d.cloud.Stop()
 	if len(d.timings) > 0 {
 		fmt.Printf("\n\033[1mTimings\033[0m\n")
 		var total time.Duration
@@ -115,10 +117,10 @@ func (d *demo) end(keep bool) error {
 		fmt.Printf("  %8.2f s  in all\n", total.Seconds())
 	}
 	if keep {
-		fmt.Printf("\nWhat the demo made is in %s\n", d.cloud.dir)
-		return err
+		fmt.Printf("\nWhat the demo made is in %s\n", d.cloud.Dir)
+		return nil
 	}
-	return errors.Join(err, d.cloud.remove())
+	return errors.Join(d.cloud.Purge(), os.RemoveAll(d.cloud.Dir))
 }
 
 func (d *demo) doctor(ctx context.Context) error {
@@ -141,7 +143,7 @@ func (d *demo) key(ctx context.Context) error {
 const userData = "#!/bin/sh\necho \"user data was here\" > /root/user-data-was-here\n"
 
 func (d *demo) run(ctx context.Context) (err error) {
-	script := filepath.Join(d.cloud.dir, "user-data.sh")
+	script := filepath.Join(d.cloud.Dir, "user-data.sh")
 	if err := os.WriteFile(script, []byte(userData), 0o600); err != nil {
 		return fmt.Errorf("writing the user data: %w", err)
 	}
@@ -152,7 +154,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err := d.cloud.show(ctx, "ls"); err != nil {
 		return err
 	}
-	return d.cloud.until(ctx, 30*time.Second, "the user-data script has run", func() error {
+	return harness.Until(ctx, 30*time.Second, "the user-data script has run", func() error {
 		out, err := d.cloud.ssh(ctx, d.first, "cat /root/user-data-was-here")
 		if err == nil && out != "user data was here" {
 			err = fmt.Errorf("its mark says %q", out)
@@ -179,7 +181,7 @@ func (d *demo) decorate(ctx context.Context) error {
 }
 
 func (d *demo) fetch(ctx context.Context, instance string) error {
-	return d.cloud.until(ctx, 30*time.Second, "the page is served", func() error {
+	return harness.Until(ctx, 30*time.Second, "the page is served", func() error {
 		body, how, err := d.cloud.get(ctx, instance)
 		if err != nil {
 			return err
@@ -248,7 +250,7 @@ func (d *demo) deleteImages(ctx context.Context) error {
 
 // inventory asks the daemon what it has on the host, and the host itself.
 func (d *demo) inventory(ctx context.Context) error {
-	return d.cloud.until(ctx, 20*time.Second, "nothing is left", func() error {
+	return harness.Until(ctx, 20*time.Second, "nothing is left", func() error {
 		left, err := d.cloud.leftovers(ctx)
 		if err != nil {
 			return err
