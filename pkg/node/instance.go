@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
@@ -273,13 +275,19 @@ func (n *Node) leave(ctx context.Context, id string, end func(context.Context, s
 		cancel()
 	}
 	n.mu.Unlock()
-	if err := end(ctx, id); err != nil {
-		return fmt.Errorf("ending machine %s: %w", id, err)
-	}
-	if !joined {
+	// Neither waits for the other: a port whose machine is gone, and a machine
+	// whose port is gone, are both harmless.
+	var g errgroup.Group
+	g.Go(func() error {
+		if err := end(ctx, id); err != nil {
+			return fmt.Errorf("ending machine %s: %w", id, err)
+		}
 		return nil
+	})
+	if joined {
+		g.Go(func() error { return n.applyNetwork(ctx) })
 	}
-	return n.applyNetwork(ctx)
+	return g.Wait()
 }
 
 // release frees an ended instance's records in one transaction and returns the
