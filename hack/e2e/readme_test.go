@@ -19,10 +19,14 @@ func TestDocumentsStories(t *testing.T) {
 		t.Run(file, func(t *testing.T) {
 			d := newDaemon(t)
 			d.Stop() // the story starts its own
-			show := exec.Command("go", "run", "./hack/doccheck", "story", file)
+			show := exec.Command("go", "run", "-buildvcs=false", "./hack/doccheck", "story", file)
 			show.Dir = root
+			var why strings.Builder
+			show.Stderr = &why
 			story, err := show.Output()
-			must(t, err)
+			if err != nil {
+				t.Fatalf("reading the story: %v: %s", err, why.String())
+			}
 			script := filepath.Join(d.Dir, "story.sh")
 			prelude := "bundtd() { exec " + strings.Join(d.Command().Args, " ") + " \"$@\"; }\n"
 			must(t, os.WriteFile(script, []byte(prelude+withoutSetup(string(story))), 0o600))

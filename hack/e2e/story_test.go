@@ -21,7 +21,7 @@ func TestDemo(t *testing.T) {
 		t.Fatal(err)
 	}
 	demo := filepath.Join(t.TempDir(), "demo")
-	build := exec.Command("go", "build", "-o", demo, "./hack/demo")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", demo, "./hack/demo")
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the demo: %v: %s", err, out)

@@ -32,3 +32,6 @@ func (s *Store) BlobTime(digest string) (time.Time, error) {
 	}
 	return info.ModTime(), nil
 }
+
+// Dir is the directory that the store keeps everything in.
+func (s *Store) Dir() string { return s.dir }

@@ -50,6 +50,9 @@ func (n *Node) bake(ctx context.Context, b *model.Build) error {
 	if err := steps.save(ctx, func(b *model.Build) { b.State, b.Steps = model.BuildRunning, nil }); err != nil {
 		return err
 	}
+	if err := n.checkSpace(); err != nil {
+		return err
+	}
 	work := filepath.Join(n.WorkDir, b.ID)
 	if err := os.RemoveAll(work); err != nil {
 		return fmt.Errorf("clearing the work directory: %w", err)

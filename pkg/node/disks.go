@@ -75,6 +75,9 @@ func uuidFor(id string) string {
 
 // makeDisks creates the files of the instance's writable layers.
 func (n *Node) makeDisks(ctx context.Context, inst *model.Instance) error {
+	if err := n.checkSpace(); err != nil {
+		return err
+	}
 	for _, v := range inst.Volumes {
 		head, err := n.headOf(ctx, v.VolumeID)
 		if err != nil {

@@ -130,6 +130,9 @@ func (n *Node) planSwaps(ctx context.Context, img *model.Image) (swaps []swap, e
 
 // swapHeads is steps 2 and 3.
 func (n *Node) swapHeads(ctx context.Context, instanceID string, swaps []swap, st hypervisor.Status) (model.Consistency, error) {
+	if err := n.checkSpace(); err != nil {
+		return "", err
+	}
 	disks := make([]hypervisor.SnapshotDisk, 0, len(swaps))
 	for _, s := range swaps {
 		if err := n.Layers.CreateSnapshotOverlay(ctx, s.next.ID, s.next.Parent, s.next.SizeBytes); err != nil {
