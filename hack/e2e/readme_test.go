@@ -19,7 +19,7 @@ func TestDocumentsStories(t *testing.T) {
 		t.Run(file, func(t *testing.T) {
 			d := newDaemon(t)
 			d.Stop() // the story starts its own
-			show := exec.Command("go", "run", "-buildvcs=false", "./hack/doccheck", "story", file)
+			show := exec.Command(tool("doccheck"), "story", file)
 			show.Dir = root
 			var why strings.Builder
 			show.Stderr = &why

@@ -20,13 +20,7 @@ func TestDemo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	demo := filepath.Join(t.TempDir(), "demo")
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", demo, "./hack/demo")
-	build.Dir = root
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building the demo: %v: %s", err, out)
-	}
-	cmd := exec.Command(demo, "-dir", filepath.Join(t.TempDir(), "demo"), "-cache", cacheDir())
+	cmd := exec.Command(tool("demo"), "-dir", filepath.Join(t.TempDir(), "demo"), "-cache", cacheDir())
 	cmd.Dir = root
 	out, err := cmd.CombinedOutput()
 	if err != nil {
