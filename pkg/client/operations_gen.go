@@ -9,10 +9,112 @@ import (
 	"github.com/bundt/bundt/pkg/api/ec2types"
 )
 
+// AllocateAddress calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AllocateAddress.html
+func (c *Client) AllocateAddress(ctx context.Context, in *ec2types.AllocateAddressInput) (*ec2types.AllocateAddressOutput, error) {
+	return call[ec2types.AllocateAddressOutput](ctx, c, "AllocateAddress", in)
+}
+
+// AssignPrivateIpAddresses calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssignPrivateIpAddresses.html
+func (c *Client) AssignPrivateIpAddresses(ctx context.Context, in *ec2types.AssignPrivateIpAddressesInput) (*ec2types.AssignPrivateIpAddressesOutput, error) {
+	return call[ec2types.AssignPrivateIpAddressesOutput](ctx, c, "AssignPrivateIpAddresses", in)
+}
+
+// AssociateAddress calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateAddress.html
+func (c *Client) AssociateAddress(ctx context.Context, in *ec2types.AssociateAddressInput) (*ec2types.AssociateAddressOutput, error) {
+	return call[ec2types.AssociateAddressOutput](ctx, c, "AssociateAddress", in)
+}
+
+// AssociateDhcpOptions calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateDhcpOptions.html
+func (c *Client) AssociateDhcpOptions(ctx context.Context, in *ec2types.AssociateDhcpOptionsInput) (*ec2types.AssociateDhcpOptionsOutput, error) {
+	return call[ec2types.AssociateDhcpOptionsOutput](ctx, c, "AssociateDhcpOptions", in)
+}
+
+// AssociateRouteTable calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateRouteTable.html
+func (c *Client) AssociateRouteTable(ctx context.Context, in *ec2types.AssociateRouteTableInput) (*ec2types.AssociateRouteTableOutput, error) {
+	return call[ec2types.AssociateRouteTableOutput](ctx, c, "AssociateRouteTable", in)
+}
+
+// AttachInternetGateway calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AttachInternetGateway.html
+func (c *Client) AttachInternetGateway(ctx context.Context, in *ec2types.AttachInternetGatewayInput) (*ec2types.AttachInternetGatewayOutput, error) {
+	return call[ec2types.AttachInternetGatewayOutput](ctx, c, "AttachInternetGateway", in)
+}
+
+// AttachNetworkInterface calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AttachNetworkInterface.html
+func (c *Client) AttachNetworkInterface(ctx context.Context, in *ec2types.AttachNetworkInterfaceInput) (*ec2types.AttachNetworkInterfaceOutput, error) {
+	return call[ec2types.AttachNetworkInterfaceOutput](ctx, c, "AttachNetworkInterface", in)
+}
+
+// AttachVolume calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AttachVolume.html
+func (c *Client) AttachVolume(ctx context.Context, in *ec2types.AttachVolumeInput) (*ec2types.AttachVolumeOutput, error) {
+	return call[ec2types.AttachVolumeOutput](ctx, c, "AttachVolume", in)
+}
+
+// AuthorizeSecurityGroupEgress calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AuthorizeSecurityGroupEgress.html
+func (c *Client) AuthorizeSecurityGroupEgress(ctx context.Context, in *ec2types.AuthorizeSecurityGroupEgressInput) (*ec2types.AuthorizeSecurityGroupEgressOutput, error) {
+	return call[ec2types.AuthorizeSecurityGroupEgressOutput](ctx, c, "AuthorizeSecurityGroupEgress", in)
+}
+
+// AuthorizeSecurityGroupIngress calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AuthorizeSecurityGroupIngress.html
+func (c *Client) AuthorizeSecurityGroupIngress(ctx context.Context, in *ec2types.AuthorizeSecurityGroupIngressInput) (*ec2types.AuthorizeSecurityGroupIngressOutput, error) {
+	return call[ec2types.AuthorizeSecurityGroupIngressOutput](ctx, c, "AuthorizeSecurityGroupIngress", in)
+}
+
+// CancelImportTask calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CancelImportTask.html
+func (c *Client) CancelImportTask(ctx context.Context, in *ec2types.CancelImportTaskInput) (*ec2types.CancelImportTaskOutput, error) {
+	return call[ec2types.CancelImportTaskOutput](ctx, c, "CancelImportTask", in)
+}
+
+// CopyImage calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CopyImage.html
+func (c *Client) CopyImage(ctx context.Context, in *ec2types.CopyImageInput) (*ec2types.CopyImageOutput, error) {
+	return call[ec2types.CopyImageOutput](ctx, c, "CopyImage", in)
+}
+
+// CopySnapshot calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CopySnapshot.html
+func (c *Client) CopySnapshot(ctx context.Context, in *ec2types.CopySnapshotInput) (*ec2types.CopySnapshotOutput, error) {
+	return call[ec2types.CopySnapshotOutput](ctx, c, "CopySnapshot", in)
+}
+
+// CreateDefaultSubnet calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateDefaultSubnet.html
+func (c *Client) CreateDefaultSubnet(ctx context.Context, in *ec2types.CreateDefaultSubnetInput) (*ec2types.CreateDefaultSubnetOutput, error) {
+	return call[ec2types.CreateDefaultSubnetOutput](ctx, c, "CreateDefaultSubnet", in)
+}
+
+// CreateDefaultVpc calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateDefaultVpc.html
+func (c *Client) CreateDefaultVpc(ctx context.Context, in *ec2types.CreateDefaultVpcInput) (*ec2types.CreateDefaultVpcOutput, error) {
+	return call[ec2types.CreateDefaultVpcOutput](ctx, c, "CreateDefaultVpc", in)
+}
+
+// CreateDhcpOptions calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateDhcpOptions.html
+func (c *Client) CreateDhcpOptions(ctx context.Context, in *ec2types.CreateDhcpOptionsInput) (*ec2types.CreateDhcpOptionsOutput, error) {
+	return call[ec2types.CreateDhcpOptionsOutput](ctx, c, "CreateDhcpOptions", in)
+}
+
 // CreateImage calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateImage.html
 func (c *Client) CreateImage(ctx context.Context, in *ec2types.CreateImageInput) (*ec2types.CreateImageOutput, error) {
 	return call[ec2types.CreateImageOutput](ctx, c, "CreateImage", in)
+}
+
+// CreateInternetGateway calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateInternetGateway.html
+func (c *Client) CreateInternetGateway(ctx context.Context, in *ec2types.CreateInternetGatewayInput) (*ec2types.CreateInternetGatewayOutput, error) {
+	return call[ec2types.CreateInternetGatewayOutput](ctx, c, "CreateInternetGateway", in)
 }
 
 // CreateKeyPair calls the EC2 action of that name.
@@ -21,10 +123,88 @@ func (c *Client) CreateKeyPair(ctx context.Context, in *ec2types.CreateKeyPairIn
 	return call[ec2types.CreateKeyPairOutput](ctx, c, "CreateKeyPair", in)
 }
 
+// CreateLaunchTemplate calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateLaunchTemplate.html
+func (c *Client) CreateLaunchTemplate(ctx context.Context, in *ec2types.CreateLaunchTemplateInput) (*ec2types.CreateLaunchTemplateOutput, error) {
+	return call[ec2types.CreateLaunchTemplateOutput](ctx, c, "CreateLaunchTemplate", in)
+}
+
+// CreateLaunchTemplateVersion calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateLaunchTemplateVersion.html
+func (c *Client) CreateLaunchTemplateVersion(ctx context.Context, in *ec2types.CreateLaunchTemplateVersionInput) (*ec2types.CreateLaunchTemplateVersionOutput, error) {
+	return call[ec2types.CreateLaunchTemplateVersionOutput](ctx, c, "CreateLaunchTemplateVersion", in)
+}
+
+// CreateNetworkInterface calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkInterface.html
+func (c *Client) CreateNetworkInterface(ctx context.Context, in *ec2types.CreateNetworkInterfaceInput) (*ec2types.CreateNetworkInterfaceOutput, error) {
+	return call[ec2types.CreateNetworkInterfaceOutput](ctx, c, "CreateNetworkInterface", in)
+}
+
+// CreateRoute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateRoute.html
+func (c *Client) CreateRoute(ctx context.Context, in *ec2types.CreateRouteInput) (*ec2types.CreateRouteOutput, error) {
+	return call[ec2types.CreateRouteOutput](ctx, c, "CreateRoute", in)
+}
+
+// CreateRouteTable calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateRouteTable.html
+func (c *Client) CreateRouteTable(ctx context.Context, in *ec2types.CreateRouteTableInput) (*ec2types.CreateRouteTableOutput, error) {
+	return call[ec2types.CreateRouteTableOutput](ctx, c, "CreateRouteTable", in)
+}
+
+// CreateSecurityGroup calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSecurityGroup.html
+func (c *Client) CreateSecurityGroup(ctx context.Context, in *ec2types.CreateSecurityGroupInput) (*ec2types.CreateSecurityGroupOutput, error) {
+	return call[ec2types.CreateSecurityGroupOutput](ctx, c, "CreateSecurityGroup", in)
+}
+
+// CreateSnapshot calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSnapshot.html
+func (c *Client) CreateSnapshot(ctx context.Context, in *ec2types.CreateSnapshotInput) (*ec2types.CreateSnapshotOutput, error) {
+	return call[ec2types.CreateSnapshotOutput](ctx, c, "CreateSnapshot", in)
+}
+
+// CreateSnapshots calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSnapshots.html
+func (c *Client) CreateSnapshots(ctx context.Context, in *ec2types.CreateSnapshotsInput) (*ec2types.CreateSnapshotsOutput, error) {
+	return call[ec2types.CreateSnapshotsOutput](ctx, c, "CreateSnapshots", in)
+}
+
+// CreateSubnet calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSubnet.html
+func (c *Client) CreateSubnet(ctx context.Context, in *ec2types.CreateSubnetInput) (*ec2types.CreateSubnetOutput, error) {
+	return call[ec2types.CreateSubnetOutput](ctx, c, "CreateSubnet", in)
+}
+
 // CreateTags calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTags.html
 func (c *Client) CreateTags(ctx context.Context, in *ec2types.CreateTagsInput) (*ec2types.CreateTagsOutput, error) {
 	return call[ec2types.CreateTagsOutput](ctx, c, "CreateTags", in)
+}
+
+// CreateVolume calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolume.html
+func (c *Client) CreateVolume(ctx context.Context, in *ec2types.CreateVolumeInput) (*ec2types.CreateVolumeOutput, error) {
+	return call[ec2types.CreateVolumeOutput](ctx, c, "CreateVolume", in)
+}
+
+// CreateVpc calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVpc.html
+func (c *Client) CreateVpc(ctx context.Context, in *ec2types.CreateVpcInput) (*ec2types.CreateVpcOutput, error) {
+	return call[ec2types.CreateVpcOutput](ctx, c, "CreateVpc", in)
+}
+
+// DeleteDhcpOptions calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteDhcpOptions.html
+func (c *Client) DeleteDhcpOptions(ctx context.Context, in *ec2types.DeleteDhcpOptionsInput) (*ec2types.DeleteDhcpOptionsOutput, error) {
+	return call[ec2types.DeleteDhcpOptionsOutput](ctx, c, "DeleteDhcpOptions", in)
+}
+
+// DeleteInternetGateway calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteInternetGateway.html
+func (c *Client) DeleteInternetGateway(ctx context.Context, in *ec2types.DeleteInternetGatewayInput) (*ec2types.DeleteInternetGatewayOutput, error) {
+	return call[ec2types.DeleteInternetGatewayOutput](ctx, c, "DeleteInternetGateway", in)
 }
 
 // DeleteKeyPair calls the EC2 action of that name.
@@ -33,10 +213,52 @@ func (c *Client) DeleteKeyPair(ctx context.Context, in *ec2types.DeleteKeyPairIn
 	return call[ec2types.DeleteKeyPairOutput](ctx, c, "DeleteKeyPair", in)
 }
 
+// DeleteLaunchTemplate calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteLaunchTemplate.html
+func (c *Client) DeleteLaunchTemplate(ctx context.Context, in *ec2types.DeleteLaunchTemplateInput) (*ec2types.DeleteLaunchTemplateOutput, error) {
+	return call[ec2types.DeleteLaunchTemplateOutput](ctx, c, "DeleteLaunchTemplate", in)
+}
+
+// DeleteLaunchTemplateVersions calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteLaunchTemplateVersions.html
+func (c *Client) DeleteLaunchTemplateVersions(ctx context.Context, in *ec2types.DeleteLaunchTemplateVersionsInput) (*ec2types.DeleteLaunchTemplateVersionsOutput, error) {
+	return call[ec2types.DeleteLaunchTemplateVersionsOutput](ctx, c, "DeleteLaunchTemplateVersions", in)
+}
+
+// DeleteNetworkInterface calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteNetworkInterface.html
+func (c *Client) DeleteNetworkInterface(ctx context.Context, in *ec2types.DeleteNetworkInterfaceInput) (*ec2types.DeleteNetworkInterfaceOutput, error) {
+	return call[ec2types.DeleteNetworkInterfaceOutput](ctx, c, "DeleteNetworkInterface", in)
+}
+
+// DeleteRoute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteRoute.html
+func (c *Client) DeleteRoute(ctx context.Context, in *ec2types.DeleteRouteInput) (*ec2types.DeleteRouteOutput, error) {
+	return call[ec2types.DeleteRouteOutput](ctx, c, "DeleteRoute", in)
+}
+
+// DeleteRouteTable calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteRouteTable.html
+func (c *Client) DeleteRouteTable(ctx context.Context, in *ec2types.DeleteRouteTableInput) (*ec2types.DeleteRouteTableOutput, error) {
+	return call[ec2types.DeleteRouteTableOutput](ctx, c, "DeleteRouteTable", in)
+}
+
+// DeleteSecurityGroup calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteSecurityGroup.html
+func (c *Client) DeleteSecurityGroup(ctx context.Context, in *ec2types.DeleteSecurityGroupInput) (*ec2types.DeleteSecurityGroupOutput, error) {
+	return call[ec2types.DeleteSecurityGroupOutput](ctx, c, "DeleteSecurityGroup", in)
+}
+
 // DeleteSnapshot calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteSnapshot.html
 func (c *Client) DeleteSnapshot(ctx context.Context, in *ec2types.DeleteSnapshotInput) (*ec2types.DeleteSnapshotOutput, error) {
 	return call[ec2types.DeleteSnapshotOutput](ctx, c, "DeleteSnapshot", in)
+}
+
+// DeleteSubnet calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteSubnet.html
+func (c *Client) DeleteSubnet(ctx context.Context, in *ec2types.DeleteSubnetInput) (*ec2types.DeleteSubnetOutput, error) {
+	return call[ec2types.DeleteSubnetOutput](ctx, c, "DeleteSubnet", in)
 }
 
 // DeleteTags calls the EC2 action of that name.
@@ -45,10 +267,115 @@ func (c *Client) DeleteTags(ctx context.Context, in *ec2types.DeleteTagsInput) (
 	return call[ec2types.DeleteTagsOutput](ctx, c, "DeleteTags", in)
 }
 
+// DeleteVolume calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteVolume.html
+func (c *Client) DeleteVolume(ctx context.Context, in *ec2types.DeleteVolumeInput) (*ec2types.DeleteVolumeOutput, error) {
+	return call[ec2types.DeleteVolumeOutput](ctx, c, "DeleteVolume", in)
+}
+
+// DeleteVpc calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteVpc.html
+func (c *Client) DeleteVpc(ctx context.Context, in *ec2types.DeleteVpcInput) (*ec2types.DeleteVpcOutput, error) {
+	return call[ec2types.DeleteVpcOutput](ctx, c, "DeleteVpc", in)
+}
+
 // DeregisterImage calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeregisterImage.html
 func (c *Client) DeregisterImage(ctx context.Context, in *ec2types.DeregisterImageInput) (*ec2types.DeregisterImageOutput, error) {
 	return call[ec2types.DeregisterImageOutput](ctx, c, "DeregisterImage", in)
+}
+
+// DescribeAccountAttributes calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAccountAttributes.html
+func (c *Client) DescribeAccountAttributes(ctx context.Context, in *ec2types.DescribeAccountAttributesInput) (*ec2types.DescribeAccountAttributesOutput, error) {
+	return call[ec2types.DescribeAccountAttributesOutput](ctx, c, "DescribeAccountAttributes", in)
+}
+
+// DescribeAddresses calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAddresses.html
+func (c *Client) DescribeAddresses(ctx context.Context, in *ec2types.DescribeAddressesInput) (*ec2types.DescribeAddressesOutput, error) {
+	return call[ec2types.DescribeAddressesOutput](ctx, c, "DescribeAddresses", in)
+}
+
+// DescribeAddressesAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAddressesAttribute.html
+func (c *Client) DescribeAddressesAttribute(ctx context.Context, in *ec2types.DescribeAddressesAttributeInput) (*ec2types.DescribeAddressesAttributeOutput, error) {
+	return call[ec2types.DescribeAddressesAttributeOutput](ctx, c, "DescribeAddressesAttribute", in)
+}
+
+// DescribeAddressesAttributePages calls DescribeAddressesAttribute for one page after another, until the last or an error.
+func (c *Client) DescribeAddressesAttributePages(ctx context.Context, in *ec2types.DescribeAddressesAttributeInput) iter.Seq2[*ec2types.DescribeAddressesAttributeOutput, error] {
+	return func(yield func(*ec2types.DescribeAddressesAttributeOutput, error) bool) {
+		var page ec2types.DescribeAddressesAttributeInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeAddressesAttribute(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DescribeAvailabilityZones calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAvailabilityZones.html
+func (c *Client) DescribeAvailabilityZones(ctx context.Context, in *ec2types.DescribeAvailabilityZonesInput) (*ec2types.DescribeAvailabilityZonesOutput, error) {
+	return call[ec2types.DescribeAvailabilityZonesOutput](ctx, c, "DescribeAvailabilityZones", in)
+}
+
+// DescribeDhcpOptions calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeDhcpOptions.html
+func (c *Client) DescribeDhcpOptions(ctx context.Context, in *ec2types.DescribeDhcpOptionsInput) (*ec2types.DescribeDhcpOptionsOutput, error) {
+	return call[ec2types.DescribeDhcpOptionsOutput](ctx, c, "DescribeDhcpOptions", in)
+}
+
+// DescribeDhcpOptionsPages calls DescribeDhcpOptions for one page after another, until the last or an error.
+func (c *Client) DescribeDhcpOptionsPages(ctx context.Context, in *ec2types.DescribeDhcpOptionsInput) iter.Seq2[*ec2types.DescribeDhcpOptionsOutput, error] {
+	return func(yield func(*ec2types.DescribeDhcpOptionsOutput, error) bool) {
+		var page ec2types.DescribeDhcpOptionsInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeDhcpOptions(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DescribeExportImageTasks calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeExportImageTasks.html
+func (c *Client) DescribeExportImageTasks(ctx context.Context, in *ec2types.DescribeExportImageTasksInput) (*ec2types.DescribeExportImageTasksOutput, error) {
+	return call[ec2types.DescribeExportImageTasksOutput](ctx, c, "DescribeExportImageTasks", in)
+}
+
+// DescribeExportImageTasksPages calls DescribeExportImageTasks for one page after another, until the last or an error.
+func (c *Client) DescribeExportImageTasksPages(ctx context.Context, in *ec2types.DescribeExportImageTasksInput) iter.Seq2[*ec2types.DescribeExportImageTasksOutput, error] {
+	return func(yield func(*ec2types.DescribeExportImageTasksOutput, error) bool) {
+		var page ec2types.DescribeExportImageTasksInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeExportImageTasks(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DescribeImageAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImageAttribute.html
+func (c *Client) DescribeImageAttribute(ctx context.Context, in *ec2types.DescribeImageAttributeInput) (*ec2types.DescribeImageAttributeOutput, error) {
+	return call[ec2types.DescribeImageAttributeOutput](ctx, c, "DescribeImageAttribute", in)
 }
 
 // DescribeImages calls the EC2 action of that name.
@@ -74,6 +401,58 @@ func (c *Client) DescribeImagesPages(ctx context.Context, in *ec2types.DescribeI
 	}
 }
 
+// DescribeImportImageTasks calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImportImageTasks.html
+func (c *Client) DescribeImportImageTasks(ctx context.Context, in *ec2types.DescribeImportImageTasksInput) (*ec2types.DescribeImportImageTasksOutput, error) {
+	return call[ec2types.DescribeImportImageTasksOutput](ctx, c, "DescribeImportImageTasks", in)
+}
+
+// DescribeImportImageTasksPages calls DescribeImportImageTasks for one page after another, until the last or an error.
+func (c *Client) DescribeImportImageTasksPages(ctx context.Context, in *ec2types.DescribeImportImageTasksInput) iter.Seq2[*ec2types.DescribeImportImageTasksOutput, error] {
+	return func(yield func(*ec2types.DescribeImportImageTasksOutput, error) bool) {
+		var page ec2types.DescribeImportImageTasksInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeImportImageTasks(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DescribeInstanceAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceAttribute.html
+func (c *Client) DescribeInstanceAttribute(ctx context.Context, in *ec2types.DescribeInstanceAttributeInput) (*ec2types.DescribeInstanceAttributeOutput, error) {
+	return call[ec2types.DescribeInstanceAttributeOutput](ctx, c, "DescribeInstanceAttribute", in)
+}
+
+// DescribeInstanceCreditSpecifications calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceCreditSpecifications.html
+func (c *Client) DescribeInstanceCreditSpecifications(ctx context.Context, in *ec2types.DescribeInstanceCreditSpecificationsInput) (*ec2types.DescribeInstanceCreditSpecificationsOutput, error) {
+	return call[ec2types.DescribeInstanceCreditSpecificationsOutput](ctx, c, "DescribeInstanceCreditSpecifications", in)
+}
+
+// DescribeInstanceCreditSpecificationsPages calls DescribeInstanceCreditSpecifications for one page after another, until the last or an error.
+func (c *Client) DescribeInstanceCreditSpecificationsPages(ctx context.Context, in *ec2types.DescribeInstanceCreditSpecificationsInput) iter.Seq2[*ec2types.DescribeInstanceCreditSpecificationsOutput, error] {
+	return func(yield func(*ec2types.DescribeInstanceCreditSpecificationsOutput, error) bool) {
+		var page ec2types.DescribeInstanceCreditSpecificationsInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeInstanceCreditSpecifications(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
 // DescribeInstanceStatus calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceStatus.html
 func (c *Client) DescribeInstanceStatus(ctx context.Context, in *ec2types.DescribeInstanceStatusInput) (*ec2types.DescribeInstanceStatusOutput, error) {
@@ -89,6 +468,29 @@ func (c *Client) DescribeInstanceStatusPages(ctx context.Context, in *ec2types.D
 		}
 		for {
 			out, err := c.DescribeInstanceStatus(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DescribeInstanceTypeOfferings calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceTypeOfferings.html
+func (c *Client) DescribeInstanceTypeOfferings(ctx context.Context, in *ec2types.DescribeInstanceTypeOfferingsInput) (*ec2types.DescribeInstanceTypeOfferingsOutput, error) {
+	return call[ec2types.DescribeInstanceTypeOfferingsOutput](ctx, c, "DescribeInstanceTypeOfferings", in)
+}
+
+// DescribeInstanceTypeOfferingsPages calls DescribeInstanceTypeOfferings for one page after another, until the last or an error.
+func (c *Client) DescribeInstanceTypeOfferingsPages(ctx context.Context, in *ec2types.DescribeInstanceTypeOfferingsInput) iter.Seq2[*ec2types.DescribeInstanceTypeOfferingsOutput, error] {
+	return func(yield func(*ec2types.DescribeInstanceTypeOfferingsOutput, error) bool) {
+		var page ec2types.DescribeInstanceTypeOfferingsInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeInstanceTypeOfferings(ctx, &page)
 			if !yield(out, err) || err != nil || out.NextToken == nil {
 				return
 			}
@@ -143,10 +545,218 @@ func (c *Client) DescribeInstancesPages(ctx context.Context, in *ec2types.Descri
 	}
 }
 
+// DescribeInternetGateways calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInternetGateways.html
+func (c *Client) DescribeInternetGateways(ctx context.Context, in *ec2types.DescribeInternetGatewaysInput) (*ec2types.DescribeInternetGatewaysOutput, error) {
+	return call[ec2types.DescribeInternetGatewaysOutput](ctx, c, "DescribeInternetGateways", in)
+}
+
+// DescribeInternetGatewaysPages calls DescribeInternetGateways for one page after another, until the last or an error.
+func (c *Client) DescribeInternetGatewaysPages(ctx context.Context, in *ec2types.DescribeInternetGatewaysInput) iter.Seq2[*ec2types.DescribeInternetGatewaysOutput, error] {
+	return func(yield func(*ec2types.DescribeInternetGatewaysOutput, error) bool) {
+		var page ec2types.DescribeInternetGatewaysInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeInternetGateways(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
 // DescribeKeyPairs calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeKeyPairs.html
 func (c *Client) DescribeKeyPairs(ctx context.Context, in *ec2types.DescribeKeyPairsInput) (*ec2types.DescribeKeyPairsOutput, error) {
 	return call[ec2types.DescribeKeyPairsOutput](ctx, c, "DescribeKeyPairs", in)
+}
+
+// DescribeLaunchTemplateVersions calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeLaunchTemplateVersions.html
+func (c *Client) DescribeLaunchTemplateVersions(ctx context.Context, in *ec2types.DescribeLaunchTemplateVersionsInput) (*ec2types.DescribeLaunchTemplateVersionsOutput, error) {
+	return call[ec2types.DescribeLaunchTemplateVersionsOutput](ctx, c, "DescribeLaunchTemplateVersions", in)
+}
+
+// DescribeLaunchTemplateVersionsPages calls DescribeLaunchTemplateVersions for one page after another, until the last or an error.
+func (c *Client) DescribeLaunchTemplateVersionsPages(ctx context.Context, in *ec2types.DescribeLaunchTemplateVersionsInput) iter.Seq2[*ec2types.DescribeLaunchTemplateVersionsOutput, error] {
+	return func(yield func(*ec2types.DescribeLaunchTemplateVersionsOutput, error) bool) {
+		var page ec2types.DescribeLaunchTemplateVersionsInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeLaunchTemplateVersions(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DescribeLaunchTemplates calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeLaunchTemplates.html
+func (c *Client) DescribeLaunchTemplates(ctx context.Context, in *ec2types.DescribeLaunchTemplatesInput) (*ec2types.DescribeLaunchTemplatesOutput, error) {
+	return call[ec2types.DescribeLaunchTemplatesOutput](ctx, c, "DescribeLaunchTemplates", in)
+}
+
+// DescribeLaunchTemplatesPages calls DescribeLaunchTemplates for one page after another, until the last or an error.
+func (c *Client) DescribeLaunchTemplatesPages(ctx context.Context, in *ec2types.DescribeLaunchTemplatesInput) iter.Seq2[*ec2types.DescribeLaunchTemplatesOutput, error] {
+	return func(yield func(*ec2types.DescribeLaunchTemplatesOutput, error) bool) {
+		var page ec2types.DescribeLaunchTemplatesInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeLaunchTemplates(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DescribeNetworkAcls calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkAcls.html
+func (c *Client) DescribeNetworkAcls(ctx context.Context, in *ec2types.DescribeNetworkAclsInput) (*ec2types.DescribeNetworkAclsOutput, error) {
+	return call[ec2types.DescribeNetworkAclsOutput](ctx, c, "DescribeNetworkAcls", in)
+}
+
+// DescribeNetworkAclsPages calls DescribeNetworkAcls for one page after another, until the last or an error.
+func (c *Client) DescribeNetworkAclsPages(ctx context.Context, in *ec2types.DescribeNetworkAclsInput) iter.Seq2[*ec2types.DescribeNetworkAclsOutput, error] {
+	return func(yield func(*ec2types.DescribeNetworkAclsOutput, error) bool) {
+		var page ec2types.DescribeNetworkAclsInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeNetworkAcls(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DescribeNetworkInterfaceAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaceAttribute.html
+func (c *Client) DescribeNetworkInterfaceAttribute(ctx context.Context, in *ec2types.DescribeNetworkInterfaceAttributeInput) (*ec2types.DescribeNetworkInterfaceAttributeOutput, error) {
+	return call[ec2types.DescribeNetworkInterfaceAttributeOutput](ctx, c, "DescribeNetworkInterfaceAttribute", in)
+}
+
+// DescribeNetworkInterfaces calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html
+func (c *Client) DescribeNetworkInterfaces(ctx context.Context, in *ec2types.DescribeNetworkInterfacesInput) (*ec2types.DescribeNetworkInterfacesOutput, error) {
+	return call[ec2types.DescribeNetworkInterfacesOutput](ctx, c, "DescribeNetworkInterfaces", in)
+}
+
+// DescribeNetworkInterfacesPages calls DescribeNetworkInterfaces for one page after another, until the last or an error.
+func (c *Client) DescribeNetworkInterfacesPages(ctx context.Context, in *ec2types.DescribeNetworkInterfacesInput) iter.Seq2[*ec2types.DescribeNetworkInterfacesOutput, error] {
+	return func(yield func(*ec2types.DescribeNetworkInterfacesOutput, error) bool) {
+		var page ec2types.DescribeNetworkInterfacesInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeNetworkInterfaces(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DescribeRegions calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRegions.html
+func (c *Client) DescribeRegions(ctx context.Context, in *ec2types.DescribeRegionsInput) (*ec2types.DescribeRegionsOutput, error) {
+	return call[ec2types.DescribeRegionsOutput](ctx, c, "DescribeRegions", in)
+}
+
+// DescribeRouteTables calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRouteTables.html
+func (c *Client) DescribeRouteTables(ctx context.Context, in *ec2types.DescribeRouteTablesInput) (*ec2types.DescribeRouteTablesOutput, error) {
+	return call[ec2types.DescribeRouteTablesOutput](ctx, c, "DescribeRouteTables", in)
+}
+
+// DescribeRouteTablesPages calls DescribeRouteTables for one page after another, until the last or an error.
+func (c *Client) DescribeRouteTablesPages(ctx context.Context, in *ec2types.DescribeRouteTablesInput) iter.Seq2[*ec2types.DescribeRouteTablesOutput, error] {
+	return func(yield func(*ec2types.DescribeRouteTablesOutput, error) bool) {
+		var page ec2types.DescribeRouteTablesInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeRouteTables(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DescribeSecurityGroupReferences calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroupReferences.html
+func (c *Client) DescribeSecurityGroupReferences(ctx context.Context, in *ec2types.DescribeSecurityGroupReferencesInput) (*ec2types.DescribeSecurityGroupReferencesOutput, error) {
+	return call[ec2types.DescribeSecurityGroupReferencesOutput](ctx, c, "DescribeSecurityGroupReferences", in)
+}
+
+// DescribeSecurityGroupRules calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroupRules.html
+func (c *Client) DescribeSecurityGroupRules(ctx context.Context, in *ec2types.DescribeSecurityGroupRulesInput) (*ec2types.DescribeSecurityGroupRulesOutput, error) {
+	return call[ec2types.DescribeSecurityGroupRulesOutput](ctx, c, "DescribeSecurityGroupRules", in)
+}
+
+// DescribeSecurityGroupRulesPages calls DescribeSecurityGroupRules for one page after another, until the last or an error.
+func (c *Client) DescribeSecurityGroupRulesPages(ctx context.Context, in *ec2types.DescribeSecurityGroupRulesInput) iter.Seq2[*ec2types.DescribeSecurityGroupRulesOutput, error] {
+	return func(yield func(*ec2types.DescribeSecurityGroupRulesOutput, error) bool) {
+		var page ec2types.DescribeSecurityGroupRulesInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeSecurityGroupRules(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DescribeSecurityGroups calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroups.html
+func (c *Client) DescribeSecurityGroups(ctx context.Context, in *ec2types.DescribeSecurityGroupsInput) (*ec2types.DescribeSecurityGroupsOutput, error) {
+	return call[ec2types.DescribeSecurityGroupsOutput](ctx, c, "DescribeSecurityGroups", in)
+}
+
+// DescribeSecurityGroupsPages calls DescribeSecurityGroups for one page after another, until the last or an error.
+func (c *Client) DescribeSecurityGroupsPages(ctx context.Context, in *ec2types.DescribeSecurityGroupsInput) iter.Seq2[*ec2types.DescribeSecurityGroupsOutput, error] {
+	return func(yield func(*ec2types.DescribeSecurityGroupsOutput, error) bool) {
+		var page ec2types.DescribeSecurityGroupsInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeSecurityGroups(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DescribeSnapshotAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSnapshotAttribute.html
+func (c *Client) DescribeSnapshotAttribute(ctx context.Context, in *ec2types.DescribeSnapshotAttributeInput) (*ec2types.DescribeSnapshotAttributeOutput, error) {
+	return call[ec2types.DescribeSnapshotAttributeOutput](ctx, c, "DescribeSnapshotAttribute", in)
 }
 
 // DescribeSnapshots calls the EC2 action of that name.
@@ -164,6 +774,29 @@ func (c *Client) DescribeSnapshotsPages(ctx context.Context, in *ec2types.Descri
 		}
 		for {
 			out, err := c.DescribeSnapshots(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DescribeSubnets calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSubnets.html
+func (c *Client) DescribeSubnets(ctx context.Context, in *ec2types.DescribeSubnetsInput) (*ec2types.DescribeSubnetsOutput, error) {
+	return call[ec2types.DescribeSubnetsOutput](ctx, c, "DescribeSubnets", in)
+}
+
+// DescribeSubnetsPages calls DescribeSubnets for one page after another, until the last or an error.
+func (c *Client) DescribeSubnetsPages(ctx context.Context, in *ec2types.DescribeSubnetsInput) iter.Seq2[*ec2types.DescribeSubnetsOutput, error] {
+	return func(yield func(*ec2types.DescribeSubnetsOutput, error) bool) {
+		var page ec2types.DescribeSubnetsInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeSubnets(ctx, &page)
 			if !yield(out, err) || err != nil || out.NextToken == nil {
 				return
 			}
@@ -195,6 +828,35 @@ func (c *Client) DescribeTagsPages(ctx context.Context, in *ec2types.DescribeTag
 	}
 }
 
+// DescribeVolumeAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVolumeAttribute.html
+func (c *Client) DescribeVolumeAttribute(ctx context.Context, in *ec2types.DescribeVolumeAttributeInput) (*ec2types.DescribeVolumeAttributeOutput, error) {
+	return call[ec2types.DescribeVolumeAttributeOutput](ctx, c, "DescribeVolumeAttribute", in)
+}
+
+// DescribeVolumeStatus calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVolumeStatus.html
+func (c *Client) DescribeVolumeStatus(ctx context.Context, in *ec2types.DescribeVolumeStatusInput) (*ec2types.DescribeVolumeStatusOutput, error) {
+	return call[ec2types.DescribeVolumeStatusOutput](ctx, c, "DescribeVolumeStatus", in)
+}
+
+// DescribeVolumeStatusPages calls DescribeVolumeStatus for one page after another, until the last or an error.
+func (c *Client) DescribeVolumeStatusPages(ctx context.Context, in *ec2types.DescribeVolumeStatusInput) iter.Seq2[*ec2types.DescribeVolumeStatusOutput, error] {
+	return func(yield func(*ec2types.DescribeVolumeStatusOutput, error) bool) {
+		var page ec2types.DescribeVolumeStatusInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeVolumeStatus(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
 // DescribeVolumes calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVolumes.html
 func (c *Client) DescribeVolumes(ctx context.Context, in *ec2types.DescribeVolumesInput) (*ec2types.DescribeVolumesOutput, error) {
@@ -218,16 +880,271 @@ func (c *Client) DescribeVolumesPages(ctx context.Context, in *ec2types.Describe
 	}
 }
 
+// DescribeVolumesModifications calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVolumesModifications.html
+func (c *Client) DescribeVolumesModifications(ctx context.Context, in *ec2types.DescribeVolumesModificationsInput) (*ec2types.DescribeVolumesModificationsOutput, error) {
+	return call[ec2types.DescribeVolumesModificationsOutput](ctx, c, "DescribeVolumesModifications", in)
+}
+
+// DescribeVolumesModificationsPages calls DescribeVolumesModifications for one page after another, until the last or an error.
+func (c *Client) DescribeVolumesModificationsPages(ctx context.Context, in *ec2types.DescribeVolumesModificationsInput) iter.Seq2[*ec2types.DescribeVolumesModificationsOutput, error] {
+	return func(yield func(*ec2types.DescribeVolumesModificationsOutput, error) bool) {
+		var page ec2types.DescribeVolumesModificationsInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeVolumesModifications(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DescribeVpcAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVpcAttribute.html
+func (c *Client) DescribeVpcAttribute(ctx context.Context, in *ec2types.DescribeVpcAttributeInput) (*ec2types.DescribeVpcAttributeOutput, error) {
+	return call[ec2types.DescribeVpcAttributeOutput](ctx, c, "DescribeVpcAttribute", in)
+}
+
+// DescribeVpcs calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVpcs.html
+func (c *Client) DescribeVpcs(ctx context.Context, in *ec2types.DescribeVpcsInput) (*ec2types.DescribeVpcsOutput, error) {
+	return call[ec2types.DescribeVpcsOutput](ctx, c, "DescribeVpcs", in)
+}
+
+// DescribeVpcsPages calls DescribeVpcs for one page after another, until the last or an error.
+func (c *Client) DescribeVpcsPages(ctx context.Context, in *ec2types.DescribeVpcsInput) iter.Seq2[*ec2types.DescribeVpcsOutput, error] {
+	return func(yield func(*ec2types.DescribeVpcsOutput, error) bool) {
+		var page ec2types.DescribeVpcsInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeVpcs(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DetachInternetGateway calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DetachInternetGateway.html
+func (c *Client) DetachInternetGateway(ctx context.Context, in *ec2types.DetachInternetGatewayInput) (*ec2types.DetachInternetGatewayOutput, error) {
+	return call[ec2types.DetachInternetGatewayOutput](ctx, c, "DetachInternetGateway", in)
+}
+
+// DetachNetworkInterface calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DetachNetworkInterface.html
+func (c *Client) DetachNetworkInterface(ctx context.Context, in *ec2types.DetachNetworkInterfaceInput) (*ec2types.DetachNetworkInterfaceOutput, error) {
+	return call[ec2types.DetachNetworkInterfaceOutput](ctx, c, "DetachNetworkInterface", in)
+}
+
+// DetachVolume calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DetachVolume.html
+func (c *Client) DetachVolume(ctx context.Context, in *ec2types.DetachVolumeInput) (*ec2types.DetachVolumeOutput, error) {
+	return call[ec2types.DetachVolumeOutput](ctx, c, "DetachVolume", in)
+}
+
+// DisableImage calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisableImage.html
+func (c *Client) DisableImage(ctx context.Context, in *ec2types.DisableImageInput) (*ec2types.DisableImageOutput, error) {
+	return call[ec2types.DisableImageOutput](ctx, c, "DisableImage", in)
+}
+
+// DisableImageDeprecation calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisableImageDeprecation.html
+func (c *Client) DisableImageDeprecation(ctx context.Context, in *ec2types.DisableImageDeprecationInput) (*ec2types.DisableImageDeprecationOutput, error) {
+	return call[ec2types.DisableImageDeprecationOutput](ctx, c, "DisableImageDeprecation", in)
+}
+
+// DisableImageDeregistrationProtection calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisableImageDeregistrationProtection.html
+func (c *Client) DisableImageDeregistrationProtection(ctx context.Context, in *ec2types.DisableImageDeregistrationProtectionInput) (*ec2types.DisableImageDeregistrationProtectionOutput, error) {
+	return call[ec2types.DisableImageDeregistrationProtectionOutput](ctx, c, "DisableImageDeregistrationProtection", in)
+}
+
+// DisassociateAddress calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateAddress.html
+func (c *Client) DisassociateAddress(ctx context.Context, in *ec2types.DisassociateAddressInput) (*ec2types.DisassociateAddressOutput, error) {
+	return call[ec2types.DisassociateAddressOutput](ctx, c, "DisassociateAddress", in)
+}
+
+// DisassociateRouteTable calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateRouteTable.html
+func (c *Client) DisassociateRouteTable(ctx context.Context, in *ec2types.DisassociateRouteTableInput) (*ec2types.DisassociateRouteTableOutput, error) {
+	return call[ec2types.DisassociateRouteTableOutput](ctx, c, "DisassociateRouteTable", in)
+}
+
+// EnableImage calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableImage.html
+func (c *Client) EnableImage(ctx context.Context, in *ec2types.EnableImageInput) (*ec2types.EnableImageOutput, error) {
+	return call[ec2types.EnableImageOutput](ctx, c, "EnableImage", in)
+}
+
+// EnableImageDeprecation calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableImageDeprecation.html
+func (c *Client) EnableImageDeprecation(ctx context.Context, in *ec2types.EnableImageDeprecationInput) (*ec2types.EnableImageDeprecationOutput, error) {
+	return call[ec2types.EnableImageDeprecationOutput](ctx, c, "EnableImageDeprecation", in)
+}
+
+// EnableImageDeregistrationProtection calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableImageDeregistrationProtection.html
+func (c *Client) EnableImageDeregistrationProtection(ctx context.Context, in *ec2types.EnableImageDeregistrationProtectionInput) (*ec2types.EnableImageDeregistrationProtectionOutput, error) {
+	return call[ec2types.EnableImageDeregistrationProtectionOutput](ctx, c, "EnableImageDeregistrationProtection", in)
+}
+
+// ExportImage calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ExportImage.html
+func (c *Client) ExportImage(ctx context.Context, in *ec2types.ExportImageInput) (*ec2types.ExportImageOutput, error) {
+	return call[ec2types.ExportImageOutput](ctx, c, "ExportImage", in)
+}
+
 // GetConsoleOutput calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetConsoleOutput.html
 func (c *Client) GetConsoleOutput(ctx context.Context, in *ec2types.GetConsoleOutputInput) (*ec2types.GetConsoleOutputOutput, error) {
 	return call[ec2types.GetConsoleOutputOutput](ctx, c, "GetConsoleOutput", in)
 }
 
+// GetConsoleScreenshot calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetConsoleScreenshot.html
+func (c *Client) GetConsoleScreenshot(ctx context.Context, in *ec2types.GetConsoleScreenshotInput) (*ec2types.GetConsoleScreenshotOutput, error) {
+	return call[ec2types.GetConsoleScreenshotOutput](ctx, c, "GetConsoleScreenshot", in)
+}
+
+// GetInstanceUefiData calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetInstanceUefiData.html
+func (c *Client) GetInstanceUefiData(ctx context.Context, in *ec2types.GetInstanceUefiDataInput) (*ec2types.GetInstanceUefiDataOutput, error) {
+	return call[ec2types.GetInstanceUefiDataOutput](ctx, c, "GetInstanceUefiData", in)
+}
+
+// GetLaunchTemplateData calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetLaunchTemplateData.html
+func (c *Client) GetLaunchTemplateData(ctx context.Context, in *ec2types.GetLaunchTemplateDataInput) (*ec2types.GetLaunchTemplateDataOutput, error) {
+	return call[ec2types.GetLaunchTemplateDataOutput](ctx, c, "GetLaunchTemplateData", in)
+}
+
+// GetPasswordData calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetPasswordData.html
+func (c *Client) GetPasswordData(ctx context.Context, in *ec2types.GetPasswordDataInput) (*ec2types.GetPasswordDataOutput, error) {
+	return call[ec2types.GetPasswordDataOutput](ctx, c, "GetPasswordData", in)
+}
+
+// ImportImage calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ImportImage.html
+func (c *Client) ImportImage(ctx context.Context, in *ec2types.ImportImageInput) (*ec2types.ImportImageOutput, error) {
+	return call[ec2types.ImportImageOutput](ctx, c, "ImportImage", in)
+}
+
 // ImportKeyPair calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ImportKeyPair.html
 func (c *Client) ImportKeyPair(ctx context.Context, in *ec2types.ImportKeyPairInput) (*ec2types.ImportKeyPairOutput, error) {
 	return call[ec2types.ImportKeyPairOutput](ctx, c, "ImportKeyPair", in)
+}
+
+// ListImagesInRecycleBin calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ListImagesInRecycleBin.html
+func (c *Client) ListImagesInRecycleBin(ctx context.Context, in *ec2types.ListImagesInRecycleBinInput) (*ec2types.ListImagesInRecycleBinOutput, error) {
+	return call[ec2types.ListImagesInRecycleBinOutput](ctx, c, "ListImagesInRecycleBin", in)
+}
+
+// ListImagesInRecycleBinPages calls ListImagesInRecycleBin for one page after another, until the last or an error.
+func (c *Client) ListImagesInRecycleBinPages(ctx context.Context, in *ec2types.ListImagesInRecycleBinInput) iter.Seq2[*ec2types.ListImagesInRecycleBinOutput, error] {
+	return func(yield func(*ec2types.ListImagesInRecycleBinOutput, error) bool) {
+		var page ec2types.ListImagesInRecycleBinInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.ListImagesInRecycleBin(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// ModifyAddressAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyAddressAttribute.html
+func (c *Client) ModifyAddressAttribute(ctx context.Context, in *ec2types.ModifyAddressAttributeInput) (*ec2types.ModifyAddressAttributeOutput, error) {
+	return call[ec2types.ModifyAddressAttributeOutput](ctx, c, "ModifyAddressAttribute", in)
+}
+
+// ModifyImageAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyImageAttribute.html
+func (c *Client) ModifyImageAttribute(ctx context.Context, in *ec2types.ModifyImageAttributeInput) (*ec2types.ModifyImageAttributeOutput, error) {
+	return call[ec2types.ModifyImageAttributeOutput](ctx, c, "ModifyImageAttribute", in)
+}
+
+// ModifyInstanceAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyInstanceAttribute.html
+func (c *Client) ModifyInstanceAttribute(ctx context.Context, in *ec2types.ModifyInstanceAttributeInput) (*ec2types.ModifyInstanceAttributeOutput, error) {
+	return call[ec2types.ModifyInstanceAttributeOutput](ctx, c, "ModifyInstanceAttribute", in)
+}
+
+// ModifyInstanceMetadataOptions calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyInstanceMetadataOptions.html
+func (c *Client) ModifyInstanceMetadataOptions(ctx context.Context, in *ec2types.ModifyInstanceMetadataOptionsInput) (*ec2types.ModifyInstanceMetadataOptionsOutput, error) {
+	return call[ec2types.ModifyInstanceMetadataOptionsOutput](ctx, c, "ModifyInstanceMetadataOptions", in)
+}
+
+// ModifyLaunchTemplate calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyLaunchTemplate.html
+func (c *Client) ModifyLaunchTemplate(ctx context.Context, in *ec2types.ModifyLaunchTemplateInput) (*ec2types.ModifyLaunchTemplateOutput, error) {
+	return call[ec2types.ModifyLaunchTemplateOutput](ctx, c, "ModifyLaunchTemplate", in)
+}
+
+// ModifyNetworkInterfaceAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyNetworkInterfaceAttribute.html
+func (c *Client) ModifyNetworkInterfaceAttribute(ctx context.Context, in *ec2types.ModifyNetworkInterfaceAttributeInput) (*ec2types.ModifyNetworkInterfaceAttributeOutput, error) {
+	return call[ec2types.ModifyNetworkInterfaceAttributeOutput](ctx, c, "ModifyNetworkInterfaceAttribute", in)
+}
+
+// ModifySecurityGroupRules calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifySecurityGroupRules.html
+func (c *Client) ModifySecurityGroupRules(ctx context.Context, in *ec2types.ModifySecurityGroupRulesInput) (*ec2types.ModifySecurityGroupRulesOutput, error) {
+	return call[ec2types.ModifySecurityGroupRulesOutput](ctx, c, "ModifySecurityGroupRules", in)
+}
+
+// ModifySnapshotAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifySnapshotAttribute.html
+func (c *Client) ModifySnapshotAttribute(ctx context.Context, in *ec2types.ModifySnapshotAttributeInput) (*ec2types.ModifySnapshotAttributeOutput, error) {
+	return call[ec2types.ModifySnapshotAttributeOutput](ctx, c, "ModifySnapshotAttribute", in)
+}
+
+// ModifySubnetAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifySubnetAttribute.html
+func (c *Client) ModifySubnetAttribute(ctx context.Context, in *ec2types.ModifySubnetAttributeInput) (*ec2types.ModifySubnetAttributeOutput, error) {
+	return call[ec2types.ModifySubnetAttributeOutput](ctx, c, "ModifySubnetAttribute", in)
+}
+
+// ModifyVolume calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVolume.html
+func (c *Client) ModifyVolume(ctx context.Context, in *ec2types.ModifyVolumeInput) (*ec2types.ModifyVolumeOutput, error) {
+	return call[ec2types.ModifyVolumeOutput](ctx, c, "ModifyVolume", in)
+}
+
+// ModifyVolumeAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVolumeAttribute.html
+func (c *Client) ModifyVolumeAttribute(ctx context.Context, in *ec2types.ModifyVolumeAttributeInput) (*ec2types.ModifyVolumeAttributeOutput, error) {
+	return call[ec2types.ModifyVolumeAttributeOutput](ctx, c, "ModifyVolumeAttribute", in)
+}
+
+// ModifyVpcAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVpcAttribute.html
+func (c *Client) ModifyVpcAttribute(ctx context.Context, in *ec2types.ModifyVpcAttributeInput) (*ec2types.ModifyVpcAttributeOutput, error) {
+	return call[ec2types.ModifyVpcAttributeOutput](ctx, c, "ModifyVpcAttribute", in)
+}
+
+// MonitorInstances calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_MonitorInstances.html
+func (c *Client) MonitorInstances(ctx context.Context, in *ec2types.MonitorInstancesInput) (*ec2types.MonitorInstancesOutput, error) {
+	return call[ec2types.MonitorInstancesOutput](ctx, c, "MonitorInstances", in)
 }
 
 // RebootInstances calls the EC2 action of that name.
@@ -240,6 +1157,72 @@ func (c *Client) RebootInstances(ctx context.Context, in *ec2types.RebootInstanc
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RegisterImage.html
 func (c *Client) RegisterImage(ctx context.Context, in *ec2types.RegisterImageInput) (*ec2types.RegisterImageOutput, error) {
 	return call[ec2types.RegisterImageOutput](ctx, c, "RegisterImage", in)
+}
+
+// ReleaseAddress calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReleaseAddress.html
+func (c *Client) ReleaseAddress(ctx context.Context, in *ec2types.ReleaseAddressInput) (*ec2types.ReleaseAddressOutput, error) {
+	return call[ec2types.ReleaseAddressOutput](ctx, c, "ReleaseAddress", in)
+}
+
+// ReplaceRoute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReplaceRoute.html
+func (c *Client) ReplaceRoute(ctx context.Context, in *ec2types.ReplaceRouteInput) (*ec2types.ReplaceRouteOutput, error) {
+	return call[ec2types.ReplaceRouteOutput](ctx, c, "ReplaceRoute", in)
+}
+
+// ReplaceRouteTableAssociation calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReplaceRouteTableAssociation.html
+func (c *Client) ReplaceRouteTableAssociation(ctx context.Context, in *ec2types.ReplaceRouteTableAssociationInput) (*ec2types.ReplaceRouteTableAssociationOutput, error) {
+	return call[ec2types.ReplaceRouteTableAssociationOutput](ctx, c, "ReplaceRouteTableAssociation", in)
+}
+
+// ResetAddressAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ResetAddressAttribute.html
+func (c *Client) ResetAddressAttribute(ctx context.Context, in *ec2types.ResetAddressAttributeInput) (*ec2types.ResetAddressAttributeOutput, error) {
+	return call[ec2types.ResetAddressAttributeOutput](ctx, c, "ResetAddressAttribute", in)
+}
+
+// ResetImageAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ResetImageAttribute.html
+func (c *Client) ResetImageAttribute(ctx context.Context, in *ec2types.ResetImageAttributeInput) (*ec2types.ResetImageAttributeOutput, error) {
+	return call[ec2types.ResetImageAttributeOutput](ctx, c, "ResetImageAttribute", in)
+}
+
+// ResetInstanceAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ResetInstanceAttribute.html
+func (c *Client) ResetInstanceAttribute(ctx context.Context, in *ec2types.ResetInstanceAttributeInput) (*ec2types.ResetInstanceAttributeOutput, error) {
+	return call[ec2types.ResetInstanceAttributeOutput](ctx, c, "ResetInstanceAttribute", in)
+}
+
+// ResetNetworkInterfaceAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ResetNetworkInterfaceAttribute.html
+func (c *Client) ResetNetworkInterfaceAttribute(ctx context.Context, in *ec2types.ResetNetworkInterfaceAttributeInput) (*ec2types.ResetNetworkInterfaceAttributeOutput, error) {
+	return call[ec2types.ResetNetworkInterfaceAttributeOutput](ctx, c, "ResetNetworkInterfaceAttribute", in)
+}
+
+// ResetSnapshotAttribute calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ResetSnapshotAttribute.html
+func (c *Client) ResetSnapshotAttribute(ctx context.Context, in *ec2types.ResetSnapshotAttributeInput) (*ec2types.ResetSnapshotAttributeOutput, error) {
+	return call[ec2types.ResetSnapshotAttributeOutput](ctx, c, "ResetSnapshotAttribute", in)
+}
+
+// RestoreImageFromRecycleBin calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RestoreImageFromRecycleBin.html
+func (c *Client) RestoreImageFromRecycleBin(ctx context.Context, in *ec2types.RestoreImageFromRecycleBinInput) (*ec2types.RestoreImageFromRecycleBinOutput, error) {
+	return call[ec2types.RestoreImageFromRecycleBinOutput](ctx, c, "RestoreImageFromRecycleBin", in)
+}
+
+// RevokeSecurityGroupEgress calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RevokeSecurityGroupEgress.html
+func (c *Client) RevokeSecurityGroupEgress(ctx context.Context, in *ec2types.RevokeSecurityGroupEgressInput) (*ec2types.RevokeSecurityGroupEgressOutput, error) {
+	return call[ec2types.RevokeSecurityGroupEgressOutput](ctx, c, "RevokeSecurityGroupEgress", in)
+}
+
+// RevokeSecurityGroupIngress calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RevokeSecurityGroupIngress.html
+func (c *Client) RevokeSecurityGroupIngress(ctx context.Context, in *ec2types.RevokeSecurityGroupIngressInput) (*ec2types.RevokeSecurityGroupIngressOutput, error) {
+	return call[ec2types.RevokeSecurityGroupIngressOutput](ctx, c, "RevokeSecurityGroupIngress", in)
 }
 
 // RunInstances calls the EC2 action of that name.
@@ -264,4 +1247,28 @@ func (c *Client) StopInstances(ctx context.Context, in *ec2types.StopInstancesIn
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TerminateInstances.html
 func (c *Client) TerminateInstances(ctx context.Context, in *ec2types.TerminateInstancesInput) (*ec2types.TerminateInstancesOutput, error) {
 	return call[ec2types.TerminateInstancesOutput](ctx, c, "TerminateInstances", in)
+}
+
+// UnassignPrivateIpAddresses calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UnassignPrivateIpAddresses.html
+func (c *Client) UnassignPrivateIpAddresses(ctx context.Context, in *ec2types.UnassignPrivateIpAddressesInput) (*ec2types.UnassignPrivateIpAddressesOutput, error) {
+	return call[ec2types.UnassignPrivateIpAddressesOutput](ctx, c, "UnassignPrivateIpAddresses", in)
+}
+
+// UnmonitorInstances calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UnmonitorInstances.html
+func (c *Client) UnmonitorInstances(ctx context.Context, in *ec2types.UnmonitorInstancesInput) (*ec2types.UnmonitorInstancesOutput, error) {
+	return call[ec2types.UnmonitorInstancesOutput](ctx, c, "UnmonitorInstances", in)
+}
+
+// UpdateSecurityGroupRuleDescriptionsEgress calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UpdateSecurityGroupRuleDescriptionsEgress.html
+func (c *Client) UpdateSecurityGroupRuleDescriptionsEgress(ctx context.Context, in *ec2types.UpdateSecurityGroupRuleDescriptionsEgressInput) (*ec2types.UpdateSecurityGroupRuleDescriptionsEgressOutput, error) {
+	return call[ec2types.UpdateSecurityGroupRuleDescriptionsEgressOutput](ctx, c, "UpdateSecurityGroupRuleDescriptionsEgress", in)
+}
+
+// UpdateSecurityGroupRuleDescriptionsIngress calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UpdateSecurityGroupRuleDescriptionsIngress.html
+func (c *Client) UpdateSecurityGroupRuleDescriptionsIngress(ctx context.Context, in *ec2types.UpdateSecurityGroupRuleDescriptionsIngressInput) (*ec2types.UpdateSecurityGroupRuleDescriptionsIngressOutput, error) {
+	return call[ec2types.UpdateSecurityGroupRuleDescriptionsIngressOutput](ctx, c, "UpdateSecurityGroupRuleDescriptionsIngress", in)
 }

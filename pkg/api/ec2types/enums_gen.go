@@ -2,6 +2,49 @@
 
 package ec2types
 
+// The values of AcceleratorManufacturer.
+const (
+	AcceleratorManufacturerAmazonWebServices = "amazon-web-services"
+	AcceleratorManufacturerAmd               = "amd"
+	AcceleratorManufacturerHabana            = "habana"
+	AcceleratorManufacturerNvidia            = "nvidia"
+	AcceleratorManufacturerXilinx            = "xilinx"
+)
+
+// The values of AcceleratorName.
+const (
+	AcceleratorNameA100          = "a100"
+	AcceleratorNameA10g          = "a10g"
+	AcceleratorNameH100          = "h100"
+	AcceleratorNameInferentia    = "inferentia"
+	AcceleratorNameK520          = "k520"
+	AcceleratorNameK80           = "k80"
+	AcceleratorNameM60           = "m60"
+	AcceleratorNameRadeonProV520 = "radeon-pro-v520"
+	AcceleratorNameT4            = "t4"
+	AcceleratorNameT4g           = "t4g"
+	AcceleratorNameV100          = "v100"
+	AcceleratorNameVu9p          = "vu9p"
+)
+
+// The values of AcceleratorType.
+const (
+	AcceleratorTypeFpga      = "fpga"
+	AcceleratorTypeGpu       = "gpu"
+	AcceleratorTypeInference = "inference"
+)
+
+// The values of AccountAttributeName.
+const (
+	AccountAttributeNameDefaultVpc         = "default-vpc"
+	AccountAttributeNameSupportedPlatforms = "supported-platforms"
+)
+
+// The values of AddressAttributeName.
+const (
+	AddressAttributeNameDomainName = "domain-name"
+)
+
 // The values of AmdSevSnpSpecification.
 const (
 	AmdSevSnpSpecificationDisabled = "disabled"
@@ -34,6 +77,29 @@ const (
 	AttachmentStatusDetaching = "detaching"
 )
 
+// The values of AvailabilityZoneOptInStatus.
+const (
+	AvailabilityZoneOptInStatusNotOptedIn       = "not-opted-in"
+	AvailabilityZoneOptInStatusOptInNotRequired = "opt-in-not-required"
+	AvailabilityZoneOptInStatusOptedIn          = "opted-in"
+)
+
+// The values of AvailabilityZoneState.
+const (
+	AvailabilityZoneStateAvailable   = "available"
+	AvailabilityZoneStateConstrained = "constrained"
+	AvailabilityZoneStateImpaired    = "impaired"
+	AvailabilityZoneStateInformation = "information"
+	AvailabilityZoneStateUnavailable = "unavailable"
+)
+
+// The values of BareMetal.
+const (
+	BareMetalExcluded = "excluded"
+	BareMetalIncluded = "included"
+	BareMetalRequired = "required"
+)
+
 // The values of BootModeType.
 const (
 	BootModeTypeLegacyBios = "legacy-bios"
@@ -47,10 +113,29 @@ const (
 	BootModeValuesUefiPreferred = "uefi-preferred"
 )
 
+// The values of BurstablePerformance.
+const (
+	BurstablePerformanceExcluded = "excluded"
+	BurstablePerformanceIncluded = "included"
+	BurstablePerformanceRequired = "required"
+)
+
 // The values of CapacityReservationPreference.
 const (
 	CapacityReservationPreferenceNone = "none"
 	CapacityReservationPreferenceOpen = "open"
+)
+
+// The values of CopyTagsFromSource.
+const (
+	CopyTagsFromSourceVolume = "volume"
+)
+
+// The values of CpuManufacturer.
+const (
+	CpuManufacturerAmazonWebServices = "amazon-web-services"
+	CpuManufacturerAmd               = "amd"
+	CpuManufacturerIntel             = "intel"
 )
 
 // The values of DeviceType.
@@ -59,10 +144,23 @@ const (
 	DeviceTypeInstanceStore = "instance-store"
 )
 
+// The values of DiskImageFormat.
+const (
+	DiskImageFormatRAW  = "RAW"
+	DiskImageFormatVHD  = "VHD"
+	DiskImageFormatVMDK = "VMDK"
+)
+
 // The values of DiskType.
 const (
 	DiskTypeHdd = "hdd"
 	DiskTypeSsd = "ssd"
+)
+
+// The values of DomainType.
+const (
+	DomainTypeStandard = "standard"
+	DomainTypeVpc      = "vpc"
 )
 
 // The values of EbsEncryptionSupport.
@@ -126,6 +224,23 @@ const (
 	HypervisorTypeXen = "xen"
 )
 
+// The values of ImageAttributeName.
+const (
+	ImageAttributeNameBlockDeviceMapping       = "blockDeviceMapping"
+	ImageAttributeNameBootMode                 = "bootMode"
+	ImageAttributeNameDeregistrationProtection = "deregistrationProtection"
+	ImageAttributeNameDescription              = "description"
+	ImageAttributeNameImdsSupport              = "imdsSupport"
+	ImageAttributeNameKernel                   = "kernel"
+	ImageAttributeNameLastLaunchedTime         = "lastLaunchedTime"
+	ImageAttributeNameLaunchPermission         = "launchPermission"
+	ImageAttributeNameProductCodes             = "productCodes"
+	ImageAttributeNameRamdisk                  = "ramdisk"
+	ImageAttributeNameSriovNetSupport          = "sriovNetSupport"
+	ImageAttributeNameTpmSupport               = "tpmSupport"
+	ImageAttributeNameUefiData                 = "uefiData"
+)
+
 // The values of ImageState.
 const (
 	ImageStateAvailable    = "available"
@@ -150,6 +265,26 @@ const (
 	ImdsSupportValuesV20 = "v2.0"
 )
 
+// The values of InstanceAttributeName.
+const (
+	InstanceAttributeNameBlockDeviceMapping                = "blockDeviceMapping"
+	InstanceAttributeNameDisableApiStop                    = "disableApiStop"
+	InstanceAttributeNameDisableApiTermination             = "disableApiTermination"
+	InstanceAttributeNameEbsOptimized                      = "ebsOptimized"
+	InstanceAttributeNameEnaSupport                        = "enaSupport"
+	InstanceAttributeNameEnclaveOptions                    = "enclaveOptions"
+	InstanceAttributeNameGroupSet                          = "groupSet"
+	InstanceAttributeNameInstanceInitiatedShutdownBehavior = "instanceInitiatedShutdownBehavior"
+	InstanceAttributeNameInstanceType                      = "instanceType"
+	InstanceAttributeNameKernel                            = "kernel"
+	InstanceAttributeNameProductCodes                      = "productCodes"
+	InstanceAttributeNameRamdisk                           = "ramdisk"
+	InstanceAttributeNameRootDeviceName                    = "rootDeviceName"
+	InstanceAttributeNameSourceDestCheck                   = "sourceDestCheck"
+	InstanceAttributeNameSriovNetSupport                   = "sriovNetSupport"
+	InstanceAttributeNameUserData                          = "userData"
+)
+
 // The values of InstanceAutoRecoveryState.
 const (
 	InstanceAutoRecoveryStateDefault  = "default"
@@ -160,6 +295,12 @@ const (
 const (
 	InstanceBootModeValuesLegacyBios = "legacy-bios"
 	InstanceBootModeValuesUefi       = "uefi"
+)
+
+// The values of InstanceGeneration.
+const (
+	InstanceGenerationCurrent  = "current"
+	InstanceGenerationPrevious = "previous"
 )
 
 // The values of InstanceInterruptionBehavior.
@@ -234,6 +375,73 @@ const (
 	KeyTypeRsa     = "rsa"
 )
 
+// The values of LaunchTemplateAutoRecoveryState.
+const (
+	LaunchTemplateAutoRecoveryStateDefault  = "default"
+	LaunchTemplateAutoRecoveryStateDisabled = "disabled"
+)
+
+// The values of LaunchTemplateErrorCode.
+const (
+	LaunchTemplateErrorCodeLaunchTemplateIdDoesNotExist      = "launchTemplateIdDoesNotExist"
+	LaunchTemplateErrorCodeLaunchTemplateIdMalformed         = "launchTemplateIdMalformed"
+	LaunchTemplateErrorCodeLaunchTemplateNameDoesNotExist    = "launchTemplateNameDoesNotExist"
+	LaunchTemplateErrorCodeLaunchTemplateNameMalformed       = "launchTemplateNameMalformed"
+	LaunchTemplateErrorCodeLaunchTemplateVersionDoesNotExist = "launchTemplateVersionDoesNotExist"
+	LaunchTemplateErrorCodeUnexpectedError                   = "unexpectedError"
+)
+
+// The values of LaunchTemplateHttpTokensState.
+const (
+	LaunchTemplateHttpTokensStateOptional = "optional"
+	LaunchTemplateHttpTokensStateRequired = "required"
+)
+
+// The values of LaunchTemplateInstanceMetadataEndpointState.
+const (
+	LaunchTemplateInstanceMetadataEndpointStateDisabled = "disabled"
+	LaunchTemplateInstanceMetadataEndpointStateEnabled  = "enabled"
+)
+
+// The values of LaunchTemplateInstanceMetadataOptionsState.
+const (
+	LaunchTemplateInstanceMetadataOptionsStateApplied = "applied"
+	LaunchTemplateInstanceMetadataOptionsStatePending = "pending"
+)
+
+// The values of LaunchTemplateInstanceMetadataProtocolIpv6.
+const (
+	LaunchTemplateInstanceMetadataProtocolIpv6Disabled = "disabled"
+	LaunchTemplateInstanceMetadataProtocolIpv6Enabled  = "enabled"
+)
+
+// The values of LaunchTemplateInstanceMetadataTagsState.
+const (
+	LaunchTemplateInstanceMetadataTagsStateDisabled = "disabled"
+	LaunchTemplateInstanceMetadataTagsStateEnabled  = "enabled"
+)
+
+// The values of LocalStorage.
+const (
+	LocalStorageExcluded = "excluded"
+	LocalStorageIncluded = "included"
+	LocalStorageRequired = "required"
+)
+
+// The values of LocalStorageType.
+const (
+	LocalStorageTypeHdd = "hdd"
+	LocalStorageTypeSsd = "ssd"
+)
+
+// The values of LocationType.
+const (
+	LocationTypeAvailabilityZone   = "availability-zone"
+	LocationTypeAvailabilityZoneId = "availability-zone-id"
+	LocationTypeOutpost            = "outpost"
+	LocationTypeRegion             = "region"
+)
+
 // The values of MarketType.
 const (
 	MarketTypeCapacityBlock = "capacity-block"
@@ -248,6 +456,22 @@ const (
 	MonitoringStatePending   = "pending"
 )
 
+// The values of NetworkInterfaceAttribute.
+const (
+	NetworkInterfaceAttributeAssociatePublicIpAddress = "associatePublicIpAddress"
+	NetworkInterfaceAttributeAttachment               = "attachment"
+	NetworkInterfaceAttributeDescription              = "description"
+	NetworkInterfaceAttributeGroupSet                 = "groupSet"
+	NetworkInterfaceAttributeSourceDestCheck          = "sourceDestCheck"
+)
+
+// The values of NetworkInterfaceCreationType.
+const (
+	NetworkInterfaceCreationTypeBranch = "branch"
+	NetworkInterfaceCreationTypeEfa    = "efa"
+	NetworkInterfaceCreationTypeTrunk  = "trunk"
+)
+
 // The values of NetworkInterfaceStatus.
 const (
 	NetworkInterfaceStatusAssociated = "associated"
@@ -255,6 +479,27 @@ const (
 	NetworkInterfaceStatusAvailable  = "available"
 	NetworkInterfaceStatusDetaching  = "detaching"
 	NetworkInterfaceStatusInUse      = "in-use"
+)
+
+// The values of NetworkInterfaceType.
+const (
+	NetworkInterfaceTypeApiGatewayManaged             = "api_gateway_managed"
+	NetworkInterfaceTypeAwsCodestarConnectionsManaged = "aws_codestar_connections_managed"
+	NetworkInterfaceTypeBranch                        = "branch"
+	NetworkInterfaceTypeEfa                           = "efa"
+	NetworkInterfaceTypeGatewayLoadBalancer           = "gateway_load_balancer"
+	NetworkInterfaceTypeGatewayLoadBalancerEndpoint   = "gateway_load_balancer_endpoint"
+	NetworkInterfaceTypeGlobalAcceleratorManaged      = "global_accelerator_managed"
+	NetworkInterfaceTypeInterface                     = "interface"
+	NetworkInterfaceTypeIotRulesManaged               = "iot_rules_managed"
+	NetworkInterfaceTypeLambda                        = "lambda"
+	NetworkInterfaceTypeLoadBalancer                  = "load_balancer"
+	NetworkInterfaceTypeNatGateway                    = "natGateway"
+	NetworkInterfaceTypeNetworkLoadBalancer           = "network_load_balancer"
+	NetworkInterfaceTypeQuicksight                    = "quicksight"
+	NetworkInterfaceTypeTransitGateway                = "transit_gateway"
+	NetworkInterfaceTypeTrunk                         = "trunk"
+	NetworkInterfaceTypeVpcEndpoint                   = "vpc_endpoint"
 )
 
 // The values of NitroEnclavesSupport.
@@ -267,6 +512,17 @@ const (
 const (
 	NitroTpmSupportSupported   = "supported"
 	NitroTpmSupportUnsupported = "unsupported"
+)
+
+// The values of OperationType.
+const (
+	OperationTypeAdd    = "add"
+	OperationTypeRemove = "remove"
+)
+
+// The values of PermissionGroup.
+const (
+	PermissionGroupAll = "all"
 )
 
 // The values of PhcSupport.
@@ -291,6 +547,11 @@ const (
 const (
 	ProductCodeValuesDevpay      = "devpay"
 	ProductCodeValuesMarketplace = "marketplace"
+)
+
+// The values of ResetImageAttributeName.
+const (
+	ResetImageAttributeNameLaunchPermission = "launchPermission"
 )
 
 // The values of ResourceType.
@@ -390,6 +651,34 @@ const (
 	RootDeviceTypeInstanceStore = "instance-store"
 )
 
+// The values of RouteOrigin.
+const (
+	RouteOriginCreateRoute               = "CreateRoute"
+	RouteOriginCreateRouteTable          = "CreateRouteTable"
+	RouteOriginEnableVgwRoutePropagation = "EnableVgwRoutePropagation"
+)
+
+// The values of RouteState.
+const (
+	RouteStateActive    = "active"
+	RouteStateBlackhole = "blackhole"
+)
+
+// The values of RouteTableAssociationStateCode.
+const (
+	RouteTableAssociationStateCodeAssociated     = "associated"
+	RouteTableAssociationStateCodeAssociating    = "associating"
+	RouteTableAssociationStateCodeDisassociated  = "disassociated"
+	RouteTableAssociationStateCodeDisassociating = "disassociating"
+	RouteTableAssociationStateCodeFailed         = "failed"
+)
+
+// The values of RuleAction.
+const (
+	RuleActionAllow = "allow"
+	RuleActionDeny  = "deny"
+)
+
 // The values of SSEType.
 const (
 	SSETypeNone   = "none"
@@ -401,6 +690,12 @@ const (
 const (
 	ShutdownBehaviorStop      = "stop"
 	ShutdownBehaviorTerminate = "terminate"
+)
+
+// The values of SnapshotAttributeName.
+const (
+	SnapshotAttributeNameCreateVolumePermission = "createVolumePermission"
+	SnapshotAttributeNameProductCodes           = "productCodes"
 )
 
 // The values of SnapshotState.
@@ -435,6 +730,23 @@ const (
 const (
 	StorageTierArchive  = "archive"
 	StorageTierStandard = "standard"
+)
+
+// The values of SubnetCidrBlockStateCode.
+const (
+	SubnetCidrBlockStateCodeAssociated     = "associated"
+	SubnetCidrBlockStateCodeAssociating    = "associating"
+	SubnetCidrBlockStateCodeDisassociated  = "disassociated"
+	SubnetCidrBlockStateCodeDisassociating = "disassociating"
+	SubnetCidrBlockStateCodeFailed         = "failed"
+	SubnetCidrBlockStateCodeFailing        = "failing"
+)
+
+// The values of SubnetState.
+const (
+	SubnetStateAvailable   = "available"
+	SubnetStatePending     = "pending"
+	SubnetStateUnavailable = "unavailable"
 )
 
 // The values of SummaryStatus.
@@ -485,6 +797,20 @@ const (
 	VolumeAttachmentStateDetaching = "detaching"
 )
 
+// The values of VolumeAttributeName.
+const (
+	VolumeAttributeNameAutoEnableIO = "autoEnableIO"
+	VolumeAttributeNameProductCodes = "productCodes"
+)
+
+// The values of VolumeModificationState.
+const (
+	VolumeModificationStateCompleted  = "completed"
+	VolumeModificationStateFailed     = "failed"
+	VolumeModificationStateModifying  = "modifying"
+	VolumeModificationStateOptimizing = "optimizing"
+)
+
 // The values of VolumeState.
 const (
 	VolumeStateAvailable = "available"
@@ -493,6 +819,19 @@ const (
 	VolumeStateDeleting  = "deleting"
 	VolumeStateError     = "error"
 	VolumeStateInUse     = "in-use"
+)
+
+// The values of VolumeStatusInfoStatus.
+const (
+	VolumeStatusInfoStatusImpaired         = "impaired"
+	VolumeStatusInfoStatusInsufficientData = "insufficient-data"
+	VolumeStatusInfoStatusOk               = "ok"
+)
+
+// The values of VolumeStatusName.
+const (
+	VolumeStatusNameIoEnabled     = "io-enabled"
+	VolumeStatusNameIoPerformance = "io-performance"
 )
 
 // The values of VolumeType.
@@ -506,66 +845,135 @@ const (
 	VolumeTypeStandard = "standard"
 )
 
+// The values of VpcAttributeName.
+const (
+	VpcAttributeNameEnableDnsHostnames               = "enableDnsHostnames"
+	VpcAttributeNameEnableDnsSupport                 = "enableDnsSupport"
+	VpcAttributeNameEnableNetworkAddressUsageMetrics = "enableNetworkAddressUsageMetrics"
+)
+
+// The values of VpcCidrBlockStateCode.
+const (
+	VpcCidrBlockStateCodeAssociated     = "associated"
+	VpcCidrBlockStateCodeAssociating    = "associating"
+	VpcCidrBlockStateCodeDisassociated  = "disassociated"
+	VpcCidrBlockStateCodeDisassociating = "disassociating"
+	VpcCidrBlockStateCodeFailed         = "failed"
+	VpcCidrBlockStateCodeFailing        = "failing"
+)
+
+// The values of VpcState.
+const (
+	VpcStateAvailable = "available"
+	VpcStatePending   = "pending"
+)
+
 var enums = map[string][]string{
-	"AmdSevSnpSpecification":              {AmdSevSnpSpecificationDisabled, AmdSevSnpSpecificationEnabled},
-	"ArchitectureType":                    {ArchitectureTypeArm64, ArchitectureTypeArm64Mac, ArchitectureTypeI386, ArchitectureTypeX8664, ArchitectureTypeX8664Mac},
-	"ArchitectureValues":                  {ArchitectureValuesArm64, ArchitectureValuesArm64Mac, ArchitectureValuesI386, ArchitectureValuesX8664, ArchitectureValuesX8664Mac},
-	"AttachmentStatus":                    {AttachmentStatusAttached, AttachmentStatusAttaching, AttachmentStatusDetached, AttachmentStatusDetaching},
-	"BootModeType":                        {BootModeTypeLegacyBios, BootModeTypeUefi},
-	"BootModeValues":                      {BootModeValuesLegacyBios, BootModeValuesUefi, BootModeValuesUefiPreferred},
-	"CapacityReservationPreference":       {CapacityReservationPreferenceNone, CapacityReservationPreferenceOpen},
-	"DeviceType":                          {DeviceTypeEbs, DeviceTypeInstanceStore},
-	"DiskType":                            {DiskTypeHdd, DiskTypeSsd},
-	"EbsEncryptionSupport":                {EbsEncryptionSupportSupported, EbsEncryptionSupportUnsupported},
-	"EbsNvmeSupport":                      {EbsNvmeSupportRequired, EbsNvmeSupportSupported, EbsNvmeSupportUnsupported},
-	"EbsOptimizedSupport":                 {EbsOptimizedSupportDefault, EbsOptimizedSupportSupported, EbsOptimizedSupportUnsupported},
-	"EnaSupport":                          {EnaSupportRequired, EnaSupportSupported, EnaSupportUnsupported},
-	"EphemeralNvmeSupport":                {EphemeralNvmeSupportRequired, EphemeralNvmeSupportSupported, EphemeralNvmeSupportUnsupported},
-	"EventCode":                           {EventCodeInstanceReboot, EventCodeInstanceRetirement, EventCodeInstanceStop, EventCodeSystemMaintenance, EventCodeSystemReboot},
-	"HostnameType":                        {HostnameTypeIpName, HostnameTypeResourceName},
-	"HttpTokensState":                     {HttpTokensStateOptional, HttpTokensStateRequired},
-	"HypervisorType":                      {HypervisorTypeOvm, HypervisorTypeXen},
-	"ImageState":                          {ImageStateAvailable, ImageStateDeregistered, ImageStateDisabled, ImageStateError, ImageStateFailed, ImageStateInvalid, ImageStatePending, ImageStateTransient},
-	"ImageTypeValues":                     {ImageTypeValuesKernel, ImageTypeValuesMachine, ImageTypeValuesRamdisk},
-	"ImdsSupportValues":                   {ImdsSupportValuesV20},
-	"InstanceAutoRecoveryState":           {InstanceAutoRecoveryStateDefault, InstanceAutoRecoveryStateDisabled},
-	"InstanceBootModeValues":              {InstanceBootModeValuesLegacyBios, InstanceBootModeValuesUefi},
-	"InstanceInterruptionBehavior":        {InstanceInterruptionBehaviorHibernate, InstanceInterruptionBehaviorStop, InstanceInterruptionBehaviorTerminate},
-	"InstanceLifecycleType":               {InstanceLifecycleTypeCapacityBlock, InstanceLifecycleTypeScheduled, InstanceLifecycleTypeSpot},
-	"InstanceMetadataEndpointState":       {InstanceMetadataEndpointStateDisabled, InstanceMetadataEndpointStateEnabled},
-	"InstanceMetadataOptionsState":        {InstanceMetadataOptionsStateApplied, InstanceMetadataOptionsStatePending},
-	"InstanceMetadataProtocolState":       {InstanceMetadataProtocolStateDisabled, InstanceMetadataProtocolStateEnabled},
-	"InstanceMetadataTagsState":           {InstanceMetadataTagsStateDisabled, InstanceMetadataTagsStateEnabled},
-	"InstanceStateName":                   {InstanceStateNamePending, InstanceStateNameRunning, InstanceStateNameShuttingDown, InstanceStateNameStopped, InstanceStateNameStopping, InstanceStateNameTerminated},
-	"InstanceStorageEncryptionSupport":    {InstanceStorageEncryptionSupportRequired, InstanceStorageEncryptionSupportUnsupported},
-	"InstanceTypeHypervisor":              {InstanceTypeHypervisorNitro, InstanceTypeHypervisorXen},
-	"KeyFormat":                           {KeyFormatPem, KeyFormatPpk},
-	"KeyType":                             {KeyTypeEd25519, KeyTypeRsa},
-	"MarketType":                          {MarketTypeCapacityBlock, MarketTypeSpot},
-	"MonitoringState":                     {MonitoringStateDisabled, MonitoringStateDisabling, MonitoringStateEnabled, MonitoringStatePending},
-	"NetworkInterfaceStatus":              {NetworkInterfaceStatusAssociated, NetworkInterfaceStatusAttaching, NetworkInterfaceStatusAvailable, NetworkInterfaceStatusDetaching, NetworkInterfaceStatusInUse},
-	"NitroEnclavesSupport":                {NitroEnclavesSupportSupported, NitroEnclavesSupportUnsupported},
-	"NitroTpmSupport":                     {NitroTpmSupportSupported, NitroTpmSupportUnsupported},
-	"PhcSupport":                          {PhcSupportSupported, PhcSupportUnsupported},
-	"PlacementGroupStrategy":              {PlacementGroupStrategyCluster, PlacementGroupStrategyPartition, PlacementGroupStrategySpread},
-	"PlatformValues":                      {PlatformValuesWindows},
-	"ProductCodeValues":                   {ProductCodeValuesDevpay, ProductCodeValuesMarketplace},
-	"ResourceType":                        {ResourceTypeCapacityReservation, ResourceTypeCapacityReservationFleet, ResourceTypeCarrierGateway, ResourceTypeClientVpnEndpoint, ResourceTypeCoipPool, ResourceTypeCustomerGateway, ResourceTypeDedicatedHost, ResourceTypeDhcpOptions, ResourceTypeEgressOnlyInternetGateway, ResourceTypeElasticGpu, ResourceTypeElasticIp, ResourceTypeExportImageTask, ResourceTypeExportInstanceTask, ResourceTypeFleet, ResourceTypeFpgaImage, ResourceTypeHostReservation, ResourceTypeImage, ResourceTypeImportImageTask, ResourceTypeImportSnapshotTask, ResourceTypeInstance, ResourceTypeInstanceConnectEndpoint, ResourceTypeInstanceEventWindow, ResourceTypeInternetGateway, ResourceTypeIpam, ResourceTypeIpamExternalResourceVerificationToken, ResourceTypeIpamPool, ResourceTypeIpamResourceDiscovery, ResourceTypeIpamResourceDiscoveryAssociation, ResourceTypeIpamScope, ResourceTypeIpv4poolEc2, ResourceTypeIpv6poolEc2, ResourceTypeKeyPair, ResourceTypeLaunchTemplate, ResourceTypeLocalGateway, ResourceTypeLocalGatewayRouteTable, ResourceTypeLocalGatewayRouteTableVirtualInterfaceGroupAssociation, ResourceTypeLocalGatewayRouteTableVpcAssociation, ResourceTypeLocalGatewayVirtualInterface, ResourceTypeLocalGatewayVirtualInterfaceGroup, ResourceTypeNatgateway, ResourceTypeNetworkAcl, ResourceTypeNetworkInsightsAccessScope, ResourceTypeNetworkInsightsAccessScopeAnalysis, ResourceTypeNetworkInsightsAnalysis, ResourceTypeNetworkInsightsPath, ResourceTypeNetworkInterface, ResourceTypePlacementGroup, ResourceTypePrefixList, ResourceTypeReplaceRootVolumeTask, ResourceTypeReservedInstances, ResourceTypeRouteTable, ResourceTypeSecurityGroup, ResourceTypeSecurityGroupRule, ResourceTypeSnapshot, ResourceTypeSpotFleetRequest, ResourceTypeSpotInstancesRequest, ResourceTypeSubnet, ResourceTypeSubnetCidrReservation, ResourceTypeTrafficMirrorFilter, ResourceTypeTrafficMirrorFilterRule, ResourceTypeTrafficMirrorSession, ResourceTypeTrafficMirrorTarget, ResourceTypeTransitGateway, ResourceTypeTransitGatewayAttachment, ResourceTypeTransitGatewayConnectPeer, ResourceTypeTransitGatewayMulticastDomain, ResourceTypeTransitGatewayPolicyTable, ResourceTypeTransitGatewayRouteTable, ResourceTypeTransitGatewayRouteTableAnnouncement, ResourceTypeVerifiedAccessEndpoint, ResourceTypeVerifiedAccessGroup, ResourceTypeVerifiedAccessInstance, ResourceTypeVerifiedAccessPolicy, ResourceTypeVerifiedAccessTrustProvider, ResourceTypeVolume, ResourceTypeVpc, ResourceTypeVpcBlockPublicAccessExclusion, ResourceTypeVpcEndpoint, ResourceTypeVpcEndpointConnection, ResourceTypeVpcEndpointConnectionDeviceType, ResourceTypeVpcEndpointService, ResourceTypeVpcEndpointServicePermission, ResourceTypeVpcFlowLog, ResourceTypeVpcPeeringConnection, ResourceTypeVpnConnection, ResourceTypeVpnConnectionDeviceType, ResourceTypeVpnGateway},
-	"RootDeviceType":                      {RootDeviceTypeEbs, RootDeviceTypeInstanceStore},
-	"SSEType":                             {SSETypeNone, SSETypeSseEbs, SSETypeSseKms},
-	"ShutdownBehavior":                    {ShutdownBehaviorStop, ShutdownBehaviorTerminate},
-	"SnapshotState":                       {SnapshotStateCompleted, SnapshotStateError, SnapshotStatePending, SnapshotStateRecoverable, SnapshotStateRecovering},
-	"SpotInstanceType":                    {SpotInstanceTypeOneTime, SpotInstanceTypePersistent},
-	"StatusName":                          {StatusNameReachability},
-	"StatusType":                          {StatusTypeFailed, StatusTypeInitializing, StatusTypeInsufficientData, StatusTypePassed},
-	"StorageTier":                         {StorageTierArchive, StorageTierStandard},
-	"SummaryStatus":                       {SummaryStatusImpaired, SummaryStatusInitializing, SummaryStatusInsufficientData, SummaryStatusNotApplicable, SummaryStatusOk},
-	"SupportedAdditionalProcessorFeature": {SupportedAdditionalProcessorFeatureAmdSevSnp},
-	"Tenancy":                             {TenancyDedicated, TenancyDefault, TenancyHost},
-	"TpmSupportValues":                    {TpmSupportValuesV20},
-	"UsageClassType":                      {UsageClassTypeCapacityBlock, UsageClassTypeOnDemand, UsageClassTypeSpot},
-	"VirtualizationType":                  {VirtualizationTypeHvm, VirtualizationTypeParavirtual},
-	"VolumeAttachmentState":               {VolumeAttachmentStateAttached, VolumeAttachmentStateAttaching, VolumeAttachmentStateBusy, VolumeAttachmentStateDetached, VolumeAttachmentStateDetaching},
-	"VolumeState":                         {VolumeStateAvailable, VolumeStateCreating, VolumeStateDeleted, VolumeStateDeleting, VolumeStateError, VolumeStateInUse},
-	"VolumeType":                          {VolumeTypeGp2, VolumeTypeGp3, VolumeTypeIo1, VolumeTypeIo2, VolumeTypeSc1, VolumeTypeSt1, VolumeTypeStandard},
+	"AcceleratorManufacturer":                     {AcceleratorManufacturerAmazonWebServices, AcceleratorManufacturerAmd, AcceleratorManufacturerHabana, AcceleratorManufacturerNvidia, AcceleratorManufacturerXilinx},
+	"AcceleratorName":                             {AcceleratorNameA100, AcceleratorNameA10g, AcceleratorNameH100, AcceleratorNameInferentia, AcceleratorNameK520, AcceleratorNameK80, AcceleratorNameM60, AcceleratorNameRadeonProV520, AcceleratorNameT4, AcceleratorNameT4g, AcceleratorNameV100, AcceleratorNameVu9p},
+	"AcceleratorType":                             {AcceleratorTypeFpga, AcceleratorTypeGpu, AcceleratorTypeInference},
+	"AccountAttributeName":                        {AccountAttributeNameDefaultVpc, AccountAttributeNameSupportedPlatforms},
+	"AddressAttributeName":                        {AddressAttributeNameDomainName},
+	"AmdSevSnpSpecification":                      {AmdSevSnpSpecificationDisabled, AmdSevSnpSpecificationEnabled},
+	"ArchitectureType":                            {ArchitectureTypeArm64, ArchitectureTypeArm64Mac, ArchitectureTypeI386, ArchitectureTypeX8664, ArchitectureTypeX8664Mac},
+	"ArchitectureValues":                          {ArchitectureValuesArm64, ArchitectureValuesArm64Mac, ArchitectureValuesI386, ArchitectureValuesX8664, ArchitectureValuesX8664Mac},
+	"AttachmentStatus":                            {AttachmentStatusAttached, AttachmentStatusAttaching, AttachmentStatusDetached, AttachmentStatusDetaching},
+	"AvailabilityZoneOptInStatus":                 {AvailabilityZoneOptInStatusNotOptedIn, AvailabilityZoneOptInStatusOptInNotRequired, AvailabilityZoneOptInStatusOptedIn},
+	"AvailabilityZoneState":                       {AvailabilityZoneStateAvailable, AvailabilityZoneStateConstrained, AvailabilityZoneStateImpaired, AvailabilityZoneStateInformation, AvailabilityZoneStateUnavailable},
+	"BareMetal":                                   {BareMetalExcluded, BareMetalIncluded, BareMetalRequired},
+	"BootModeType":                                {BootModeTypeLegacyBios, BootModeTypeUefi},
+	"BootModeValues":                              {BootModeValuesLegacyBios, BootModeValuesUefi, BootModeValuesUefiPreferred},
+	"BurstablePerformance":                        {BurstablePerformanceExcluded, BurstablePerformanceIncluded, BurstablePerformanceRequired},
+	"CapacityReservationPreference":               {CapacityReservationPreferenceNone, CapacityReservationPreferenceOpen},
+	"CopyTagsFromSource":                          {CopyTagsFromSourceVolume},
+	"CpuManufacturer":                             {CpuManufacturerAmazonWebServices, CpuManufacturerAmd, CpuManufacturerIntel},
+	"DeviceType":                                  {DeviceTypeEbs, DeviceTypeInstanceStore},
+	"DiskImageFormat":                             {DiskImageFormatRAW, DiskImageFormatVHD, DiskImageFormatVMDK},
+	"DiskType":                                    {DiskTypeHdd, DiskTypeSsd},
+	"DomainType":                                  {DomainTypeStandard, DomainTypeVpc},
+	"EbsEncryptionSupport":                        {EbsEncryptionSupportSupported, EbsEncryptionSupportUnsupported},
+	"EbsNvmeSupport":                              {EbsNvmeSupportRequired, EbsNvmeSupportSupported, EbsNvmeSupportUnsupported},
+	"EbsOptimizedSupport":                         {EbsOptimizedSupportDefault, EbsOptimizedSupportSupported, EbsOptimizedSupportUnsupported},
+	"EnaSupport":                                  {EnaSupportRequired, EnaSupportSupported, EnaSupportUnsupported},
+	"EphemeralNvmeSupport":                        {EphemeralNvmeSupportRequired, EphemeralNvmeSupportSupported, EphemeralNvmeSupportUnsupported},
+	"EventCode":                                   {EventCodeInstanceReboot, EventCodeInstanceRetirement, EventCodeInstanceStop, EventCodeSystemMaintenance, EventCodeSystemReboot},
+	"HostnameType":                                {HostnameTypeIpName, HostnameTypeResourceName},
+	"HttpTokensState":                             {HttpTokensStateOptional, HttpTokensStateRequired},
+	"HypervisorType":                              {HypervisorTypeOvm, HypervisorTypeXen},
+	"ImageAttributeName":                          {ImageAttributeNameBlockDeviceMapping, ImageAttributeNameBootMode, ImageAttributeNameDeregistrationProtection, ImageAttributeNameDescription, ImageAttributeNameImdsSupport, ImageAttributeNameKernel, ImageAttributeNameLastLaunchedTime, ImageAttributeNameLaunchPermission, ImageAttributeNameProductCodes, ImageAttributeNameRamdisk, ImageAttributeNameSriovNetSupport, ImageAttributeNameTpmSupport, ImageAttributeNameUefiData},
+	"ImageState":                                  {ImageStateAvailable, ImageStateDeregistered, ImageStateDisabled, ImageStateError, ImageStateFailed, ImageStateInvalid, ImageStatePending, ImageStateTransient},
+	"ImageTypeValues":                             {ImageTypeValuesKernel, ImageTypeValuesMachine, ImageTypeValuesRamdisk},
+	"ImdsSupportValues":                           {ImdsSupportValuesV20},
+	"InstanceAttributeName":                       {InstanceAttributeNameBlockDeviceMapping, InstanceAttributeNameDisableApiStop, InstanceAttributeNameDisableApiTermination, InstanceAttributeNameEbsOptimized, InstanceAttributeNameEnaSupport, InstanceAttributeNameEnclaveOptions, InstanceAttributeNameGroupSet, InstanceAttributeNameInstanceInitiatedShutdownBehavior, InstanceAttributeNameInstanceType, InstanceAttributeNameKernel, InstanceAttributeNameProductCodes, InstanceAttributeNameRamdisk, InstanceAttributeNameRootDeviceName, InstanceAttributeNameSourceDestCheck, InstanceAttributeNameSriovNetSupport, InstanceAttributeNameUserData},
+	"InstanceAutoRecoveryState":                   {InstanceAutoRecoveryStateDefault, InstanceAutoRecoveryStateDisabled},
+	"InstanceBootModeValues":                      {InstanceBootModeValuesLegacyBios, InstanceBootModeValuesUefi},
+	"InstanceGeneration":                          {InstanceGenerationCurrent, InstanceGenerationPrevious},
+	"InstanceInterruptionBehavior":                {InstanceInterruptionBehaviorHibernate, InstanceInterruptionBehaviorStop, InstanceInterruptionBehaviorTerminate},
+	"InstanceLifecycleType":                       {InstanceLifecycleTypeCapacityBlock, InstanceLifecycleTypeScheduled, InstanceLifecycleTypeSpot},
+	"InstanceMetadataEndpointState":               {InstanceMetadataEndpointStateDisabled, InstanceMetadataEndpointStateEnabled},
+	"InstanceMetadataOptionsState":                {InstanceMetadataOptionsStateApplied, InstanceMetadataOptionsStatePending},
+	"InstanceMetadataProtocolState":               {InstanceMetadataProtocolStateDisabled, InstanceMetadataProtocolStateEnabled},
+	"InstanceMetadataTagsState":                   {InstanceMetadataTagsStateDisabled, InstanceMetadataTagsStateEnabled},
+	"InstanceStateName":                           {InstanceStateNamePending, InstanceStateNameRunning, InstanceStateNameShuttingDown, InstanceStateNameStopped, InstanceStateNameStopping, InstanceStateNameTerminated},
+	"InstanceStorageEncryptionSupport":            {InstanceStorageEncryptionSupportRequired, InstanceStorageEncryptionSupportUnsupported},
+	"InstanceTypeHypervisor":                      {InstanceTypeHypervisorNitro, InstanceTypeHypervisorXen},
+	"KeyFormat":                                   {KeyFormatPem, KeyFormatPpk},
+	"KeyType":                                     {KeyTypeEd25519, KeyTypeRsa},
+	"LaunchTemplateAutoRecoveryState":             {LaunchTemplateAutoRecoveryStateDefault, LaunchTemplateAutoRecoveryStateDisabled},
+	"LaunchTemplateErrorCode":                     {LaunchTemplateErrorCodeLaunchTemplateIdDoesNotExist, LaunchTemplateErrorCodeLaunchTemplateIdMalformed, LaunchTemplateErrorCodeLaunchTemplateNameDoesNotExist, LaunchTemplateErrorCodeLaunchTemplateNameMalformed, LaunchTemplateErrorCodeLaunchTemplateVersionDoesNotExist, LaunchTemplateErrorCodeUnexpectedError},
+	"LaunchTemplateHttpTokensState":               {LaunchTemplateHttpTokensStateOptional, LaunchTemplateHttpTokensStateRequired},
+	"LaunchTemplateInstanceMetadataEndpointState": {LaunchTemplateInstanceMetadataEndpointStateDisabled, LaunchTemplateInstanceMetadataEndpointStateEnabled},
+	"LaunchTemplateInstanceMetadataOptionsState":  {LaunchTemplateInstanceMetadataOptionsStateApplied, LaunchTemplateInstanceMetadataOptionsStatePending},
+	"LaunchTemplateInstanceMetadataProtocolIpv6":  {LaunchTemplateInstanceMetadataProtocolIpv6Disabled, LaunchTemplateInstanceMetadataProtocolIpv6Enabled},
+	"LaunchTemplateInstanceMetadataTagsState":     {LaunchTemplateInstanceMetadataTagsStateDisabled, LaunchTemplateInstanceMetadataTagsStateEnabled},
+	"LocalStorage":                                {LocalStorageExcluded, LocalStorageIncluded, LocalStorageRequired},
+	"LocalStorageType":                            {LocalStorageTypeHdd, LocalStorageTypeSsd},
+	"LocationType":                                {LocationTypeAvailabilityZone, LocationTypeAvailabilityZoneId, LocationTypeOutpost, LocationTypeRegion},
+	"MarketType":                                  {MarketTypeCapacityBlock, MarketTypeSpot},
+	"MonitoringState":                             {MonitoringStateDisabled, MonitoringStateDisabling, MonitoringStateEnabled, MonitoringStatePending},
+	"NetworkInterfaceAttribute":                   {NetworkInterfaceAttributeAssociatePublicIpAddress, NetworkInterfaceAttributeAttachment, NetworkInterfaceAttributeDescription, NetworkInterfaceAttributeGroupSet, NetworkInterfaceAttributeSourceDestCheck},
+	"NetworkInterfaceCreationType":                {NetworkInterfaceCreationTypeBranch, NetworkInterfaceCreationTypeEfa, NetworkInterfaceCreationTypeTrunk},
+	"NetworkInterfaceStatus":                      {NetworkInterfaceStatusAssociated, NetworkInterfaceStatusAttaching, NetworkInterfaceStatusAvailable, NetworkInterfaceStatusDetaching, NetworkInterfaceStatusInUse},
+	"NetworkInterfaceType":                        {NetworkInterfaceTypeApiGatewayManaged, NetworkInterfaceTypeAwsCodestarConnectionsManaged, NetworkInterfaceTypeBranch, NetworkInterfaceTypeEfa, NetworkInterfaceTypeGatewayLoadBalancer, NetworkInterfaceTypeGatewayLoadBalancerEndpoint, NetworkInterfaceTypeGlobalAcceleratorManaged, NetworkInterfaceTypeInterface, NetworkInterfaceTypeIotRulesManaged, NetworkInterfaceTypeLambda, NetworkInterfaceTypeLoadBalancer, NetworkInterfaceTypeNatGateway, NetworkInterfaceTypeNetworkLoadBalancer, NetworkInterfaceTypeQuicksight, NetworkInterfaceTypeTransitGateway, NetworkInterfaceTypeTrunk, NetworkInterfaceTypeVpcEndpoint},
+	"NitroEnclavesSupport":                        {NitroEnclavesSupportSupported, NitroEnclavesSupportUnsupported},
+	"NitroTpmSupport":                             {NitroTpmSupportSupported, NitroTpmSupportUnsupported},
+	"OperationType":                               {OperationTypeAdd, OperationTypeRemove},
+	"PermissionGroup":                             {PermissionGroupAll},
+	"PhcSupport":                                  {PhcSupportSupported, PhcSupportUnsupported},
+	"PlacementGroupStrategy":                      {PlacementGroupStrategyCluster, PlacementGroupStrategyPartition, PlacementGroupStrategySpread},
+	"PlatformValues":                              {PlatformValuesWindows},
+	"ProductCodeValues":                           {ProductCodeValuesDevpay, ProductCodeValuesMarketplace},
+	"ResetImageAttributeName":                     {ResetImageAttributeNameLaunchPermission},
+	"ResourceType":                                {ResourceTypeCapacityReservation, ResourceTypeCapacityReservationFleet, ResourceTypeCarrierGateway, ResourceTypeClientVpnEndpoint, ResourceTypeCoipPool, ResourceTypeCustomerGateway, ResourceTypeDedicatedHost, ResourceTypeDhcpOptions, ResourceTypeEgressOnlyInternetGateway, ResourceTypeElasticGpu, ResourceTypeElasticIp, ResourceTypeExportImageTask, ResourceTypeExportInstanceTask, ResourceTypeFleet, ResourceTypeFpgaImage, ResourceTypeHostReservation, ResourceTypeImage, ResourceTypeImportImageTask, ResourceTypeImportSnapshotTask, ResourceTypeInstance, ResourceTypeInstanceConnectEndpoint, ResourceTypeInstanceEventWindow, ResourceTypeInternetGateway, ResourceTypeIpam, ResourceTypeIpamExternalResourceVerificationToken, ResourceTypeIpamPool, ResourceTypeIpamResourceDiscovery, ResourceTypeIpamResourceDiscoveryAssociation, ResourceTypeIpamScope, ResourceTypeIpv4poolEc2, ResourceTypeIpv6poolEc2, ResourceTypeKeyPair, ResourceTypeLaunchTemplate, ResourceTypeLocalGateway, ResourceTypeLocalGatewayRouteTable, ResourceTypeLocalGatewayRouteTableVirtualInterfaceGroupAssociation, ResourceTypeLocalGatewayRouteTableVpcAssociation, ResourceTypeLocalGatewayVirtualInterface, ResourceTypeLocalGatewayVirtualInterfaceGroup, ResourceTypeNatgateway, ResourceTypeNetworkAcl, ResourceTypeNetworkInsightsAccessScope, ResourceTypeNetworkInsightsAccessScopeAnalysis, ResourceTypeNetworkInsightsAnalysis, ResourceTypeNetworkInsightsPath, ResourceTypeNetworkInterface, ResourceTypePlacementGroup, ResourceTypePrefixList, ResourceTypeReplaceRootVolumeTask, ResourceTypeReservedInstances, ResourceTypeRouteTable, ResourceTypeSecurityGroup, ResourceTypeSecurityGroupRule, ResourceTypeSnapshot, ResourceTypeSpotFleetRequest, ResourceTypeSpotInstancesRequest, ResourceTypeSubnet, ResourceTypeSubnetCidrReservation, ResourceTypeTrafficMirrorFilter, ResourceTypeTrafficMirrorFilterRule, ResourceTypeTrafficMirrorSession, ResourceTypeTrafficMirrorTarget, ResourceTypeTransitGateway, ResourceTypeTransitGatewayAttachment, ResourceTypeTransitGatewayConnectPeer, ResourceTypeTransitGatewayMulticastDomain, ResourceTypeTransitGatewayPolicyTable, ResourceTypeTransitGatewayRouteTable, ResourceTypeTransitGatewayRouteTableAnnouncement, ResourceTypeVerifiedAccessEndpoint, ResourceTypeVerifiedAccessGroup, ResourceTypeVerifiedAccessInstance, ResourceTypeVerifiedAccessPolicy, ResourceTypeVerifiedAccessTrustProvider, ResourceTypeVolume, ResourceTypeVpc, ResourceTypeVpcBlockPublicAccessExclusion, ResourceTypeVpcEndpoint, ResourceTypeVpcEndpointConnection, ResourceTypeVpcEndpointConnectionDeviceType, ResourceTypeVpcEndpointService, ResourceTypeVpcEndpointServicePermission, ResourceTypeVpcFlowLog, ResourceTypeVpcPeeringConnection, ResourceTypeVpnConnection, ResourceTypeVpnConnectionDeviceType, ResourceTypeVpnGateway},
+	"RootDeviceType":                              {RootDeviceTypeEbs, RootDeviceTypeInstanceStore},
+	"RouteOrigin":                                 {RouteOriginCreateRoute, RouteOriginCreateRouteTable, RouteOriginEnableVgwRoutePropagation},
+	"RouteState":                                  {RouteStateActive, RouteStateBlackhole},
+	"RouteTableAssociationStateCode":              {RouteTableAssociationStateCodeAssociated, RouteTableAssociationStateCodeAssociating, RouteTableAssociationStateCodeDisassociated, RouteTableAssociationStateCodeDisassociating, RouteTableAssociationStateCodeFailed},
+	"RuleAction":                                  {RuleActionAllow, RuleActionDeny},
+	"SSEType":                                     {SSETypeNone, SSETypeSseEbs, SSETypeSseKms},
+	"ShutdownBehavior":                            {ShutdownBehaviorStop, ShutdownBehaviorTerminate},
+	"SnapshotAttributeName":                       {SnapshotAttributeNameCreateVolumePermission, SnapshotAttributeNameProductCodes},
+	"SnapshotState":                               {SnapshotStateCompleted, SnapshotStateError, SnapshotStatePending, SnapshotStateRecoverable, SnapshotStateRecovering},
+	"SpotInstanceType":                            {SpotInstanceTypeOneTime, SpotInstanceTypePersistent},
+	"StatusName":                                  {StatusNameReachability},
+	"StatusType":                                  {StatusTypeFailed, StatusTypeInitializing, StatusTypeInsufficientData, StatusTypePassed},
+	"StorageTier":                                 {StorageTierArchive, StorageTierStandard},
+	"SubnetCidrBlockStateCode":                    {SubnetCidrBlockStateCodeAssociated, SubnetCidrBlockStateCodeAssociating, SubnetCidrBlockStateCodeDisassociated, SubnetCidrBlockStateCodeDisassociating, SubnetCidrBlockStateCodeFailed, SubnetCidrBlockStateCodeFailing},
+	"SubnetState":                                 {SubnetStateAvailable, SubnetStatePending, SubnetStateUnavailable},
+	"SummaryStatus":                               {SummaryStatusImpaired, SummaryStatusInitializing, SummaryStatusInsufficientData, SummaryStatusNotApplicable, SummaryStatusOk},
+	"SupportedAdditionalProcessorFeature":         {SupportedAdditionalProcessorFeatureAmdSevSnp},
+	"Tenancy":                                     {TenancyDedicated, TenancyDefault, TenancyHost},
+	"TpmSupportValues":                            {TpmSupportValuesV20},
+	"UsageClassType":                              {UsageClassTypeCapacityBlock, UsageClassTypeOnDemand, UsageClassTypeSpot},
+	"VirtualizationType":                          {VirtualizationTypeHvm, VirtualizationTypeParavirtual},
+	"VolumeAttachmentState":                       {VolumeAttachmentStateAttached, VolumeAttachmentStateAttaching, VolumeAttachmentStateBusy, VolumeAttachmentStateDetached, VolumeAttachmentStateDetaching},
+	"VolumeAttributeName":                         {VolumeAttributeNameAutoEnableIO, VolumeAttributeNameProductCodes},
+	"VolumeModificationState":                     {VolumeModificationStateCompleted, VolumeModificationStateFailed, VolumeModificationStateModifying, VolumeModificationStateOptimizing},
+	"VolumeState":                                 {VolumeStateAvailable, VolumeStateCreating, VolumeStateDeleted, VolumeStateDeleting, VolumeStateError, VolumeStateInUse},
+	"VolumeStatusInfoStatus":                      {VolumeStatusInfoStatusImpaired, VolumeStatusInfoStatusInsufficientData, VolumeStatusInfoStatusOk},
+	"VolumeStatusName":                            {VolumeStatusNameIoEnabled, VolumeStatusNameIoPerformance},
+	"VolumeType":                                  {VolumeTypeGp2, VolumeTypeGp3, VolumeTypeIo1, VolumeTypeIo2, VolumeTypeSc1, VolumeTypeSt1, VolumeTypeStandard},
+	"VpcAttributeName":                            {VpcAttributeNameEnableDnsHostnames, VpcAttributeNameEnableDnsSupport, VpcAttributeNameEnableNetworkAddressUsageMetrics},
+	"VpcCidrBlockStateCode":                       {VpcCidrBlockStateCodeAssociated, VpcCidrBlockStateCodeAssociating, VpcCidrBlockStateCodeDisassociated, VpcCidrBlockStateCodeDisassociating, VpcCidrBlockStateCodeFailed, VpcCidrBlockStateCodeFailing},
+	"VpcState":                                    {VpcStateAvailable, VpcStatePending},
 }

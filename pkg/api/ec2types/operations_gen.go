@@ -6,6 +6,268 @@ import (
 	"time"
 )
 
+// AllocateAddressInput is the request of AllocateAddress.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AllocateAddress.html
+type AllocateAddressInput struct {
+	Address               *string            `json:"Address,omitempty" query:"Address"`
+	CustomerOwnedIpv4Pool *string            `json:"CustomerOwnedIpv4Pool,omitempty" query:"CustomerOwnedIpv4Pool"`
+	Domain                *string            `json:"Domain,omitempty" query:"Domain" enum:"DomainType"`
+	DryRun                *bool              `json:"DryRun,omitempty" query:"DryRun"`
+	NetworkBorderGroup    *string            `json:"NetworkBorderGroup,omitempty" query:"NetworkBorderGroup"`
+	PublicIpv4Pool        *string            `json:"PublicIpv4Pool,omitempty" query:"PublicIpv4Pool"`
+	TagSpecifications     []TagSpecification `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+}
+
+// AllocateAddressOutput is the response of AllocateAddress.
+type AllocateAddressOutput struct {
+	AllocationId          *string `json:"AllocationId,omitempty" xml:"allocationId,omitempty"`
+	CarrierIp             *string `json:"CarrierIp,omitempty" xml:"carrierIp,omitempty"`
+	CustomerOwnedIp       *string `json:"CustomerOwnedIp,omitempty" xml:"customerOwnedIp,omitempty"`
+	CustomerOwnedIpv4Pool *string `json:"CustomerOwnedIpv4Pool,omitempty" xml:"customerOwnedIpv4Pool,omitempty"`
+	Domain                *string `json:"Domain,omitempty" xml:"domain,omitempty" enum:"DomainType"`
+	NetworkBorderGroup    *string `json:"NetworkBorderGroup,omitempty" xml:"networkBorderGroup,omitempty"`
+	PublicIp              *string `json:"PublicIp,omitempty" xml:"publicIp,omitempty"`
+	PublicIpv4Pool        *string `json:"PublicIpv4Pool,omitempty" xml:"publicIpv4Pool,omitempty"`
+}
+
+// AssignPrivateIpAddressesInput is the request of AssignPrivateIpAddresses.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssignPrivateIpAddresses.html
+type AssignPrivateIpAddressesInput struct {
+	AllowReassignment              *bool    `json:"AllowReassignment,omitempty" query:"AllowReassignment"`
+	Ipv4PrefixCount                *int32   `json:"Ipv4PrefixCount,omitempty" query:"Ipv4PrefixCount"`
+	Ipv4Prefixes                   []string `json:"Ipv4Prefixes,omitzero" query:"Ipv4Prefix"`
+	NetworkInterfaceId             *string  `json:"NetworkInterfaceId,omitempty" query:"NetworkInterfaceId" required:"true"`
+	PrivateIpAddresses             []string `json:"PrivateIpAddresses,omitzero" query:"PrivateIpAddress"`
+	SecondaryPrivateIpAddressCount *int32   `json:"SecondaryPrivateIpAddressCount,omitempty" query:"SecondaryPrivateIpAddressCount"`
+}
+
+// AssignPrivateIpAddressesOutput is the response of AssignPrivateIpAddresses.
+type AssignPrivateIpAddressesOutput struct {
+	AssignedIpv4Prefixes       []Ipv4PrefixSpecification  `json:"AssignedIpv4Prefixes,omitzero" xml:"assignedIpv4PrefixSet>item,omitempty"`
+	AssignedPrivateIpAddresses []AssignedPrivateIpAddress `json:"AssignedPrivateIpAddresses,omitzero" xml:"assignedPrivateIpAddressesSet>item,omitempty"`
+	NetworkInterfaceId         *string                    `json:"NetworkInterfaceId,omitempty" xml:"networkInterfaceId,omitempty"`
+}
+
+// AssociateAddressInput is the request of AssociateAddress.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateAddress.html
+type AssociateAddressInput struct {
+	AllocationId       *string `json:"AllocationId,omitempty" query:"AllocationId"`
+	AllowReassociation *bool   `json:"AllowReassociation,omitempty" query:"AllowReassociation"`
+	DryRun             *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	InstanceId         *string `json:"InstanceId,omitempty" query:"InstanceId"`
+	NetworkInterfaceId *string `json:"NetworkInterfaceId,omitempty" query:"NetworkInterfaceId"`
+	PrivateIpAddress   *string `json:"PrivateIpAddress,omitempty" query:"PrivateIpAddress"`
+	PublicIp           *string `json:"PublicIp,omitempty" query:"PublicIp"`
+}
+
+// AssociateAddressOutput is the response of AssociateAddress.
+type AssociateAddressOutput struct {
+	AssociationId *string `json:"AssociationId,omitempty" xml:"associationId,omitempty"`
+}
+
+// AssociateDhcpOptionsInput is the request of AssociateDhcpOptions.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateDhcpOptions.html
+type AssociateDhcpOptionsInput struct {
+	DhcpOptionsId *string `json:"DhcpOptionsId,omitempty" query:"DhcpOptionsId" required:"true"`
+	DryRun        *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	VpcId         *string `json:"VpcId,omitempty" query:"VpcId" required:"true"`
+}
+
+// AssociateDhcpOptionsOutput is the response of AssociateDhcpOptions.
+type AssociateDhcpOptionsOutput struct{}
+
+// AssociateRouteTableInput is the request of AssociateRouteTable.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateRouteTable.html
+type AssociateRouteTableInput struct {
+	DryRun       *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	GatewayId    *string `json:"GatewayId,omitempty" query:"GatewayId"`
+	RouteTableId *string `json:"RouteTableId,omitempty" query:"RouteTableId" required:"true"`
+	SubnetId     *string `json:"SubnetId,omitempty" query:"SubnetId"`
+}
+
+// AssociateRouteTableOutput is the response of AssociateRouteTable.
+type AssociateRouteTableOutput struct {
+	AssociationId    *string                     `json:"AssociationId,omitempty" xml:"associationId,omitempty"`
+	AssociationState *RouteTableAssociationState `json:"AssociationState,omitempty" xml:"associationState,omitempty"`
+}
+
+// AttachInternetGatewayInput is the request of AttachInternetGateway.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AttachInternetGateway.html
+type AttachInternetGatewayInput struct {
+	DryRun            *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	InternetGatewayId *string `json:"InternetGatewayId,omitempty" query:"InternetGatewayId" required:"true"`
+	VpcId             *string `json:"VpcId,omitempty" query:"VpcId" required:"true"`
+}
+
+// AttachInternetGatewayOutput is the response of AttachInternetGateway.
+type AttachInternetGatewayOutput struct{}
+
+// AttachNetworkInterfaceInput is the request of AttachNetworkInterface.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AttachNetworkInterface.html
+type AttachNetworkInterfaceInput struct {
+	DeviceIndex         *int32               `json:"DeviceIndex,omitempty" query:"DeviceIndex" required:"true"`
+	DryRun              *bool                `json:"DryRun,omitempty" query:"DryRun"`
+	EnaSrdSpecification *EnaSrdSpecification `json:"EnaSrdSpecification,omitempty" query:"EnaSrdSpecification"`
+	InstanceId          *string              `json:"InstanceId,omitempty" query:"InstanceId" required:"true"`
+	NetworkCardIndex    *int32               `json:"NetworkCardIndex,omitempty" query:"NetworkCardIndex"`
+	NetworkInterfaceId  *string              `json:"NetworkInterfaceId,omitempty" query:"NetworkInterfaceId" required:"true"`
+}
+
+// AttachNetworkInterfaceOutput is the response of AttachNetworkInterface.
+type AttachNetworkInterfaceOutput struct {
+	AttachmentId     *string `json:"AttachmentId,omitempty" xml:"attachmentId,omitempty"`
+	NetworkCardIndex *int32  `json:"NetworkCardIndex,omitempty" xml:"networkCardIndex,omitempty"`
+}
+
+// AttachVolumeInput is the request of AttachVolume.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AttachVolume.html
+type AttachVolumeInput struct {
+	Device     *string `json:"Device,omitempty" query:"Device" required:"true"`
+	DryRun     *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	InstanceId *string `json:"InstanceId,omitempty" query:"InstanceId" required:"true"`
+	VolumeId   *string `json:"VolumeId,omitempty" query:"VolumeId" required:"true"`
+}
+
+// AttachVolumeOutput is the response of AttachVolume.
+type AttachVolumeOutput = VolumeAttachment
+
+// AuthorizeSecurityGroupEgressInput is the request of AuthorizeSecurityGroupEgress.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AuthorizeSecurityGroupEgress.html
+type AuthorizeSecurityGroupEgressInput struct {
+	CidrIp                     *string            `json:"CidrIp,omitempty" query:"CidrIp"`
+	DryRun                     *bool              `json:"DryRun,omitempty" query:"DryRun"`
+	FromPort                   *int32             `json:"FromPort,omitempty" query:"FromPort"`
+	GroupId                    *string            `json:"GroupId,omitempty" query:"GroupId" required:"true"`
+	IpPermissions              []IpPermission     `json:"IpPermissions,omitzero" query:"IpPermissions"`
+	IpProtocol                 *string            `json:"IpProtocol,omitempty" query:"IpProtocol"`
+	SourceSecurityGroupName    *string            `json:"SourceSecurityGroupName,omitempty" query:"SourceSecurityGroupName"`
+	SourceSecurityGroupOwnerId *string            `json:"SourceSecurityGroupOwnerId,omitempty" query:"SourceSecurityGroupOwnerId"`
+	TagSpecifications          []TagSpecification `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+	ToPort                     *int32             `json:"ToPort,omitempty" query:"ToPort"`
+}
+
+// AuthorizeSecurityGroupEgressOutput is the response of AuthorizeSecurityGroupEgress.
+type AuthorizeSecurityGroupEgressOutput struct {
+	Return             *bool               `json:"Return,omitempty" xml:"return,omitempty"`
+	SecurityGroupRules []SecurityGroupRule `json:"SecurityGroupRules,omitzero" xml:"securityGroupRuleSet>item,omitempty"`
+}
+
+// AuthorizeSecurityGroupIngressInput is the request of AuthorizeSecurityGroupIngress.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AuthorizeSecurityGroupIngress.html
+type AuthorizeSecurityGroupIngressInput struct {
+	CidrIp                     *string            `json:"CidrIp,omitempty" query:"CidrIp"`
+	DryRun                     *bool              `json:"DryRun,omitempty" query:"DryRun"`
+	FromPort                   *int32             `json:"FromPort,omitempty" query:"FromPort"`
+	GroupId                    *string            `json:"GroupId,omitempty" query:"GroupId"`
+	GroupName                  *string            `json:"GroupName,omitempty" query:"GroupName"`
+	IpPermissions              []IpPermission     `json:"IpPermissions,omitzero" query:"IpPermissions"`
+	IpProtocol                 *string            `json:"IpProtocol,omitempty" query:"IpProtocol"`
+	SourceSecurityGroupName    *string            `json:"SourceSecurityGroupName,omitempty" query:"SourceSecurityGroupName"`
+	SourceSecurityGroupOwnerId *string            `json:"SourceSecurityGroupOwnerId,omitempty" query:"SourceSecurityGroupOwnerId"`
+	TagSpecifications          []TagSpecification `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+	ToPort                     *int32             `json:"ToPort,omitempty" query:"ToPort"`
+}
+
+// AuthorizeSecurityGroupIngressOutput is the response of AuthorizeSecurityGroupIngress.
+type AuthorizeSecurityGroupIngressOutput struct {
+	Return             *bool               `json:"Return,omitempty" xml:"return,omitempty"`
+	SecurityGroupRules []SecurityGroupRule `json:"SecurityGroupRules,omitzero" xml:"securityGroupRuleSet>item,omitempty"`
+}
+
+// CancelImportTaskInput is the request of CancelImportTask.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CancelImportTask.html
+type CancelImportTaskInput struct {
+	CancelReason *string `json:"CancelReason,omitempty" query:"CancelReason"`
+	DryRun       *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	ImportTaskId *string `json:"ImportTaskId,omitempty" query:"ImportTaskId"`
+}
+
+// CancelImportTaskOutput is the response of CancelImportTask.
+type CancelImportTaskOutput struct {
+	ImportTaskId  *string `json:"ImportTaskId,omitempty" xml:"importTaskId,omitempty"`
+	PreviousState *string `json:"PreviousState,omitempty" xml:"previousState,omitempty"`
+	State         *string `json:"State,omitempty" xml:"state,omitempty"`
+}
+
+// CopyImageInput is the request of CopyImage.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CopyImage.html
+type CopyImageInput struct {
+	ClientToken           *string            `json:"ClientToken,omitempty" query:"ClientToken"`
+	CopyImageTags         *bool              `json:"CopyImageTags,omitempty" query:"CopyImageTags"`
+	Description           *string            `json:"Description,omitempty" query:"Description"`
+	DestinationOutpostArn *string            `json:"DestinationOutpostArn,omitempty" query:"DestinationOutpostArn"`
+	DryRun                *bool              `json:"DryRun,omitempty" query:"DryRun"`
+	Encrypted             *bool              `json:"Encrypted,omitempty" query:"Encrypted"`
+	KmsKeyId              *string            `json:"KmsKeyId,omitempty" query:"KmsKeyId"`
+	Name                  *string            `json:"Name,omitempty" query:"Name" required:"true"`
+	SourceImageId         *string            `json:"SourceImageId,omitempty" query:"SourceImageId" required:"true"`
+	SourceRegion          *string            `json:"SourceRegion,omitempty" query:"SourceRegion" required:"true"`
+	TagSpecifications     []TagSpecification `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+}
+
+// CopyImageOutput is the response of CopyImage.
+type CopyImageOutput struct {
+	ImageId *string `json:"ImageId,omitempty" xml:"imageId,omitempty"`
+}
+
+// CopySnapshotInput is the request of CopySnapshot.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CopySnapshot.html
+type CopySnapshotInput struct {
+	Description           *string            `json:"Description,omitempty" query:"Description"`
+	DestinationOutpostArn *string            `json:"DestinationOutpostArn,omitempty" query:"DestinationOutpostArn"`
+	DestinationRegion     *string            `json:"DestinationRegion,omitempty" query:"DestinationRegion"`
+	DryRun                *bool              `json:"DryRun,omitempty" query:"DryRun"`
+	Encrypted             *bool              `json:"Encrypted,omitempty" query:"Encrypted"`
+	KmsKeyId              *string            `json:"KmsKeyId,omitempty" query:"KmsKeyId"`
+	PresignedUrl          *string            `json:"PresignedUrl,omitempty" query:"PresignedUrl" sensitive:"true"`
+	SourceRegion          *string            `json:"SourceRegion,omitempty" query:"SourceRegion" required:"true"`
+	SourceSnapshotId      *string            `json:"SourceSnapshotId,omitempty" query:"SourceSnapshotId" required:"true"`
+	TagSpecifications     []TagSpecification `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+}
+
+// CopySnapshotOutput is the response of CopySnapshot.
+type CopySnapshotOutput struct {
+	SnapshotId *string `json:"SnapshotId,omitempty" xml:"snapshotId,omitempty"`
+	Tags       []Tag   `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+}
+
+// CreateDefaultSubnetInput is the request of CreateDefaultSubnet.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateDefaultSubnet.html
+type CreateDefaultSubnetInput struct {
+	AvailabilityZone *string `json:"AvailabilityZone,omitempty" query:"AvailabilityZone" required:"true"`
+	DryRun           *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	Ipv6Native       *bool   `json:"Ipv6Native,omitempty" query:"Ipv6Native"`
+}
+
+// CreateDefaultSubnetOutput is the response of CreateDefaultSubnet.
+type CreateDefaultSubnetOutput struct {
+	Subnet *Subnet `json:"Subnet,omitempty" xml:"subnet,omitempty"`
+}
+
+// CreateDefaultVpcInput is the request of CreateDefaultVpc.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateDefaultVpc.html
+type CreateDefaultVpcInput struct {
+	DryRun *bool `json:"DryRun,omitempty" query:"DryRun"`
+}
+
+// CreateDefaultVpcOutput is the response of CreateDefaultVpc.
+type CreateDefaultVpcOutput struct {
+	Vpc *Vpc `json:"Vpc,omitempty" xml:"vpc,omitempty"`
+}
+
+// CreateDhcpOptionsInput is the request of CreateDhcpOptions.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateDhcpOptions.html
+type CreateDhcpOptionsInput struct {
+	DhcpConfigurations []NewDhcpConfiguration `json:"DhcpConfigurations,omitzero" query:"DhcpConfiguration" required:"true"`
+	DryRun             *bool                  `json:"DryRun,omitempty" query:"DryRun"`
+	TagSpecifications  []TagSpecification     `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+}
+
+// CreateDhcpOptionsOutput is the response of CreateDhcpOptions.
+type CreateDhcpOptionsOutput struct {
+	DhcpOptions *DhcpOptions `json:"DhcpOptions,omitempty" xml:"dhcpOptions,omitempty"`
+}
+
 // CreateImageInput is the request of CreateImage.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateImage.html
 type CreateImageInput struct {
@@ -21,6 +283,18 @@ type CreateImageInput struct {
 // CreateImageOutput is the response of CreateImage.
 type CreateImageOutput struct {
 	ImageId *string `json:"ImageId,omitempty" xml:"imageId,omitempty"`
+}
+
+// CreateInternetGatewayInput is the request of CreateInternetGateway.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateInternetGateway.html
+type CreateInternetGatewayInput struct {
+	DryRun            *bool              `json:"DryRun,omitempty" query:"DryRun"`
+	TagSpecifications []TagSpecification `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+}
+
+// CreateInternetGatewayOutput is the response of CreateInternetGateway.
+type CreateInternetGatewayOutput struct {
+	InternetGateway *InternetGateway `json:"InternetGateway,omitempty" xml:"internetGateway,omitempty"`
 }
 
 // CreateKeyPairInput is the request of CreateKeyPair.
@@ -42,6 +316,180 @@ type CreateKeyPairOutput struct {
 	Tags           []Tag   `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
 }
 
+// CreateLaunchTemplateInput is the request of CreateLaunchTemplate.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateLaunchTemplate.html
+type CreateLaunchTemplateInput struct {
+	ClientToken        *string                    `json:"ClientToken,omitempty" query:"ClientToken"`
+	DryRun             *bool                      `json:"DryRun,omitempty" query:"DryRun"`
+	LaunchTemplateData *RequestLaunchTemplateData `json:"LaunchTemplateData,omitempty" query:"LaunchTemplateData" required:"true"`
+	LaunchTemplateName *string                    `json:"LaunchTemplateName,omitempty" query:"LaunchTemplateName" required:"true"`
+	TagSpecifications  []TagSpecification         `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+	VersionDescription *string                    `json:"VersionDescription,omitempty" query:"VersionDescription"`
+}
+
+// CreateLaunchTemplateOutput is the response of CreateLaunchTemplate.
+type CreateLaunchTemplateOutput struct {
+	LaunchTemplate *LaunchTemplate    `json:"LaunchTemplate,omitempty" xml:"launchTemplate,omitempty"`
+	Warning        *ValidationWarning `json:"Warning,omitempty" xml:"warning,omitempty"`
+}
+
+// CreateLaunchTemplateVersionInput is the request of CreateLaunchTemplateVersion.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateLaunchTemplateVersion.html
+type CreateLaunchTemplateVersionInput struct {
+	ClientToken        *string                    `json:"ClientToken,omitempty" query:"ClientToken"`
+	DryRun             *bool                      `json:"DryRun,omitempty" query:"DryRun"`
+	LaunchTemplateData *RequestLaunchTemplateData `json:"LaunchTemplateData,omitempty" query:"LaunchTemplateData" required:"true"`
+	LaunchTemplateId   *string                    `json:"LaunchTemplateId,omitempty" query:"LaunchTemplateId"`
+	LaunchTemplateName *string                    `json:"LaunchTemplateName,omitempty" query:"LaunchTemplateName"`
+	ResolveAlias       *bool                      `json:"ResolveAlias,omitempty" query:"ResolveAlias"`
+	SourceVersion      *string                    `json:"SourceVersion,omitempty" query:"SourceVersion"`
+	VersionDescription *string                    `json:"VersionDescription,omitempty" query:"VersionDescription"`
+}
+
+// CreateLaunchTemplateVersionOutput is the response of CreateLaunchTemplateVersion.
+type CreateLaunchTemplateVersionOutput struct {
+	LaunchTemplateVersion *LaunchTemplateVersion `json:"LaunchTemplateVersion,omitempty" xml:"launchTemplateVersion,omitempty"`
+	Warning               *ValidationWarning     `json:"Warning,omitempty" xml:"warning,omitempty"`
+}
+
+// CreateNetworkInterfaceInput is the request of CreateNetworkInterface.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkInterface.html
+type CreateNetworkInterfaceInput struct {
+	ClientToken                     *string                                 `json:"ClientToken,omitempty" query:"ClientToken"`
+	ConnectionTrackingSpecification *ConnectionTrackingSpecificationRequest `json:"ConnectionTrackingSpecification,omitempty" query:"ConnectionTrackingSpecification"`
+	Description                     *string                                 `json:"Description,omitempty" query:"Description"`
+	DryRun                          *bool                                   `json:"DryRun,omitempty" query:"DryRun"`
+	EnablePrimaryIpv6               *bool                                   `json:"EnablePrimaryIpv6,omitempty" query:"EnablePrimaryIpv6"`
+	Groups                          []string                                `json:"Groups,omitzero" query:"SecurityGroupId"`
+	InterfaceType                   *string                                 `json:"InterfaceType,omitempty" query:"InterfaceType" enum:"NetworkInterfaceCreationType"`
+	Ipv4PrefixCount                 *int32                                  `json:"Ipv4PrefixCount,omitempty" query:"Ipv4PrefixCount"`
+	Ipv4Prefixes                    []Ipv4PrefixSpecificationRequest        `json:"Ipv4Prefixes,omitzero" query:"Ipv4Prefix"`
+	Ipv6AddressCount                *int32                                  `json:"Ipv6AddressCount,omitempty" query:"Ipv6AddressCount"`
+	Ipv6Addresses                   []InstanceIpv6Address                   `json:"Ipv6Addresses,omitzero" query:"Ipv6Addresses"`
+	Ipv6PrefixCount                 *int32                                  `json:"Ipv6PrefixCount,omitempty" query:"Ipv6PrefixCount"`
+	Ipv6Prefixes                    []Ipv6PrefixSpecificationRequest        `json:"Ipv6Prefixes,omitzero" query:"Ipv6Prefix"`
+	PrivateIpAddress                *string                                 `json:"PrivateIpAddress,omitempty" query:"PrivateIpAddress"`
+	PrivateIpAddresses              []PrivateIpAddressSpecification         `json:"PrivateIpAddresses,omitzero" query:"PrivateIpAddresses"`
+	SecondaryPrivateIpAddressCount  *int32                                  `json:"SecondaryPrivateIpAddressCount,omitempty" query:"SecondaryPrivateIpAddressCount"`
+	SubnetId                        *string                                 `json:"SubnetId,omitempty" query:"SubnetId" required:"true"`
+	TagSpecifications               []TagSpecification                      `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+}
+
+// CreateNetworkInterfaceOutput is the response of CreateNetworkInterface.
+type CreateNetworkInterfaceOutput struct {
+	ClientToken      *string           `json:"ClientToken,omitempty" xml:"clientToken,omitempty"`
+	NetworkInterface *NetworkInterface `json:"NetworkInterface,omitempty" xml:"networkInterface,omitempty"`
+}
+
+// CreateRouteInput is the request of CreateRoute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateRoute.html
+type CreateRouteInput struct {
+	CarrierGatewayId            *string `json:"CarrierGatewayId,omitempty" query:"CarrierGatewayId"`
+	CoreNetworkArn              *string `json:"CoreNetworkArn,omitempty" query:"CoreNetworkArn"`
+	DestinationCidrBlock        *string `json:"DestinationCidrBlock,omitempty" query:"DestinationCidrBlock"`
+	DestinationIpv6CidrBlock    *string `json:"DestinationIpv6CidrBlock,omitempty" query:"DestinationIpv6CidrBlock"`
+	DestinationPrefixListId     *string `json:"DestinationPrefixListId,omitempty" query:"DestinationPrefixListId"`
+	DryRun                      *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	EgressOnlyInternetGatewayId *string `json:"EgressOnlyInternetGatewayId,omitempty" query:"EgressOnlyInternetGatewayId"`
+	GatewayId                   *string `json:"GatewayId,omitempty" query:"GatewayId"`
+	InstanceId                  *string `json:"InstanceId,omitempty" query:"InstanceId"`
+	LocalGatewayId              *string `json:"LocalGatewayId,omitempty" query:"LocalGatewayId"`
+	NatGatewayId                *string `json:"NatGatewayId,omitempty" query:"NatGatewayId"`
+	NetworkInterfaceId          *string `json:"NetworkInterfaceId,omitempty" query:"NetworkInterfaceId"`
+	RouteTableId                *string `json:"RouteTableId,omitempty" query:"RouteTableId" required:"true"`
+	TransitGatewayId            *string `json:"TransitGatewayId,omitempty" query:"TransitGatewayId"`
+	VpcEndpointId               *string `json:"VpcEndpointId,omitempty" query:"VpcEndpointId"`
+	VpcPeeringConnectionId      *string `json:"VpcPeeringConnectionId,omitempty" query:"VpcPeeringConnectionId"`
+}
+
+// CreateRouteOutput is the response of CreateRoute.
+type CreateRouteOutput struct {
+	Return *bool `json:"Return,omitempty" xml:"return,omitempty"`
+}
+
+// CreateRouteTableInput is the request of CreateRouteTable.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateRouteTable.html
+type CreateRouteTableInput struct {
+	ClientToken       *string            `json:"ClientToken,omitempty" query:"ClientToken"`
+	DryRun            *bool              `json:"DryRun,omitempty" query:"DryRun"`
+	TagSpecifications []TagSpecification `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+	VpcId             *string            `json:"VpcId,omitempty" query:"VpcId" required:"true"`
+}
+
+// CreateRouteTableOutput is the response of CreateRouteTable.
+type CreateRouteTableOutput struct {
+	ClientToken *string     `json:"ClientToken,omitempty" xml:"clientToken,omitempty"`
+	RouteTable  *RouteTable `json:"RouteTable,omitempty" xml:"routeTable,omitempty"`
+}
+
+// CreateSecurityGroupInput is the request of CreateSecurityGroup.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSecurityGroup.html
+type CreateSecurityGroupInput struct {
+	Description       *string            `json:"Description,omitempty" query:"GroupDescription" required:"true"`
+	DryRun            *bool              `json:"DryRun,omitempty" query:"DryRun"`
+	GroupName         *string            `json:"GroupName,omitempty" query:"GroupName" required:"true"`
+	TagSpecifications []TagSpecification `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+	VpcId             *string            `json:"VpcId,omitempty" query:"VpcId"`
+}
+
+// CreateSecurityGroupOutput is the response of CreateSecurityGroup.
+type CreateSecurityGroupOutput struct {
+	GroupId *string `json:"GroupId,omitempty" xml:"groupId,omitempty"`
+	Tags    []Tag   `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+}
+
+// CreateSnapshotInput is the request of CreateSnapshot.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSnapshot.html
+type CreateSnapshotInput struct {
+	Description       *string            `json:"Description,omitempty" query:"Description"`
+	DryRun            *bool              `json:"DryRun,omitempty" query:"DryRun"`
+	OutpostArn        *string            `json:"OutpostArn,omitempty" query:"OutpostArn"`
+	TagSpecifications []TagSpecification `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+	VolumeId          *string            `json:"VolumeId,omitempty" query:"VolumeId" required:"true"`
+}
+
+// CreateSnapshotOutput is the response of CreateSnapshot.
+type CreateSnapshotOutput = Snapshot
+
+// CreateSnapshotsInput is the request of CreateSnapshots.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSnapshots.html
+type CreateSnapshotsInput struct {
+	CopyTagsFromSource    *string                `json:"CopyTagsFromSource,omitempty" query:"CopyTagsFromSource" enum:"CopyTagsFromSource"`
+	Description           *string                `json:"Description,omitempty" query:"Description"`
+	DryRun                *bool                  `json:"DryRun,omitempty" query:"DryRun"`
+	InstanceSpecification *InstanceSpecification `json:"InstanceSpecification,omitempty" query:"InstanceSpecification" required:"true"`
+	OutpostArn            *string                `json:"OutpostArn,omitempty" query:"OutpostArn"`
+	TagSpecifications     []TagSpecification     `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+}
+
+// CreateSnapshotsOutput is the response of CreateSnapshots.
+type CreateSnapshotsOutput struct {
+	Snapshots []SnapshotInfo `json:"Snapshots,omitzero" xml:"snapshotSet>item,omitempty"`
+}
+
+// CreateSubnetInput is the request of CreateSubnet.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateSubnet.html
+type CreateSubnetInput struct {
+	AvailabilityZone   *string            `json:"AvailabilityZone,omitempty" query:"AvailabilityZone"`
+	AvailabilityZoneId *string            `json:"AvailabilityZoneId,omitempty" query:"AvailabilityZoneId"`
+	CidrBlock          *string            `json:"CidrBlock,omitempty" query:"CidrBlock"`
+	DryRun             *bool              `json:"DryRun,omitempty" query:"DryRun"`
+	Ipv4IpamPoolId     *string            `json:"Ipv4IpamPoolId,omitempty" query:"Ipv4IpamPoolId"`
+	Ipv4NetmaskLength  *int32             `json:"Ipv4NetmaskLength,omitempty" query:"Ipv4NetmaskLength"`
+	Ipv6CidrBlock      *string            `json:"Ipv6CidrBlock,omitempty" query:"Ipv6CidrBlock"`
+	Ipv6IpamPoolId     *string            `json:"Ipv6IpamPoolId,omitempty" query:"Ipv6IpamPoolId"`
+	Ipv6Native         *bool              `json:"Ipv6Native,omitempty" query:"Ipv6Native"`
+	Ipv6NetmaskLength  *int32             `json:"Ipv6NetmaskLength,omitempty" query:"Ipv6NetmaskLength"`
+	OutpostArn         *string            `json:"OutpostArn,omitempty" query:"OutpostArn"`
+	TagSpecifications  []TagSpecification `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+	VpcId              *string            `json:"VpcId,omitempty" query:"VpcId" required:"true"`
+}
+
+// CreateSubnetOutput is the response of CreateSubnet.
+type CreateSubnetOutput struct {
+	Subnet *Subnet `json:"Subnet,omitempty" xml:"subnet,omitempty"`
+}
+
 // CreateTagsInput is the request of CreateTags.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateTags.html
 type CreateTagsInput struct {
@@ -52,6 +500,69 @@ type CreateTagsInput struct {
 
 // CreateTagsOutput is the response of CreateTags.
 type CreateTagsOutput struct{}
+
+// CreateVolumeInput is the request of CreateVolume.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolume.html
+type CreateVolumeInput struct {
+	AvailabilityZone   *string            `json:"AvailabilityZone,omitempty" query:"AvailabilityZone" required:"true"`
+	ClientToken        *string            `json:"ClientToken,omitempty" query:"ClientToken"`
+	DryRun             *bool              `json:"DryRun,omitempty" query:"DryRun"`
+	Encrypted          *bool              `json:"Encrypted,omitempty" query:"Encrypted"`
+	Iops               *int32             `json:"Iops,omitempty" query:"Iops"`
+	KmsKeyId           *string            `json:"KmsKeyId,omitempty" query:"KmsKeyId"`
+	MultiAttachEnabled *bool              `json:"MultiAttachEnabled,omitempty" query:"MultiAttachEnabled"`
+	OutpostArn         *string            `json:"OutpostArn,omitempty" query:"OutpostArn"`
+	Size               *int32             `json:"Size,omitempty" query:"Size"`
+	SnapshotId         *string            `json:"SnapshotId,omitempty" query:"SnapshotId"`
+	TagSpecifications  []TagSpecification `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+	Throughput         *int32             `json:"Throughput,omitempty" query:"Throughput"`
+	VolumeType         *string            `json:"VolumeType,omitempty" query:"VolumeType" enum:"VolumeType"`
+}
+
+// CreateVolumeOutput is the response of CreateVolume.
+type CreateVolumeOutput = Volume
+
+// CreateVpcInput is the request of CreateVpc.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVpc.html
+type CreateVpcInput struct {
+	AmazonProvidedIpv6CidrBlock     *bool              `json:"AmazonProvidedIpv6CidrBlock,omitempty" query:"AmazonProvidedIpv6CidrBlock"`
+	CidrBlock                       *string            `json:"CidrBlock,omitempty" query:"CidrBlock"`
+	DryRun                          *bool              `json:"DryRun,omitempty" query:"DryRun"`
+	InstanceTenancy                 *string            `json:"InstanceTenancy,omitempty" query:"InstanceTenancy" enum:"Tenancy"`
+	Ipv4IpamPoolId                  *string            `json:"Ipv4IpamPoolId,omitempty" query:"Ipv4IpamPoolId"`
+	Ipv4NetmaskLength               *int32             `json:"Ipv4NetmaskLength,omitempty" query:"Ipv4NetmaskLength"`
+	Ipv6CidrBlock                   *string            `json:"Ipv6CidrBlock,omitempty" query:"Ipv6CidrBlock"`
+	Ipv6CidrBlockNetworkBorderGroup *string            `json:"Ipv6CidrBlockNetworkBorderGroup,omitempty" query:"Ipv6CidrBlockNetworkBorderGroup"`
+	Ipv6IpamPoolId                  *string            `json:"Ipv6IpamPoolId,omitempty" query:"Ipv6IpamPoolId"`
+	Ipv6NetmaskLength               *int32             `json:"Ipv6NetmaskLength,omitempty" query:"Ipv6NetmaskLength"`
+	Ipv6Pool                        *string            `json:"Ipv6Pool,omitempty" query:"Ipv6Pool"`
+	TagSpecifications               []TagSpecification `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+}
+
+// CreateVpcOutput is the response of CreateVpc.
+type CreateVpcOutput struct {
+	Vpc *Vpc `json:"Vpc,omitempty" xml:"vpc,omitempty"`
+}
+
+// DeleteDhcpOptionsInput is the request of DeleteDhcpOptions.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteDhcpOptions.html
+type DeleteDhcpOptionsInput struct {
+	DhcpOptionsId *string `json:"DhcpOptionsId,omitempty" query:"DhcpOptionsId" required:"true"`
+	DryRun        *bool   `json:"DryRun,omitempty" query:"DryRun"`
+}
+
+// DeleteDhcpOptionsOutput is the response of DeleteDhcpOptions.
+type DeleteDhcpOptionsOutput struct{}
+
+// DeleteInternetGatewayInput is the request of DeleteInternetGateway.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteInternetGateway.html
+type DeleteInternetGatewayInput struct {
+	DryRun            *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	InternetGatewayId *string `json:"InternetGatewayId,omitempty" query:"InternetGatewayId" required:"true"`
+}
+
+// DeleteInternetGatewayOutput is the response of DeleteInternetGateway.
+type DeleteInternetGatewayOutput struct{}
 
 // DeleteKeyPairInput is the request of DeleteKeyPair.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteKeyPair.html
@@ -67,6 +578,78 @@ type DeleteKeyPairOutput struct {
 	Return    *bool   `json:"Return,omitempty" xml:"return,omitempty"`
 }
 
+// DeleteLaunchTemplateInput is the request of DeleteLaunchTemplate.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteLaunchTemplate.html
+type DeleteLaunchTemplateInput struct {
+	DryRun             *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	LaunchTemplateId   *string `json:"LaunchTemplateId,omitempty" query:"LaunchTemplateId"`
+	LaunchTemplateName *string `json:"LaunchTemplateName,omitempty" query:"LaunchTemplateName"`
+}
+
+// DeleteLaunchTemplateOutput is the response of DeleteLaunchTemplate.
+type DeleteLaunchTemplateOutput struct {
+	LaunchTemplate *LaunchTemplate `json:"LaunchTemplate,omitempty" xml:"launchTemplate,omitempty"`
+}
+
+// DeleteLaunchTemplateVersionsInput is the request of DeleteLaunchTemplateVersions.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteLaunchTemplateVersions.html
+type DeleteLaunchTemplateVersionsInput struct {
+	DryRun             *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	LaunchTemplateId   *string  `json:"LaunchTemplateId,omitempty" query:"LaunchTemplateId"`
+	LaunchTemplateName *string  `json:"LaunchTemplateName,omitempty" query:"LaunchTemplateName"`
+	Versions           []string `json:"Versions,omitzero" query:"LaunchTemplateVersion" required:"true"`
+}
+
+// DeleteLaunchTemplateVersionsOutput is the response of DeleteLaunchTemplateVersions.
+type DeleteLaunchTemplateVersionsOutput struct {
+	SuccessfullyDeletedLaunchTemplateVersions   []DeleteLaunchTemplateVersionsResponseSuccessItem `json:"SuccessfullyDeletedLaunchTemplateVersions,omitzero" xml:"successfullyDeletedLaunchTemplateVersionSet>item,omitempty"`
+	UnsuccessfullyDeletedLaunchTemplateVersions []DeleteLaunchTemplateVersionsResponseErrorItem   `json:"UnsuccessfullyDeletedLaunchTemplateVersions,omitzero" xml:"unsuccessfullyDeletedLaunchTemplateVersionSet>item,omitempty"`
+}
+
+// DeleteNetworkInterfaceInput is the request of DeleteNetworkInterface.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteNetworkInterface.html
+type DeleteNetworkInterfaceInput struct {
+	DryRun             *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	NetworkInterfaceId *string `json:"NetworkInterfaceId,omitempty" query:"NetworkInterfaceId" required:"true"`
+}
+
+// DeleteNetworkInterfaceOutput is the response of DeleteNetworkInterface.
+type DeleteNetworkInterfaceOutput struct{}
+
+// DeleteRouteInput is the request of DeleteRoute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteRoute.html
+type DeleteRouteInput struct {
+	DestinationCidrBlock     *string `json:"DestinationCidrBlock,omitempty" query:"DestinationCidrBlock"`
+	DestinationIpv6CidrBlock *string `json:"DestinationIpv6CidrBlock,omitempty" query:"DestinationIpv6CidrBlock"`
+	DestinationPrefixListId  *string `json:"DestinationPrefixListId,omitempty" query:"DestinationPrefixListId"`
+	DryRun                   *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	RouteTableId             *string `json:"RouteTableId,omitempty" query:"RouteTableId" required:"true"`
+}
+
+// DeleteRouteOutput is the response of DeleteRoute.
+type DeleteRouteOutput struct{}
+
+// DeleteRouteTableInput is the request of DeleteRouteTable.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteRouteTable.html
+type DeleteRouteTableInput struct {
+	DryRun       *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	RouteTableId *string `json:"RouteTableId,omitempty" query:"RouteTableId" required:"true"`
+}
+
+// DeleteRouteTableOutput is the response of DeleteRouteTable.
+type DeleteRouteTableOutput struct{}
+
+// DeleteSecurityGroupInput is the request of DeleteSecurityGroup.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteSecurityGroup.html
+type DeleteSecurityGroupInput struct {
+	DryRun    *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	GroupId   *string `json:"GroupId,omitempty" query:"GroupId"`
+	GroupName *string `json:"GroupName,omitempty" query:"GroupName"`
+}
+
+// DeleteSecurityGroupOutput is the response of DeleteSecurityGroup.
+type DeleteSecurityGroupOutput struct{}
+
 // DeleteSnapshotInput is the request of DeleteSnapshot.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteSnapshot.html
 type DeleteSnapshotInput struct {
@@ -76,6 +659,16 @@ type DeleteSnapshotInput struct {
 
 // DeleteSnapshotOutput is the response of DeleteSnapshot.
 type DeleteSnapshotOutput struct{}
+
+// DeleteSubnetInput is the request of DeleteSubnet.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteSubnet.html
+type DeleteSubnetInput struct {
+	DryRun   *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	SubnetId *string `json:"SubnetId,omitempty" query:"SubnetId" required:"true"`
+}
+
+// DeleteSubnetOutput is the response of DeleteSubnet.
+type DeleteSubnetOutput struct{}
 
 // DeleteTagsInput is the request of DeleteTags.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteTags.html
@@ -88,6 +681,26 @@ type DeleteTagsInput struct {
 // DeleteTagsOutput is the response of DeleteTags.
 type DeleteTagsOutput struct{}
 
+// DeleteVolumeInput is the request of DeleteVolume.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteVolume.html
+type DeleteVolumeInput struct {
+	DryRun   *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	VolumeId *string `json:"VolumeId,omitempty" query:"VolumeId" required:"true"`
+}
+
+// DeleteVolumeOutput is the response of DeleteVolume.
+type DeleteVolumeOutput struct{}
+
+// DeleteVpcInput is the request of DeleteVpc.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteVpc.html
+type DeleteVpcInput struct {
+	DryRun *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	VpcId  *string `json:"VpcId,omitempty" query:"VpcId" required:"true"`
+}
+
+// DeleteVpcOutput is the response of DeleteVpc.
+type DeleteVpcOutput struct{}
+
 // DeregisterImageInput is the request of DeregisterImage.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeregisterImage.html
 type DeregisterImageInput struct {
@@ -97,6 +710,121 @@ type DeregisterImageInput struct {
 
 // DeregisterImageOutput is the response of DeregisterImage.
 type DeregisterImageOutput struct{}
+
+// DescribeAccountAttributesInput is the request of DescribeAccountAttributes.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAccountAttributes.html
+type DescribeAccountAttributesInput struct {
+	AttributeNames []string `json:"AttributeNames,omitzero" query:"AttributeName" enum:"AccountAttributeName"`
+	DryRun         *bool    `json:"DryRun,omitempty" query:"DryRun"`
+}
+
+// DescribeAccountAttributesOutput is the response of DescribeAccountAttributes.
+type DescribeAccountAttributesOutput struct {
+	AccountAttributes []AccountAttribute `json:"AccountAttributes,omitzero" xml:"accountAttributeSet>item,omitempty"`
+}
+
+// DescribeAddressesInput is the request of DescribeAddresses.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAddresses.html
+type DescribeAddressesInput struct {
+	AllocationIds []string `json:"AllocationIds,omitzero" query:"AllocationId"`
+	DryRun        *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters       []Filter `json:"Filters,omitzero" query:"Filter"`
+	PublicIps     []string `json:"PublicIps,omitzero" query:"PublicIp"`
+}
+
+// DescribeAddressesOutput is the response of DescribeAddresses.
+type DescribeAddressesOutput struct {
+	Addresses []Address `json:"Addresses,omitzero" xml:"addressesSet>item,omitempty"`
+}
+
+// DescribeAddressesAttributeInput is the request of DescribeAddressesAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAddressesAttribute.html
+type DescribeAddressesAttributeInput struct {
+	AllocationIds []string `json:"AllocationIds,omitzero" query:"AllocationId"`
+	Attribute     *string  `json:"Attribute,omitempty" query:"Attribute" enum:"AddressAttributeName"`
+	DryRun        *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	MaxResults    *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"1" max:"1000"`
+	NextToken     *string  `json:"NextToken,omitempty" query:"NextToken"`
+}
+
+// DescribeAddressesAttributeOutput is the response of DescribeAddressesAttribute.
+type DescribeAddressesAttributeOutput struct {
+	Addresses []AddressAttribute `json:"Addresses,omitzero" xml:"addressSet>item,omitempty"`
+	NextToken *string            `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
+// DescribeAvailabilityZonesInput is the request of DescribeAvailabilityZones.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAvailabilityZones.html
+type DescribeAvailabilityZonesInput struct {
+	AllAvailabilityZones *bool    `json:"AllAvailabilityZones,omitempty" query:"AllAvailabilityZones"`
+	DryRun               *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters              []Filter `json:"Filters,omitzero" query:"Filter"`
+	ZoneIds              []string `json:"ZoneIds,omitzero" query:"ZoneId"`
+	ZoneNames            []string `json:"ZoneNames,omitzero" query:"ZoneName"`
+}
+
+// DescribeAvailabilityZonesOutput is the response of DescribeAvailabilityZones.
+type DescribeAvailabilityZonesOutput struct {
+	AvailabilityZones []AvailabilityZone `json:"AvailabilityZones,omitzero" xml:"availabilityZoneInfo>item,omitempty"`
+}
+
+// DescribeDhcpOptionsInput is the request of DescribeDhcpOptions.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeDhcpOptions.html
+type DescribeDhcpOptionsInput struct {
+	DhcpOptionsIds []string `json:"DhcpOptionsIds,omitzero" query:"DhcpOptionsId"`
+	DryRun         *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters        []Filter `json:"Filters,omitzero" query:"Filter"`
+	MaxResults     *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"5" max:"1000"`
+	NextToken      *string  `json:"NextToken,omitempty" query:"NextToken"`
+}
+
+// DescribeDhcpOptionsOutput is the response of DescribeDhcpOptions.
+type DescribeDhcpOptionsOutput struct {
+	DhcpOptions []DhcpOptions `json:"DhcpOptions,omitzero" xml:"dhcpOptionsSet>item,omitempty"`
+	NextToken   *string       `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
+// DescribeExportImageTasksInput is the request of DescribeExportImageTasks.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeExportImageTasks.html
+type DescribeExportImageTasksInput struct {
+	DryRun             *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	ExportImageTaskIds []string `json:"ExportImageTaskIds,omitzero" query:"ExportImageTaskId"`
+	Filters            []Filter `json:"Filters,omitzero" query:"Filter"`
+	MaxResults         *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"1" max:"500"`
+	NextToken          *string  `json:"NextToken,omitempty" query:"NextToken"`
+}
+
+// DescribeExportImageTasksOutput is the response of DescribeExportImageTasks.
+type DescribeExportImageTasksOutput struct {
+	ExportImageTasks []ExportImageTask `json:"ExportImageTasks,omitzero" xml:"exportImageTaskSet>item,omitempty"`
+	NextToken        *string           `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
+// DescribeImageAttributeInput is the request of DescribeImageAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImageAttribute.html
+type DescribeImageAttributeInput struct {
+	Attribute *string `json:"Attribute,omitempty" query:"Attribute" required:"true" enum:"ImageAttributeName"`
+	DryRun    *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	ImageId   *string `json:"ImageId,omitempty" query:"ImageId" required:"true"`
+}
+
+// DescribeImageAttributeOutput is the response of DescribeImageAttribute.
+type DescribeImageAttributeOutput struct {
+	BlockDeviceMappings      []BlockDeviceMapping `json:"BlockDeviceMappings,omitzero" xml:"blockDeviceMapping>item,omitempty"`
+	BootMode                 *AttributeValue      `json:"BootMode,omitempty" xml:"bootMode,omitempty"`
+	DeregistrationProtection *AttributeValue      `json:"DeregistrationProtection,omitempty" xml:"deregistrationProtection,omitempty"`
+	Description              *AttributeValue      `json:"Description,omitempty" xml:"description,omitempty"`
+	ImageId                  *string              `json:"ImageId,omitempty" xml:"imageId,omitempty"`
+	ImdsSupport              *AttributeValue      `json:"ImdsSupport,omitempty" xml:"imdsSupport,omitempty"`
+	KernelId                 *AttributeValue      `json:"KernelId,omitempty" xml:"kernel,omitempty"`
+	LastLaunchedTime         *AttributeValue      `json:"LastLaunchedTime,omitempty" xml:"lastLaunchedTime,omitempty"`
+	LaunchPermissions        []LaunchPermission   `json:"LaunchPermissions,omitzero" xml:"launchPermission>item,omitempty"`
+	ProductCodes             []ProductCode        `json:"ProductCodes,omitzero" xml:"productCodes>item,omitempty"`
+	RamdiskId                *AttributeValue      `json:"RamdiskId,omitempty" xml:"ramdisk,omitempty"`
+	SriovNetSupport          *AttributeValue      `json:"SriovNetSupport,omitempty" xml:"sriovNetSupport,omitempty"`
+	TpmSupport               *AttributeValue      `json:"TpmSupport,omitempty" xml:"tpmSupport,omitempty"`
+	UefiData                 *AttributeValue      `json:"UefiData,omitempty" xml:"uefiData,omitempty"`
+}
 
 // DescribeImagesInput is the request of DescribeImages.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImages.html
@@ -118,6 +846,67 @@ type DescribeImagesOutput struct {
 	NextToken *string `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
 }
 
+// DescribeImportImageTasksInput is the request of DescribeImportImageTasks.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImportImageTasks.html
+type DescribeImportImageTasksInput struct {
+	DryRun        *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters       []Filter `json:"Filters,omitzero" query:"Filters"`
+	ImportTaskIds []string `json:"ImportTaskIds,omitzero" query:"ImportTaskId"`
+	MaxResults    *int32   `json:"MaxResults,omitempty" query:"MaxResults"`
+	NextToken     *string  `json:"NextToken,omitempty" query:"NextToken"`
+}
+
+// DescribeImportImageTasksOutput is the response of DescribeImportImageTasks.
+type DescribeImportImageTasksOutput struct {
+	ImportImageTasks []ImportImageTask `json:"ImportImageTasks,omitzero" xml:"importImageTaskSet>item,omitempty"`
+	NextToken        *string           `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
+// DescribeInstanceAttributeInput is the request of DescribeInstanceAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceAttribute.html
+type DescribeInstanceAttributeInput struct {
+	Attribute  *string `json:"Attribute,omitempty" query:"Attribute" required:"true" enum:"InstanceAttributeName"`
+	DryRun     *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	InstanceId *string `json:"InstanceId,omitempty" query:"InstanceId" required:"true"`
+}
+
+// DescribeInstanceAttributeOutput is the response of DescribeInstanceAttribute.
+type DescribeInstanceAttributeOutput struct {
+	BlockDeviceMappings               []InstanceBlockDeviceMapping `json:"BlockDeviceMappings,omitzero" xml:"blockDeviceMapping>item,omitempty"`
+	DisableApiStop                    *AttributeBooleanValue       `json:"DisableApiStop,omitempty" xml:"disableApiStop,omitempty"`
+	DisableApiTermination             *AttributeBooleanValue       `json:"DisableApiTermination,omitempty" xml:"disableApiTermination,omitempty"`
+	EbsOptimized                      *AttributeBooleanValue       `json:"EbsOptimized,omitempty" xml:"ebsOptimized,omitempty"`
+	EnaSupport                        *AttributeBooleanValue       `json:"EnaSupport,omitempty" xml:"enaSupport,omitempty"`
+	EnclaveOptions                    *EnclaveOptions              `json:"EnclaveOptions,omitempty" xml:"enclaveOptions,omitempty"`
+	Groups                            []GroupIdentifier            `json:"Groups,omitzero" xml:"groupSet>item,omitempty"`
+	InstanceId                        *string                      `json:"InstanceId,omitempty" xml:"instanceId,omitempty"`
+	InstanceInitiatedShutdownBehavior *AttributeValue              `json:"InstanceInitiatedShutdownBehavior,omitempty" xml:"instanceInitiatedShutdownBehavior,omitempty"`
+	InstanceType                      *AttributeValue              `json:"InstanceType,omitempty" xml:"instanceType,omitempty"`
+	KernelId                          *AttributeValue              `json:"KernelId,omitempty" xml:"kernel,omitempty"`
+	ProductCodes                      []ProductCode                `json:"ProductCodes,omitzero" xml:"productCodes>item,omitempty"`
+	RamdiskId                         *AttributeValue              `json:"RamdiskId,omitempty" xml:"ramdisk,omitempty"`
+	RootDeviceName                    *AttributeValue              `json:"RootDeviceName,omitempty" xml:"rootDeviceName,omitempty"`
+	SourceDestCheck                   *AttributeBooleanValue       `json:"SourceDestCheck,omitempty" xml:"sourceDestCheck,omitempty"`
+	SriovNetSupport                   *AttributeValue              `json:"SriovNetSupport,omitempty" xml:"sriovNetSupport,omitempty"`
+	UserData                          *AttributeValue              `json:"UserData,omitempty" xml:"userData,omitempty"`
+}
+
+// DescribeInstanceCreditSpecificationsInput is the request of DescribeInstanceCreditSpecifications.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceCreditSpecifications.html
+type DescribeInstanceCreditSpecificationsInput struct {
+	DryRun      *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters     []Filter `json:"Filters,omitzero" query:"Filter"`
+	InstanceIds []string `json:"InstanceIds,omitzero" query:"InstanceId"`
+	MaxResults  *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"5" max:"1000"`
+	NextToken   *string  `json:"NextToken,omitempty" query:"NextToken"`
+}
+
+// DescribeInstanceCreditSpecificationsOutput is the response of DescribeInstanceCreditSpecifications.
+type DescribeInstanceCreditSpecificationsOutput struct {
+	InstanceCreditSpecifications []InstanceCreditSpecification `json:"InstanceCreditSpecifications,omitzero" xml:"instanceCreditSpecificationSet>item,omitempty"`
+	NextToken                    *string                       `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
 // DescribeInstanceStatusInput is the request of DescribeInstanceStatus.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceStatus.html
 type DescribeInstanceStatusInput struct {
@@ -133,6 +922,22 @@ type DescribeInstanceStatusInput struct {
 type DescribeInstanceStatusOutput struct {
 	InstanceStatuses []InstanceStatus `json:"InstanceStatuses,omitzero" xml:"instanceStatusSet>item,omitempty"`
 	NextToken        *string          `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
+// DescribeInstanceTypeOfferingsInput is the request of DescribeInstanceTypeOfferings.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstanceTypeOfferings.html
+type DescribeInstanceTypeOfferingsInput struct {
+	DryRun       *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters      []Filter `json:"Filters,omitzero" query:"Filter"`
+	LocationType *string  `json:"LocationType,omitempty" query:"LocationType" enum:"LocationType"`
+	MaxResults   *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"5" max:"1000"`
+	NextToken    *string  `json:"NextToken,omitempty" query:"NextToken"`
+}
+
+// DescribeInstanceTypeOfferingsOutput is the response of DescribeInstanceTypeOfferings.
+type DescribeInstanceTypeOfferingsOutput struct {
+	InstanceTypeOfferings []InstanceTypeOffering `json:"InstanceTypeOfferings,omitzero" xml:"instanceTypeOfferingSet>item,omitempty"`
+	NextToken             *string                `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
 }
 
 // DescribeInstanceTypesInput is the request of DescribeInstanceTypes.
@@ -167,6 +972,22 @@ type DescribeInstancesOutput struct {
 	Reservations []Reservation `json:"Reservations,omitzero" xml:"reservationSet>item,omitempty"`
 }
 
+// DescribeInternetGatewaysInput is the request of DescribeInternetGateways.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInternetGateways.html
+type DescribeInternetGatewaysInput struct {
+	DryRun             *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters            []Filter `json:"Filters,omitzero" query:"Filter"`
+	InternetGatewayIds []string `json:"InternetGatewayIds,omitzero" query:"InternetGatewayId"`
+	MaxResults         *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"5" max:"1000"`
+	NextToken          *string  `json:"NextToken,omitempty" query:"NextToken"`
+}
+
+// DescribeInternetGatewaysOutput is the response of DescribeInternetGateways.
+type DescribeInternetGatewaysOutput struct {
+	InternetGateways []InternetGateway `json:"InternetGateways,omitzero" xml:"internetGatewaySet>item,omitempty"`
+	NextToken        *string           `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
 // DescribeKeyPairsInput is the request of DescribeKeyPairs.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeKeyPairs.html
 type DescribeKeyPairsInput struct {
@@ -180,6 +1001,184 @@ type DescribeKeyPairsInput struct {
 // DescribeKeyPairsOutput is the response of DescribeKeyPairs.
 type DescribeKeyPairsOutput struct {
 	KeyPairs []KeyPairInfo `json:"KeyPairs,omitzero" xml:"keySet>item,omitempty"`
+}
+
+// DescribeLaunchTemplateVersionsInput is the request of DescribeLaunchTemplateVersions.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeLaunchTemplateVersions.html
+type DescribeLaunchTemplateVersionsInput struct {
+	DryRun             *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters            []Filter `json:"Filters,omitzero" query:"Filter"`
+	LaunchTemplateId   *string  `json:"LaunchTemplateId,omitempty" query:"LaunchTemplateId"`
+	LaunchTemplateName *string  `json:"LaunchTemplateName,omitempty" query:"LaunchTemplateName"`
+	MaxResults         *int32   `json:"MaxResults,omitempty" query:"MaxResults"`
+	MaxVersion         *string  `json:"MaxVersion,omitempty" query:"MaxVersion"`
+	MinVersion         *string  `json:"MinVersion,omitempty" query:"MinVersion"`
+	NextToken          *string  `json:"NextToken,omitempty" query:"NextToken"`
+	ResolveAlias       *bool    `json:"ResolveAlias,omitempty" query:"ResolveAlias"`
+	Versions           []string `json:"Versions,omitzero" query:"LaunchTemplateVersion"`
+}
+
+// DescribeLaunchTemplateVersionsOutput is the response of DescribeLaunchTemplateVersions.
+type DescribeLaunchTemplateVersionsOutput struct {
+	LaunchTemplateVersions []LaunchTemplateVersion `json:"LaunchTemplateVersions,omitzero" xml:"launchTemplateVersionSet>item,omitempty"`
+	NextToken              *string                 `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
+// DescribeLaunchTemplatesInput is the request of DescribeLaunchTemplates.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeLaunchTemplates.html
+type DescribeLaunchTemplatesInput struct {
+	DryRun              *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters             []Filter `json:"Filters,omitzero" query:"Filter"`
+	LaunchTemplateIds   []string `json:"LaunchTemplateIds,omitzero" query:"LaunchTemplateId"`
+	LaunchTemplateNames []string `json:"LaunchTemplateNames,omitzero" query:"LaunchTemplateName"`
+	MaxResults          *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"1" max:"200"`
+	NextToken           *string  `json:"NextToken,omitempty" query:"NextToken"`
+}
+
+// DescribeLaunchTemplatesOutput is the response of DescribeLaunchTemplates.
+type DescribeLaunchTemplatesOutput struct {
+	LaunchTemplates []LaunchTemplate `json:"LaunchTemplates,omitzero" xml:"launchTemplates>item,omitempty"`
+	NextToken       *string          `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
+// DescribeNetworkAclsInput is the request of DescribeNetworkAcls.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkAcls.html
+type DescribeNetworkAclsInput struct {
+	DryRun        *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters       []Filter `json:"Filters,omitzero" query:"Filter"`
+	MaxResults    *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"5" max:"1000"`
+	NetworkAclIds []string `json:"NetworkAclIds,omitzero" query:"NetworkAclId"`
+	NextToken     *string  `json:"NextToken,omitempty" query:"NextToken"`
+}
+
+// DescribeNetworkAclsOutput is the response of DescribeNetworkAcls.
+type DescribeNetworkAclsOutput struct {
+	NetworkAcls []NetworkAcl `json:"NetworkAcls,omitzero" xml:"networkAclSet>item,omitempty"`
+	NextToken   *string      `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
+// DescribeNetworkInterfaceAttributeInput is the request of DescribeNetworkInterfaceAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaceAttribute.html
+type DescribeNetworkInterfaceAttributeInput struct {
+	Attribute          *string `json:"Attribute,omitempty" query:"Attribute" enum:"NetworkInterfaceAttribute"`
+	DryRun             *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	NetworkInterfaceId *string `json:"NetworkInterfaceId,omitempty" query:"NetworkInterfaceId" required:"true"`
+}
+
+// DescribeNetworkInterfaceAttributeOutput is the response of DescribeNetworkInterfaceAttribute.
+type DescribeNetworkInterfaceAttributeOutput struct {
+	AssociatePublicIpAddress *bool                       `json:"AssociatePublicIpAddress,omitempty" xml:"associatePublicIpAddress,omitempty"`
+	Attachment               *NetworkInterfaceAttachment `json:"Attachment,omitempty" xml:"attachment,omitempty"`
+	Description              *AttributeValue             `json:"Description,omitempty" xml:"description,omitempty"`
+	Groups                   []GroupIdentifier           `json:"Groups,omitzero" xml:"groupSet>item,omitempty"`
+	NetworkInterfaceId       *string                     `json:"NetworkInterfaceId,omitempty" xml:"networkInterfaceId,omitempty"`
+	SourceDestCheck          *AttributeBooleanValue      `json:"SourceDestCheck,omitempty" xml:"sourceDestCheck,omitempty"`
+}
+
+// DescribeNetworkInterfacesInput is the request of DescribeNetworkInterfaces.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeNetworkInterfaces.html
+type DescribeNetworkInterfacesInput struct {
+	DryRun              *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters             []Filter `json:"Filters,omitzero" query:"Filter"`
+	MaxResults          *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"5" max:"1000"`
+	NetworkInterfaceIds []string `json:"NetworkInterfaceIds,omitzero" query:"NetworkInterfaceId"`
+	NextToken           *string  `json:"NextToken,omitempty" query:"NextToken"`
+}
+
+// DescribeNetworkInterfacesOutput is the response of DescribeNetworkInterfaces.
+type DescribeNetworkInterfacesOutput struct {
+	NetworkInterfaces []NetworkInterface `json:"NetworkInterfaces,omitzero" xml:"networkInterfaceSet>item,omitempty"`
+	NextToken         *string            `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
+// DescribeRegionsInput is the request of DescribeRegions.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRegions.html
+type DescribeRegionsInput struct {
+	AllRegions  *bool    `json:"AllRegions,omitempty" query:"AllRegions"`
+	DryRun      *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters     []Filter `json:"Filters,omitzero" query:"Filter"`
+	RegionNames []string `json:"RegionNames,omitzero" query:"RegionName"`
+}
+
+// DescribeRegionsOutput is the response of DescribeRegions.
+type DescribeRegionsOutput struct {
+	Regions []Region `json:"Regions,omitzero" xml:"regionInfo>item,omitempty"`
+}
+
+// DescribeRouteTablesInput is the request of DescribeRouteTables.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeRouteTables.html
+type DescribeRouteTablesInput struct {
+	DryRun        *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters       []Filter `json:"Filters,omitzero" query:"Filter"`
+	MaxResults    *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"5" max:"100"`
+	NextToken     *string  `json:"NextToken,omitempty" query:"NextToken"`
+	RouteTableIds []string `json:"RouteTableIds,omitzero" query:"RouteTableId"`
+}
+
+// DescribeRouteTablesOutput is the response of DescribeRouteTables.
+type DescribeRouteTablesOutput struct {
+	NextToken   *string      `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+	RouteTables []RouteTable `json:"RouteTables,omitzero" xml:"routeTableSet>item,omitempty"`
+}
+
+// DescribeSecurityGroupReferencesInput is the request of DescribeSecurityGroupReferences.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroupReferences.html
+type DescribeSecurityGroupReferencesInput struct {
+	DryRun  *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	GroupId []string `json:"GroupId,omitzero" query:"GroupId" required:"true"`
+}
+
+// DescribeSecurityGroupReferencesOutput is the response of DescribeSecurityGroupReferences.
+type DescribeSecurityGroupReferencesOutput struct {
+	SecurityGroupReferenceSet []SecurityGroupReference `json:"SecurityGroupReferenceSet,omitzero" xml:"securityGroupReferenceSet>item,omitempty"`
+}
+
+// DescribeSecurityGroupRulesInput is the request of DescribeSecurityGroupRules.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroupRules.html
+type DescribeSecurityGroupRulesInput struct {
+	DryRun               *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters              []Filter `json:"Filters,omitzero" query:"Filter"`
+	MaxResults           *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"5" max:"1000"`
+	NextToken            *string  `json:"NextToken,omitempty" query:"NextToken"`
+	SecurityGroupRuleIds []string `json:"SecurityGroupRuleIds,omitzero" query:"SecurityGroupRuleId"`
+}
+
+// DescribeSecurityGroupRulesOutput is the response of DescribeSecurityGroupRules.
+type DescribeSecurityGroupRulesOutput struct {
+	NextToken          *string             `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+	SecurityGroupRules []SecurityGroupRule `json:"SecurityGroupRules,omitzero" xml:"securityGroupRuleSet>item,omitempty"`
+}
+
+// DescribeSecurityGroupsInput is the request of DescribeSecurityGroups.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSecurityGroups.html
+type DescribeSecurityGroupsInput struct {
+	DryRun     *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters    []Filter `json:"Filters,omitzero" query:"Filter"`
+	GroupIds   []string `json:"GroupIds,omitzero" query:"GroupId"`
+	GroupNames []string `json:"GroupNames,omitzero" query:"GroupName"`
+	MaxResults *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"5" max:"1000"`
+	NextToken  *string  `json:"NextToken,omitempty" query:"NextToken"`
+}
+
+// DescribeSecurityGroupsOutput is the response of DescribeSecurityGroups.
+type DescribeSecurityGroupsOutput struct {
+	NextToken      *string         `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+	SecurityGroups []SecurityGroup `json:"SecurityGroups,omitzero" xml:"securityGroupInfo>item,omitempty"`
+}
+
+// DescribeSnapshotAttributeInput is the request of DescribeSnapshotAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSnapshotAttribute.html
+type DescribeSnapshotAttributeInput struct {
+	Attribute  *string `json:"Attribute,omitempty" query:"Attribute" required:"true" enum:"SnapshotAttributeName"`
+	DryRun     *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	SnapshotId *string `json:"SnapshotId,omitempty" query:"SnapshotId" required:"true"`
+}
+
+// DescribeSnapshotAttributeOutput is the response of DescribeSnapshotAttribute.
+type DescribeSnapshotAttributeOutput struct {
+	CreateVolumePermissions []CreateVolumePermission `json:"CreateVolumePermissions,omitzero" xml:"createVolumePermission>item,omitempty"`
+	ProductCodes            []ProductCode            `json:"ProductCodes,omitzero" xml:"productCodes>item,omitempty"`
+	SnapshotId              *string                  `json:"SnapshotId,omitempty" xml:"snapshotId,omitempty"`
 }
 
 // DescribeSnapshotsInput is the request of DescribeSnapshots.
@@ -200,6 +1199,22 @@ type DescribeSnapshotsOutput struct {
 	Snapshots []Snapshot `json:"Snapshots,omitzero" xml:"snapshotSet>item,omitempty"`
 }
 
+// DescribeSubnetsInput is the request of DescribeSubnets.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSubnets.html
+type DescribeSubnetsInput struct {
+	DryRun     *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters    []Filter `json:"Filters,omitzero" query:"Filter"`
+	MaxResults *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"5" max:"1000"`
+	NextToken  *string  `json:"NextToken,omitempty" query:"NextToken"`
+	SubnetIds  []string `json:"SubnetIds,omitzero" query:"SubnetId"`
+}
+
+// DescribeSubnetsOutput is the response of DescribeSubnets.
+type DescribeSubnetsOutput struct {
+	NextToken *string  `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+	Subnets   []Subnet `json:"Subnets,omitzero" xml:"subnetSet>item,omitempty"`
+}
+
 // DescribeTagsInput is the request of DescribeTags.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeTags.html
 type DescribeTagsInput struct {
@@ -213,6 +1228,37 @@ type DescribeTagsInput struct {
 type DescribeTagsOutput struct {
 	NextToken *string          `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
 	Tags      []TagDescription `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+}
+
+// DescribeVolumeAttributeInput is the request of DescribeVolumeAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVolumeAttribute.html
+type DescribeVolumeAttributeInput struct {
+	Attribute *string `json:"Attribute,omitempty" query:"Attribute" required:"true" enum:"VolumeAttributeName"`
+	DryRun    *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	VolumeId  *string `json:"VolumeId,omitempty" query:"VolumeId" required:"true"`
+}
+
+// DescribeVolumeAttributeOutput is the response of DescribeVolumeAttribute.
+type DescribeVolumeAttributeOutput struct {
+	AutoEnableIO *AttributeBooleanValue `json:"AutoEnableIO,omitempty" xml:"autoEnableIO,omitempty"`
+	ProductCodes []ProductCode          `json:"ProductCodes,omitzero" xml:"productCodes>item,omitempty"`
+	VolumeId     *string                `json:"VolumeId,omitempty" xml:"volumeId,omitempty"`
+}
+
+// DescribeVolumeStatusInput is the request of DescribeVolumeStatus.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVolumeStatus.html
+type DescribeVolumeStatusInput struct {
+	DryRun     *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters    []Filter `json:"Filters,omitzero" query:"Filter"`
+	MaxResults *int32   `json:"MaxResults,omitempty" query:"MaxResults"`
+	NextToken  *string  `json:"NextToken,omitempty" query:"NextToken"`
+	VolumeIds  []string `json:"VolumeIds,omitzero" query:"VolumeId"`
+}
+
+// DescribeVolumeStatusOutput is the response of DescribeVolumeStatus.
+type DescribeVolumeStatusOutput struct {
+	NextToken      *string            `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+	VolumeStatuses []VolumeStatusItem `json:"VolumeStatuses,omitzero" xml:"volumeStatusSet>item,omitempty"`
 }
 
 // DescribeVolumesInput is the request of DescribeVolumes.
@@ -231,6 +1277,211 @@ type DescribeVolumesOutput struct {
 	Volumes   []Volume `json:"Volumes,omitzero" xml:"volumeSet>item,omitempty"`
 }
 
+// DescribeVolumesModificationsInput is the request of DescribeVolumesModifications.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVolumesModifications.html
+type DescribeVolumesModificationsInput struct {
+	DryRun     *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters    []Filter `json:"Filters,omitzero" query:"Filter"`
+	MaxResults *int32   `json:"MaxResults,omitempty" query:"MaxResults"`
+	NextToken  *string  `json:"NextToken,omitempty" query:"NextToken"`
+	VolumeIds  []string `json:"VolumeIds,omitzero" query:"VolumeId"`
+}
+
+// DescribeVolumesModificationsOutput is the response of DescribeVolumesModifications.
+type DescribeVolumesModificationsOutput struct {
+	NextToken            *string              `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+	VolumesModifications []VolumeModification `json:"VolumesModifications,omitzero" xml:"volumeModificationSet>item,omitempty"`
+}
+
+// DescribeVpcAttributeInput is the request of DescribeVpcAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVpcAttribute.html
+type DescribeVpcAttributeInput struct {
+	Attribute *string `json:"Attribute,omitempty" query:"Attribute" required:"true" enum:"VpcAttributeName"`
+	DryRun    *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	VpcId     *string `json:"VpcId,omitempty" query:"VpcId" required:"true"`
+}
+
+// DescribeVpcAttributeOutput is the response of DescribeVpcAttribute.
+type DescribeVpcAttributeOutput struct {
+	EnableDnsHostnames               *AttributeBooleanValue `json:"EnableDnsHostnames,omitempty" xml:"enableDnsHostnames,omitempty"`
+	EnableDnsSupport                 *AttributeBooleanValue `json:"EnableDnsSupport,omitempty" xml:"enableDnsSupport,omitempty"`
+	EnableNetworkAddressUsageMetrics *AttributeBooleanValue `json:"EnableNetworkAddressUsageMetrics,omitempty" xml:"enableNetworkAddressUsageMetrics,omitempty"`
+	VpcId                            *string                `json:"VpcId,omitempty" xml:"vpcId,omitempty"`
+}
+
+// DescribeVpcsInput is the request of DescribeVpcs.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVpcs.html
+type DescribeVpcsInput struct {
+	DryRun     *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters    []Filter `json:"Filters,omitzero" query:"Filter"`
+	MaxResults *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"5" max:"1000"`
+	NextToken  *string  `json:"NextToken,omitempty" query:"NextToken"`
+	VpcIds     []string `json:"VpcIds,omitzero" query:"VpcId"`
+}
+
+// DescribeVpcsOutput is the response of DescribeVpcs.
+type DescribeVpcsOutput struct {
+	NextToken *string `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+	Vpcs      []Vpc   `json:"Vpcs,omitzero" xml:"vpcSet>item,omitempty"`
+}
+
+// DetachInternetGatewayInput is the request of DetachInternetGateway.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DetachInternetGateway.html
+type DetachInternetGatewayInput struct {
+	DryRun            *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	InternetGatewayId *string `json:"InternetGatewayId,omitempty" query:"InternetGatewayId" required:"true"`
+	VpcId             *string `json:"VpcId,omitempty" query:"VpcId" required:"true"`
+}
+
+// DetachInternetGatewayOutput is the response of DetachInternetGateway.
+type DetachInternetGatewayOutput struct{}
+
+// DetachNetworkInterfaceInput is the request of DetachNetworkInterface.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DetachNetworkInterface.html
+type DetachNetworkInterfaceInput struct {
+	AttachmentId *string `json:"AttachmentId,omitempty" query:"AttachmentId" required:"true"`
+	DryRun       *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	Force        *bool   `json:"Force,omitempty" query:"Force"`
+}
+
+// DetachNetworkInterfaceOutput is the response of DetachNetworkInterface.
+type DetachNetworkInterfaceOutput struct{}
+
+// DetachVolumeInput is the request of DetachVolume.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DetachVolume.html
+type DetachVolumeInput struct {
+	Device     *string `json:"Device,omitempty" query:"Device"`
+	DryRun     *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	Force      *bool   `json:"Force,omitempty" query:"Force"`
+	InstanceId *string `json:"InstanceId,omitempty" query:"InstanceId"`
+	VolumeId   *string `json:"VolumeId,omitempty" query:"VolumeId" required:"true"`
+}
+
+// DetachVolumeOutput is the response of DetachVolume.
+type DetachVolumeOutput = VolumeAttachment
+
+// DisableImageInput is the request of DisableImage.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisableImage.html
+type DisableImageInput struct {
+	DryRun  *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	ImageId *string `json:"ImageId,omitempty" query:"ImageId" required:"true"`
+}
+
+// DisableImageOutput is the response of DisableImage.
+type DisableImageOutput struct {
+	Return *bool `json:"Return,omitempty" xml:"return,omitempty"`
+}
+
+// DisableImageDeprecationInput is the request of DisableImageDeprecation.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisableImageDeprecation.html
+type DisableImageDeprecationInput struct {
+	DryRun  *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	ImageId *string `json:"ImageId,omitempty" query:"ImageId" required:"true"`
+}
+
+// DisableImageDeprecationOutput is the response of DisableImageDeprecation.
+type DisableImageDeprecationOutput struct {
+	Return *bool `json:"Return,omitempty" xml:"return,omitempty"`
+}
+
+// DisableImageDeregistrationProtectionInput is the request of DisableImageDeregistrationProtection.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisableImageDeregistrationProtection.html
+type DisableImageDeregistrationProtectionInput struct {
+	DryRun  *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	ImageId *string `json:"ImageId,omitempty" query:"ImageId" required:"true"`
+}
+
+// DisableImageDeregistrationProtectionOutput is the response of DisableImageDeregistrationProtection.
+type DisableImageDeregistrationProtectionOutput struct {
+	Return *string `json:"Return,omitempty" xml:"return,omitempty"`
+}
+
+// DisassociateAddressInput is the request of DisassociateAddress.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateAddress.html
+type DisassociateAddressInput struct {
+	AssociationId *string `json:"AssociationId,omitempty" query:"AssociationId"`
+	DryRun        *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	PublicIp      *string `json:"PublicIp,omitempty" query:"PublicIp"`
+}
+
+// DisassociateAddressOutput is the response of DisassociateAddress.
+type DisassociateAddressOutput struct{}
+
+// DisassociateRouteTableInput is the request of DisassociateRouteTable.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateRouteTable.html
+type DisassociateRouteTableInput struct {
+	AssociationId *string `json:"AssociationId,omitempty" query:"AssociationId" required:"true"`
+	DryRun        *bool   `json:"DryRun,omitempty" query:"DryRun"`
+}
+
+// DisassociateRouteTableOutput is the response of DisassociateRouteTable.
+type DisassociateRouteTableOutput struct{}
+
+// EnableImageInput is the request of EnableImage.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableImage.html
+type EnableImageInput struct {
+	DryRun  *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	ImageId *string `json:"ImageId,omitempty" query:"ImageId" required:"true"`
+}
+
+// EnableImageOutput is the response of EnableImage.
+type EnableImageOutput struct {
+	Return *bool `json:"Return,omitempty" xml:"return,omitempty"`
+}
+
+// EnableImageDeprecationInput is the request of EnableImageDeprecation.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableImageDeprecation.html
+type EnableImageDeprecationInput struct {
+	DeprecateAt *time.Time `json:"DeprecateAt,omitempty" query:"DeprecateAt" required:"true"`
+	DryRun      *bool      `json:"DryRun,omitempty" query:"DryRun"`
+	ImageId     *string    `json:"ImageId,omitempty" query:"ImageId" required:"true"`
+}
+
+// EnableImageDeprecationOutput is the response of EnableImageDeprecation.
+type EnableImageDeprecationOutput struct {
+	Return *bool `json:"Return,omitempty" xml:"return,omitempty"`
+}
+
+// EnableImageDeregistrationProtectionInput is the request of EnableImageDeregistrationProtection.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableImageDeregistrationProtection.html
+type EnableImageDeregistrationProtectionInput struct {
+	DryRun       *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	ImageId      *string `json:"ImageId,omitempty" query:"ImageId" required:"true"`
+	WithCooldown *bool   `json:"WithCooldown,omitempty" query:"WithCooldown"`
+}
+
+// EnableImageDeregistrationProtectionOutput is the response of EnableImageDeregistrationProtection.
+type EnableImageDeregistrationProtectionOutput struct {
+	Return *string `json:"Return,omitempty" xml:"return,omitempty"`
+}
+
+// ExportImageInput is the request of ExportImage.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ExportImage.html
+type ExportImageInput struct {
+	ClientToken       *string                      `json:"ClientToken,omitempty" query:"ClientToken"`
+	Description       *string                      `json:"Description,omitempty" query:"Description"`
+	DiskImageFormat   *string                      `json:"DiskImageFormat,omitempty" query:"DiskImageFormat" required:"true" enum:"DiskImageFormat"`
+	DryRun            *bool                        `json:"DryRun,omitempty" query:"DryRun"`
+	ImageId           *string                      `json:"ImageId,omitempty" query:"ImageId" required:"true"`
+	RoleName          *string                      `json:"RoleName,omitempty" query:"RoleName"`
+	S3ExportLocation  *ExportTaskS3LocationRequest `json:"S3ExportLocation,omitempty" query:"S3ExportLocation" required:"true"`
+	TagSpecifications []TagSpecification           `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+}
+
+// ExportImageOutput is the response of ExportImage.
+type ExportImageOutput struct {
+	Description       *string               `json:"Description,omitempty" xml:"description,omitempty"`
+	DiskImageFormat   *string               `json:"DiskImageFormat,omitempty" xml:"diskImageFormat,omitempty" enum:"DiskImageFormat"`
+	ExportImageTaskId *string               `json:"ExportImageTaskId,omitempty" xml:"exportImageTaskId,omitempty"`
+	ImageId           *string               `json:"ImageId,omitempty" xml:"imageId,omitempty"`
+	Progress          *string               `json:"Progress,omitempty" xml:"progress,omitempty"`
+	RoleName          *string               `json:"RoleName,omitempty" xml:"roleName,omitempty"`
+	S3ExportLocation  *ExportTaskS3Location `json:"S3ExportLocation,omitempty" xml:"s3ExportLocation,omitempty"`
+	Status            *string               `json:"Status,omitempty" xml:"status,omitempty"`
+	StatusMessage     *string               `json:"StatusMessage,omitempty" xml:"statusMessage,omitempty"`
+	Tags              []Tag                 `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+}
+
 // GetConsoleOutputInput is the request of GetConsoleOutput.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetConsoleOutput.html
 type GetConsoleOutputInput struct {
@@ -244,6 +1495,100 @@ type GetConsoleOutputOutput struct {
 	InstanceId *string    `json:"InstanceId,omitempty" xml:"instanceId,omitempty"`
 	Output     *string    `json:"Output,omitempty" xml:"output,omitempty"`
 	Timestamp  *time.Time `json:"Timestamp,omitempty" xml:"timestamp,omitempty"`
+}
+
+// GetConsoleScreenshotInput is the request of GetConsoleScreenshot.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetConsoleScreenshot.html
+type GetConsoleScreenshotInput struct {
+	DryRun     *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	InstanceId *string `json:"InstanceId,omitempty" query:"InstanceId" required:"true"`
+	WakeUp     *bool   `json:"WakeUp,omitempty" query:"WakeUp"`
+}
+
+// GetConsoleScreenshotOutput is the response of GetConsoleScreenshot.
+type GetConsoleScreenshotOutput struct {
+	ImageData  *string `json:"ImageData,omitempty" xml:"imageData,omitempty"`
+	InstanceId *string `json:"InstanceId,omitempty" xml:"instanceId,omitempty"`
+}
+
+// GetInstanceUefiDataInput is the request of GetInstanceUefiData.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetInstanceUefiData.html
+type GetInstanceUefiDataInput struct {
+	DryRun     *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	InstanceId *string `json:"InstanceId,omitempty" query:"InstanceId" required:"true"`
+}
+
+// GetInstanceUefiDataOutput is the response of GetInstanceUefiData.
+type GetInstanceUefiDataOutput struct {
+	InstanceId *string `json:"InstanceId,omitempty" xml:"instanceId,omitempty"`
+	UefiData   *string `json:"UefiData,omitempty" xml:"uefiData,omitempty"`
+}
+
+// GetLaunchTemplateDataInput is the request of GetLaunchTemplateData.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetLaunchTemplateData.html
+type GetLaunchTemplateDataInput struct {
+	DryRun     *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	InstanceId *string `json:"InstanceId,omitempty" query:"InstanceId" required:"true"`
+}
+
+// GetLaunchTemplateDataOutput is the response of GetLaunchTemplateData.
+type GetLaunchTemplateDataOutput struct {
+	LaunchTemplateData *ResponseLaunchTemplateData `json:"LaunchTemplateData,omitempty" xml:"launchTemplateData,omitempty"`
+}
+
+// GetPasswordDataInput is the request of GetPasswordData.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetPasswordData.html
+type GetPasswordDataInput struct {
+	DryRun     *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	InstanceId *string `json:"InstanceId,omitempty" query:"InstanceId" required:"true"`
+}
+
+// GetPasswordDataOutput is the response of GetPasswordData.
+type GetPasswordDataOutput struct {
+	InstanceId   *string    `json:"InstanceId,omitempty" xml:"instanceId,omitempty"`
+	PasswordData *string    `json:"PasswordData,omitempty" xml:"passwordData,omitempty" sensitive:"true"`
+	Timestamp    *time.Time `json:"Timestamp,omitempty" xml:"timestamp,omitempty"`
+}
+
+// ImportImageInput is the request of ImportImage.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ImportImage.html
+type ImportImageInput struct {
+	Architecture          *string                                  `json:"Architecture,omitempty" query:"Architecture"`
+	BootMode              *string                                  `json:"BootMode,omitempty" query:"BootMode" enum:"BootModeValues"`
+	ClientData            *ClientData                              `json:"ClientData,omitempty" query:"ClientData"`
+	ClientToken           *string                                  `json:"ClientToken,omitempty" query:"ClientToken"`
+	Description           *string                                  `json:"Description,omitempty" query:"Description"`
+	DiskContainers        []ImageDiskContainer                     `json:"DiskContainers,omitzero" query:"DiskContainer"`
+	DryRun                *bool                                    `json:"DryRun,omitempty" query:"DryRun"`
+	Encrypted             *bool                                    `json:"Encrypted,omitempty" query:"Encrypted"`
+	Hypervisor            *string                                  `json:"Hypervisor,omitempty" query:"Hypervisor"`
+	KmsKeyId              *string                                  `json:"KmsKeyId,omitempty" query:"KmsKeyId"`
+	LicenseSpecifications []ImportImageLicenseConfigurationRequest `json:"LicenseSpecifications,omitzero" query:"LicenseSpecifications"`
+	LicenseType           *string                                  `json:"LicenseType,omitempty" query:"LicenseType"`
+	Platform              *string                                  `json:"Platform,omitempty" query:"Platform"`
+	RoleName              *string                                  `json:"RoleName,omitempty" query:"RoleName"`
+	TagSpecifications     []TagSpecification                       `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+	UsageOperation        *string                                  `json:"UsageOperation,omitempty" query:"UsageOperation"`
+}
+
+// ImportImageOutput is the response of ImportImage.
+type ImportImageOutput struct {
+	Architecture          *string                                   `json:"Architecture,omitempty" xml:"architecture,omitempty"`
+	Description           *string                                   `json:"Description,omitempty" xml:"description,omitempty"`
+	Encrypted             *bool                                     `json:"Encrypted,omitempty" xml:"encrypted,omitempty"`
+	Hypervisor            *string                                   `json:"Hypervisor,omitempty" xml:"hypervisor,omitempty"`
+	ImageId               *string                                   `json:"ImageId,omitempty" xml:"imageId,omitempty"`
+	ImportTaskId          *string                                   `json:"ImportTaskId,omitempty" xml:"importTaskId,omitempty"`
+	KmsKeyId              *string                                   `json:"KmsKeyId,omitempty" xml:"kmsKeyId,omitempty"`
+	LicenseSpecifications []ImportImageLicenseConfigurationResponse `json:"LicenseSpecifications,omitzero" xml:"licenseSpecifications>item,omitempty"`
+	LicenseType           *string                                   `json:"LicenseType,omitempty" xml:"licenseType,omitempty"`
+	Platform              *string                                   `json:"Platform,omitempty" xml:"platform,omitempty"`
+	Progress              *string                                   `json:"Progress,omitempty" xml:"progress,omitempty"`
+	SnapshotDetails       []SnapshotDetail                          `json:"SnapshotDetails,omitzero" xml:"snapshotDetailSet>item,omitempty"`
+	Status                *string                                   `json:"Status,omitempty" xml:"status,omitempty"`
+	StatusMessage         *string                                   `json:"StatusMessage,omitempty" xml:"statusMessage,omitempty"`
+	Tags                  []Tag                                     `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+	UsageOperation        *string                                   `json:"UsageOperation,omitempty" xml:"usageOperation,omitempty"`
 }
 
 // ImportKeyPairInput is the request of ImportKeyPair.
@@ -261,6 +1606,230 @@ type ImportKeyPairOutput struct {
 	KeyName        *string `json:"KeyName,omitempty" xml:"keyName,omitempty"`
 	KeyPairId      *string `json:"KeyPairId,omitempty" xml:"keyPairId,omitempty"`
 	Tags           []Tag   `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+}
+
+// ListImagesInRecycleBinInput is the request of ListImagesInRecycleBin.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ListImagesInRecycleBin.html
+type ListImagesInRecycleBinInput struct {
+	DryRun     *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	ImageIds   []string `json:"ImageIds,omitzero" query:"ImageId"`
+	MaxResults *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"1" max:"1000"`
+	NextToken  *string  `json:"NextToken,omitempty" query:"NextToken"`
+}
+
+// ListImagesInRecycleBinOutput is the response of ListImagesInRecycleBin.
+type ListImagesInRecycleBinOutput struct {
+	Images    []ImageRecycleBinInfo `json:"Images,omitzero" xml:"imageSet>item,omitempty"`
+	NextToken *string               `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
+// ModifyAddressAttributeInput is the request of ModifyAddressAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyAddressAttribute.html
+type ModifyAddressAttributeInput struct {
+	AllocationId *string `json:"AllocationId,omitempty" query:"AllocationId" required:"true"`
+	DomainName   *string `json:"DomainName,omitempty" query:"DomainName"`
+	DryRun       *bool   `json:"DryRun,omitempty" query:"DryRun"`
+}
+
+// ModifyAddressAttributeOutput is the response of ModifyAddressAttribute.
+type ModifyAddressAttributeOutput struct {
+	Address *AddressAttribute `json:"Address,omitempty" xml:"address,omitempty"`
+}
+
+// ModifyImageAttributeInput is the request of ModifyImageAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyImageAttribute.html
+type ModifyImageAttributeInput struct {
+	Attribute              *string                        `json:"Attribute,omitempty" query:"Attribute"`
+	Description            *AttributeValue                `json:"Description,omitempty" query:"Description"`
+	DryRun                 *bool                          `json:"DryRun,omitempty" query:"DryRun"`
+	ImageId                *string                        `json:"ImageId,omitempty" query:"ImageId" required:"true"`
+	ImdsSupport            *AttributeValue                `json:"ImdsSupport,omitempty" query:"ImdsSupport"`
+	LaunchPermission       *LaunchPermissionModifications `json:"LaunchPermission,omitempty" query:"LaunchPermission"`
+	OperationType          *string                        `json:"OperationType,omitempty" query:"OperationType" enum:"OperationType"`
+	OrganizationArns       []string                       `json:"OrganizationArns,omitzero" query:"OrganizationArn"`
+	OrganizationalUnitArns []string                       `json:"OrganizationalUnitArns,omitzero" query:"OrganizationalUnitArn"`
+	ProductCodes           []string                       `json:"ProductCodes,omitzero" query:"ProductCode"`
+	UserGroups             []string                       `json:"UserGroups,omitzero" query:"UserGroup"`
+	UserIds                []string                       `json:"UserIds,omitzero" query:"UserId"`
+	Value                  *string                        `json:"Value,omitempty" query:"Value"`
+}
+
+// ModifyImageAttributeOutput is the response of ModifyImageAttribute.
+type ModifyImageAttributeOutput struct{}
+
+// ModifyInstanceAttributeInput is the request of ModifyInstanceAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyInstanceAttribute.html
+type ModifyInstanceAttributeInput struct {
+	Attribute                         *string                                   `json:"Attribute,omitempty" query:"Attribute" enum:"InstanceAttributeName"`
+	BlockDeviceMappings               []InstanceBlockDeviceMappingSpecification `json:"BlockDeviceMappings,omitzero" query:"BlockDeviceMapping"`
+	DisableApiStop                    *AttributeBooleanValue                    `json:"DisableApiStop,omitempty" query:"DisableApiStop"`
+	DisableApiTermination             *AttributeBooleanValue                    `json:"DisableApiTermination,omitempty" query:"DisableApiTermination"`
+	DryRun                            *bool                                     `json:"DryRun,omitempty" query:"DryRun"`
+	EbsOptimized                      *AttributeBooleanValue                    `json:"EbsOptimized,omitempty" query:"EbsOptimized"`
+	EnaSupport                        *AttributeBooleanValue                    `json:"EnaSupport,omitempty" query:"EnaSupport"`
+	Groups                            []string                                  `json:"Groups,omitzero" query:"GroupId"`
+	InstanceId                        *string                                   `json:"InstanceId,omitempty" query:"InstanceId" required:"true"`
+	InstanceInitiatedShutdownBehavior *AttributeValue                           `json:"InstanceInitiatedShutdownBehavior,omitempty" query:"InstanceInitiatedShutdownBehavior"`
+	InstanceType                      *AttributeValue                           `json:"InstanceType,omitempty" query:"InstanceType"`
+	Kernel                            *AttributeValue                           `json:"Kernel,omitempty" query:"Kernel"`
+	Ramdisk                           *AttributeValue                           `json:"Ramdisk,omitempty" query:"Ramdisk"`
+	SourceDestCheck                   *AttributeBooleanValue                    `json:"SourceDestCheck,omitempty" query:"SourceDestCheck"`
+	SriovNetSupport                   *AttributeValue                           `json:"SriovNetSupport,omitempty" query:"SriovNetSupport"`
+	UserData                          *BlobAttributeValue                       `json:"UserData,omitempty" query:"UserData"`
+	Value                             *string                                   `json:"Value,omitempty" query:"Value"`
+}
+
+// ModifyInstanceAttributeOutput is the response of ModifyInstanceAttribute.
+type ModifyInstanceAttributeOutput struct{}
+
+// ModifyInstanceMetadataOptionsInput is the request of ModifyInstanceMetadataOptions.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyInstanceMetadataOptions.html
+type ModifyInstanceMetadataOptionsInput struct {
+	DryRun                  *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	HttpEndpoint            *string `json:"HttpEndpoint,omitempty" query:"HttpEndpoint" enum:"InstanceMetadataEndpointState"`
+	HttpProtocolIpv6        *string `json:"HttpProtocolIpv6,omitempty" query:"HttpProtocolIpv6" enum:"InstanceMetadataProtocolState"`
+	HttpPutResponseHopLimit *int32  `json:"HttpPutResponseHopLimit,omitempty" query:"HttpPutResponseHopLimit"`
+	HttpTokens              *string `json:"HttpTokens,omitempty" query:"HttpTokens" enum:"HttpTokensState"`
+	InstanceId              *string `json:"InstanceId,omitempty" query:"InstanceId" required:"true"`
+	InstanceMetadataTags    *string `json:"InstanceMetadataTags,omitempty" query:"InstanceMetadataTags" enum:"InstanceMetadataTagsState"`
+}
+
+// ModifyInstanceMetadataOptionsOutput is the response of ModifyInstanceMetadataOptions.
+type ModifyInstanceMetadataOptionsOutput struct {
+	InstanceId              *string                          `json:"InstanceId,omitempty" xml:"instanceId,omitempty"`
+	InstanceMetadataOptions *InstanceMetadataOptionsResponse `json:"InstanceMetadataOptions,omitempty" xml:"instanceMetadataOptions,omitempty"`
+}
+
+// ModifyLaunchTemplateInput is the request of ModifyLaunchTemplate.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyLaunchTemplate.html
+type ModifyLaunchTemplateInput struct {
+	ClientToken        *string `json:"ClientToken,omitempty" query:"ClientToken"`
+	DefaultVersion     *string `json:"DefaultVersion,omitempty" query:"SetDefaultVersion"`
+	DryRun             *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	LaunchTemplateId   *string `json:"LaunchTemplateId,omitempty" query:"LaunchTemplateId"`
+	LaunchTemplateName *string `json:"LaunchTemplateName,omitempty" query:"LaunchTemplateName"`
+}
+
+// ModifyLaunchTemplateOutput is the response of ModifyLaunchTemplate.
+type ModifyLaunchTemplateOutput struct {
+	LaunchTemplate *LaunchTemplate `json:"LaunchTemplate,omitempty" xml:"launchTemplate,omitempty"`
+}
+
+// ModifyNetworkInterfaceAttributeInput is the request of ModifyNetworkInterfaceAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyNetworkInterfaceAttribute.html
+type ModifyNetworkInterfaceAttributeInput struct {
+	AssociatePublicIpAddress        *bool                                   `json:"AssociatePublicIpAddress,omitempty" query:"AssociatePublicIpAddress"`
+	Attachment                      *NetworkInterfaceAttachmentChanges      `json:"Attachment,omitempty" query:"Attachment"`
+	ConnectionTrackingSpecification *ConnectionTrackingSpecificationRequest `json:"ConnectionTrackingSpecification,omitempty" query:"ConnectionTrackingSpecification"`
+	Description                     *AttributeValue                         `json:"Description,omitempty" query:"Description"`
+	DryRun                          *bool                                   `json:"DryRun,omitempty" query:"DryRun"`
+	EnaSrdSpecification             *EnaSrdSpecification                    `json:"EnaSrdSpecification,omitempty" query:"EnaSrdSpecification"`
+	EnablePrimaryIpv6               *bool                                   `json:"EnablePrimaryIpv6,omitempty" query:"EnablePrimaryIpv6"`
+	Groups                          []string                                `json:"Groups,omitzero" query:"SecurityGroupId"`
+	NetworkInterfaceId              *string                                 `json:"NetworkInterfaceId,omitempty" query:"NetworkInterfaceId" required:"true"`
+	SourceDestCheck                 *AttributeBooleanValue                  `json:"SourceDestCheck,omitempty" query:"SourceDestCheck"`
+}
+
+// ModifyNetworkInterfaceAttributeOutput is the response of ModifyNetworkInterfaceAttribute.
+type ModifyNetworkInterfaceAttributeOutput struct{}
+
+// ModifySecurityGroupRulesInput is the request of ModifySecurityGroupRules.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifySecurityGroupRules.html
+type ModifySecurityGroupRulesInput struct {
+	DryRun             *bool                     `json:"DryRun,omitempty" query:"DryRun"`
+	GroupId            *string                   `json:"GroupId,omitempty" query:"GroupId" required:"true"`
+	SecurityGroupRules []SecurityGroupRuleUpdate `json:"SecurityGroupRules,omitzero" query:"SecurityGroupRule" required:"true"`
+}
+
+// ModifySecurityGroupRulesOutput is the response of ModifySecurityGroupRules.
+type ModifySecurityGroupRulesOutput struct {
+	Return *bool `json:"Return,omitempty" xml:"return,omitempty"`
+}
+
+// ModifySnapshotAttributeInput is the request of ModifySnapshotAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifySnapshotAttribute.html
+type ModifySnapshotAttributeInput struct {
+	Attribute              *string                              `json:"Attribute,omitempty" query:"Attribute" enum:"SnapshotAttributeName"`
+	CreateVolumePermission *CreateVolumePermissionModifications `json:"CreateVolumePermission,omitempty" query:"CreateVolumePermission"`
+	DryRun                 *bool                                `json:"DryRun,omitempty" query:"DryRun"`
+	GroupNames             []string                             `json:"GroupNames,omitzero" query:"UserGroup"`
+	OperationType          *string                              `json:"OperationType,omitempty" query:"OperationType" enum:"OperationType"`
+	SnapshotId             *string                              `json:"SnapshotId,omitempty" query:"SnapshotId" required:"true"`
+	UserIds                []string                             `json:"UserIds,omitzero" query:"UserId"`
+}
+
+// ModifySnapshotAttributeOutput is the response of ModifySnapshotAttribute.
+type ModifySnapshotAttributeOutput struct{}
+
+// ModifySubnetAttributeInput is the request of ModifySubnetAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifySubnetAttribute.html
+type ModifySubnetAttributeInput struct {
+	AssignIpv6AddressOnCreation             *AttributeBooleanValue `json:"AssignIpv6AddressOnCreation,omitempty" query:"AssignIpv6AddressOnCreation"`
+	CustomerOwnedIpv4Pool                   *string                `json:"CustomerOwnedIpv4Pool,omitempty" query:"CustomerOwnedIpv4Pool"`
+	DisableLniAtDeviceIndex                 *AttributeBooleanValue `json:"DisableLniAtDeviceIndex,omitempty" query:"DisableLniAtDeviceIndex"`
+	EnableDns64                             *AttributeBooleanValue `json:"EnableDns64,omitempty" query:"EnableDns64"`
+	EnableLniAtDeviceIndex                  *int32                 `json:"EnableLniAtDeviceIndex,omitempty" query:"EnableLniAtDeviceIndex"`
+	EnableResourceNameDnsAAAARecordOnLaunch *AttributeBooleanValue `json:"EnableResourceNameDnsAAAARecordOnLaunch,omitempty" query:"EnableResourceNameDnsAAAARecordOnLaunch"`
+	EnableResourceNameDnsARecordOnLaunch    *AttributeBooleanValue `json:"EnableResourceNameDnsARecordOnLaunch,omitempty" query:"EnableResourceNameDnsARecordOnLaunch"`
+	MapCustomerOwnedIpOnLaunch              *AttributeBooleanValue `json:"MapCustomerOwnedIpOnLaunch,omitempty" query:"MapCustomerOwnedIpOnLaunch"`
+	MapPublicIpOnLaunch                     *AttributeBooleanValue `json:"MapPublicIpOnLaunch,omitempty" query:"MapPublicIpOnLaunch"`
+	PrivateDnsHostnameTypeOnLaunch          *string                `json:"PrivateDnsHostnameTypeOnLaunch,omitempty" query:"PrivateDnsHostnameTypeOnLaunch" enum:"HostnameType"`
+	SubnetId                                *string                `json:"SubnetId,omitempty" query:"SubnetId" required:"true"`
+}
+
+// ModifySubnetAttributeOutput is the response of ModifySubnetAttribute.
+type ModifySubnetAttributeOutput struct{}
+
+// ModifyVolumeInput is the request of ModifyVolume.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVolume.html
+type ModifyVolumeInput struct {
+	DryRun             *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	Iops               *int32  `json:"Iops,omitempty" query:"Iops"`
+	MultiAttachEnabled *bool   `json:"MultiAttachEnabled,omitempty" query:"MultiAttachEnabled"`
+	Size               *int32  `json:"Size,omitempty" query:"Size"`
+	Throughput         *int32  `json:"Throughput,omitempty" query:"Throughput"`
+	VolumeId           *string `json:"VolumeId,omitempty" query:"VolumeId" required:"true"`
+	VolumeType         *string `json:"VolumeType,omitempty" query:"VolumeType" enum:"VolumeType"`
+}
+
+// ModifyVolumeOutput is the response of ModifyVolume.
+type ModifyVolumeOutput struct {
+	VolumeModification *VolumeModification `json:"VolumeModification,omitempty" xml:"volumeModification,omitempty"`
+}
+
+// ModifyVolumeAttributeInput is the request of ModifyVolumeAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVolumeAttribute.html
+type ModifyVolumeAttributeInput struct {
+	AutoEnableIO *AttributeBooleanValue `json:"AutoEnableIO,omitempty" query:"AutoEnableIO"`
+	DryRun       *bool                  `json:"DryRun,omitempty" query:"DryRun"`
+	VolumeId     *string                `json:"VolumeId,omitempty" query:"VolumeId" required:"true"`
+}
+
+// ModifyVolumeAttributeOutput is the response of ModifyVolumeAttribute.
+type ModifyVolumeAttributeOutput struct{}
+
+// ModifyVpcAttributeInput is the request of ModifyVpcAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyVpcAttribute.html
+type ModifyVpcAttributeInput struct {
+	EnableDnsHostnames               *AttributeBooleanValue `json:"EnableDnsHostnames,omitempty" query:"EnableDnsHostnames"`
+	EnableDnsSupport                 *AttributeBooleanValue `json:"EnableDnsSupport,omitempty" query:"EnableDnsSupport"`
+	EnableNetworkAddressUsageMetrics *AttributeBooleanValue `json:"EnableNetworkAddressUsageMetrics,omitempty" query:"EnableNetworkAddressUsageMetrics"`
+	VpcId                            *string                `json:"VpcId,omitempty" query:"VpcId" required:"true"`
+}
+
+// ModifyVpcAttributeOutput is the response of ModifyVpcAttribute.
+type ModifyVpcAttributeOutput struct{}
+
+// MonitorInstancesInput is the request of MonitorInstances.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_MonitorInstances.html
+type MonitorInstancesInput struct {
+	DryRun      *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	InstanceIds []string `json:"InstanceIds,omitzero" query:"InstanceId" required:"true"`
+}
+
+// MonitorInstancesOutput is the response of MonitorInstances.
+type MonitorInstancesOutput struct {
+	InstanceMonitorings []InstanceMonitoring `json:"InstanceMonitorings,omitzero" xml:"instancesSet>item,omitempty"`
 }
 
 // RebootInstancesInput is the request of RebootInstances.
@@ -299,6 +1868,169 @@ type RegisterImageInput struct {
 // RegisterImageOutput is the response of RegisterImage.
 type RegisterImageOutput struct {
 	ImageId *string `json:"ImageId,omitempty" xml:"imageId,omitempty"`
+}
+
+// ReleaseAddressInput is the request of ReleaseAddress.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReleaseAddress.html
+type ReleaseAddressInput struct {
+	AllocationId       *string `json:"AllocationId,omitempty" query:"AllocationId"`
+	DryRun             *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	NetworkBorderGroup *string `json:"NetworkBorderGroup,omitempty" query:"NetworkBorderGroup"`
+	PublicIp           *string `json:"PublicIp,omitempty" query:"PublicIp"`
+}
+
+// ReleaseAddressOutput is the response of ReleaseAddress.
+type ReleaseAddressOutput struct{}
+
+// ReplaceRouteInput is the request of ReplaceRoute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReplaceRoute.html
+type ReplaceRouteInput struct {
+	CarrierGatewayId            *string `json:"CarrierGatewayId,omitempty" query:"CarrierGatewayId"`
+	CoreNetworkArn              *string `json:"CoreNetworkArn,omitempty" query:"CoreNetworkArn"`
+	DestinationCidrBlock        *string `json:"DestinationCidrBlock,omitempty" query:"DestinationCidrBlock"`
+	DestinationIpv6CidrBlock    *string `json:"DestinationIpv6CidrBlock,omitempty" query:"DestinationIpv6CidrBlock"`
+	DestinationPrefixListId     *string `json:"DestinationPrefixListId,omitempty" query:"DestinationPrefixListId"`
+	DryRun                      *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	EgressOnlyInternetGatewayId *string `json:"EgressOnlyInternetGatewayId,omitempty" query:"EgressOnlyInternetGatewayId"`
+	GatewayId                   *string `json:"GatewayId,omitempty" query:"GatewayId"`
+	InstanceId                  *string `json:"InstanceId,omitempty" query:"InstanceId"`
+	LocalGatewayId              *string `json:"LocalGatewayId,omitempty" query:"LocalGatewayId"`
+	LocalTarget                 *bool   `json:"LocalTarget,omitempty" query:"LocalTarget"`
+	NatGatewayId                *string `json:"NatGatewayId,omitempty" query:"NatGatewayId"`
+	NetworkInterfaceId          *string `json:"NetworkInterfaceId,omitempty" query:"NetworkInterfaceId"`
+	RouteTableId                *string `json:"RouteTableId,omitempty" query:"RouteTableId" required:"true"`
+	TransitGatewayId            *string `json:"TransitGatewayId,omitempty" query:"TransitGatewayId"`
+	VpcEndpointId               *string `json:"VpcEndpointId,omitempty" query:"VpcEndpointId"`
+	VpcPeeringConnectionId      *string `json:"VpcPeeringConnectionId,omitempty" query:"VpcPeeringConnectionId"`
+}
+
+// ReplaceRouteOutput is the response of ReplaceRoute.
+type ReplaceRouteOutput struct{}
+
+// ReplaceRouteTableAssociationInput is the request of ReplaceRouteTableAssociation.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReplaceRouteTableAssociation.html
+type ReplaceRouteTableAssociationInput struct {
+	AssociationId *string `json:"AssociationId,omitempty" query:"AssociationId" required:"true"`
+	DryRun        *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	RouteTableId  *string `json:"RouteTableId,omitempty" query:"RouteTableId" required:"true"`
+}
+
+// ReplaceRouteTableAssociationOutput is the response of ReplaceRouteTableAssociation.
+type ReplaceRouteTableAssociationOutput struct {
+	AssociationState *RouteTableAssociationState `json:"AssociationState,omitempty" xml:"associationState,omitempty"`
+	NewAssociationId *string                     `json:"NewAssociationId,omitempty" xml:"newAssociationId,omitempty"`
+}
+
+// ResetAddressAttributeInput is the request of ResetAddressAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ResetAddressAttribute.html
+type ResetAddressAttributeInput struct {
+	AllocationId *string `json:"AllocationId,omitempty" query:"AllocationId" required:"true"`
+	Attribute    *string `json:"Attribute,omitempty" query:"Attribute" required:"true" enum:"AddressAttributeName"`
+	DryRun       *bool   `json:"DryRun,omitempty" query:"DryRun"`
+}
+
+// ResetAddressAttributeOutput is the response of ResetAddressAttribute.
+type ResetAddressAttributeOutput struct {
+	Address *AddressAttribute `json:"Address,omitempty" xml:"address,omitempty"`
+}
+
+// ResetImageAttributeInput is the request of ResetImageAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ResetImageAttribute.html
+type ResetImageAttributeInput struct {
+	Attribute *string `json:"Attribute,omitempty" query:"Attribute" required:"true" enum:"ResetImageAttributeName"`
+	DryRun    *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	ImageId   *string `json:"ImageId,omitempty" query:"ImageId" required:"true"`
+}
+
+// ResetImageAttributeOutput is the response of ResetImageAttribute.
+type ResetImageAttributeOutput struct{}
+
+// ResetInstanceAttributeInput is the request of ResetInstanceAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ResetInstanceAttribute.html
+type ResetInstanceAttributeInput struct {
+	Attribute  *string `json:"Attribute,omitempty" query:"Attribute" required:"true" enum:"InstanceAttributeName"`
+	DryRun     *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	InstanceId *string `json:"InstanceId,omitempty" query:"InstanceId" required:"true"`
+}
+
+// ResetInstanceAttributeOutput is the response of ResetInstanceAttribute.
+type ResetInstanceAttributeOutput struct{}
+
+// ResetNetworkInterfaceAttributeInput is the request of ResetNetworkInterfaceAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ResetNetworkInterfaceAttribute.html
+type ResetNetworkInterfaceAttributeInput struct {
+	DryRun             *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	NetworkInterfaceId *string `json:"NetworkInterfaceId,omitempty" query:"NetworkInterfaceId" required:"true"`
+	SourceDestCheck    *string `json:"SourceDestCheck,omitempty" query:"SourceDestCheck"`
+}
+
+// ResetNetworkInterfaceAttributeOutput is the response of ResetNetworkInterfaceAttribute.
+type ResetNetworkInterfaceAttributeOutput struct{}
+
+// ResetSnapshotAttributeInput is the request of ResetSnapshotAttribute.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ResetSnapshotAttribute.html
+type ResetSnapshotAttributeInput struct {
+	Attribute  *string `json:"Attribute,omitempty" query:"Attribute" required:"true" enum:"SnapshotAttributeName"`
+	DryRun     *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	SnapshotId *string `json:"SnapshotId,omitempty" query:"SnapshotId" required:"true"`
+}
+
+// ResetSnapshotAttributeOutput is the response of ResetSnapshotAttribute.
+type ResetSnapshotAttributeOutput struct{}
+
+// RestoreImageFromRecycleBinInput is the request of RestoreImageFromRecycleBin.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RestoreImageFromRecycleBin.html
+type RestoreImageFromRecycleBinInput struct {
+	DryRun  *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	ImageId *string `json:"ImageId,omitempty" query:"ImageId" required:"true"`
+}
+
+// RestoreImageFromRecycleBinOutput is the response of RestoreImageFromRecycleBin.
+type RestoreImageFromRecycleBinOutput struct {
+	Return *bool `json:"Return,omitempty" xml:"return,omitempty"`
+}
+
+// RevokeSecurityGroupEgressInput is the request of RevokeSecurityGroupEgress.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RevokeSecurityGroupEgress.html
+type RevokeSecurityGroupEgressInput struct {
+	CidrIp                     *string        `json:"CidrIp,omitempty" query:"CidrIp"`
+	DryRun                     *bool          `json:"DryRun,omitempty" query:"DryRun"`
+	FromPort                   *int32         `json:"FromPort,omitempty" query:"FromPort"`
+	GroupId                    *string        `json:"GroupId,omitempty" query:"GroupId" required:"true"`
+	IpPermissions              []IpPermission `json:"IpPermissions,omitzero" query:"IpPermissions"`
+	IpProtocol                 *string        `json:"IpProtocol,omitempty" query:"IpProtocol"`
+	SecurityGroupRuleIds       []string       `json:"SecurityGroupRuleIds,omitzero" query:"SecurityGroupRuleId"`
+	SourceSecurityGroupName    *string        `json:"SourceSecurityGroupName,omitempty" query:"SourceSecurityGroupName"`
+	SourceSecurityGroupOwnerId *string        `json:"SourceSecurityGroupOwnerId,omitempty" query:"SourceSecurityGroupOwnerId"`
+	ToPort                     *int32         `json:"ToPort,omitempty" query:"ToPort"`
+}
+
+// RevokeSecurityGroupEgressOutput is the response of RevokeSecurityGroupEgress.
+type RevokeSecurityGroupEgressOutput struct {
+	Return               *bool          `json:"Return,omitempty" xml:"return,omitempty"`
+	UnknownIpPermissions []IpPermission `json:"UnknownIpPermissions,omitzero" xml:"unknownIpPermissionSet>item,omitempty"`
+}
+
+// RevokeSecurityGroupIngressInput is the request of RevokeSecurityGroupIngress.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RevokeSecurityGroupIngress.html
+type RevokeSecurityGroupIngressInput struct {
+	CidrIp                     *string        `json:"CidrIp,omitempty" query:"CidrIp"`
+	DryRun                     *bool          `json:"DryRun,omitempty" query:"DryRun"`
+	FromPort                   *int32         `json:"FromPort,omitempty" query:"FromPort"`
+	GroupId                    *string        `json:"GroupId,omitempty" query:"GroupId"`
+	GroupName                  *string        `json:"GroupName,omitempty" query:"GroupName"`
+	IpPermissions              []IpPermission `json:"IpPermissions,omitzero" query:"IpPermissions"`
+	IpProtocol                 *string        `json:"IpProtocol,omitempty" query:"IpProtocol"`
+	SecurityGroupRuleIds       []string       `json:"SecurityGroupRuleIds,omitzero" query:"SecurityGroupRuleId"`
+	SourceSecurityGroupName    *string        `json:"SourceSecurityGroupName,omitempty" query:"SourceSecurityGroupName"`
+	SourceSecurityGroupOwnerId *string        `json:"SourceSecurityGroupOwnerId,omitempty" query:"SourceSecurityGroupOwnerId"`
+	ToPort                     *int32         `json:"ToPort,omitempty" query:"ToPort"`
+}
+
+// RevokeSecurityGroupIngressOutput is the response of RevokeSecurityGroupIngress.
+type RevokeSecurityGroupIngressOutput struct {
+	Return               *bool          `json:"Return,omitempty" xml:"return,omitempty"`
+	UnknownIpPermissions []IpPermission `json:"UnknownIpPermissions,omitzero" xml:"unknownIpPermissionSet>item,omitempty"`
 }
 
 // RunInstancesInput is the request of RunInstances.
@@ -389,10 +2121,148 @@ type TerminateInstancesOutput struct {
 	TerminatingInstances []InstanceStateChange `json:"TerminatingInstances,omitzero" xml:"instancesSet>item,omitempty"`
 }
 
+// UnassignPrivateIpAddressesInput is the request of UnassignPrivateIpAddresses.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UnassignPrivateIpAddresses.html
+type UnassignPrivateIpAddressesInput struct {
+	Ipv4Prefixes       []string `json:"Ipv4Prefixes,omitzero" query:"Ipv4Prefix"`
+	NetworkInterfaceId *string  `json:"NetworkInterfaceId,omitempty" query:"NetworkInterfaceId" required:"true"`
+	PrivateIpAddresses []string `json:"PrivateIpAddresses,omitzero" query:"PrivateIpAddress"`
+}
+
+// UnassignPrivateIpAddressesOutput is the response of UnassignPrivateIpAddresses.
+type UnassignPrivateIpAddressesOutput struct{}
+
+// UnmonitorInstancesInput is the request of UnmonitorInstances.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UnmonitorInstances.html
+type UnmonitorInstancesInput struct {
+	DryRun      *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	InstanceIds []string `json:"InstanceIds,omitzero" query:"InstanceId" required:"true"`
+}
+
+// UnmonitorInstancesOutput is the response of UnmonitorInstances.
+type UnmonitorInstancesOutput struct {
+	InstanceMonitorings []InstanceMonitoring `json:"InstanceMonitorings,omitzero" xml:"instancesSet>item,omitempty"`
+}
+
+// UpdateSecurityGroupRuleDescriptionsEgressInput is the request of UpdateSecurityGroupRuleDescriptionsEgress.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UpdateSecurityGroupRuleDescriptionsEgress.html
+type UpdateSecurityGroupRuleDescriptionsEgressInput struct {
+	DryRun                        *bool                          `json:"DryRun,omitempty" query:"DryRun"`
+	GroupId                       *string                        `json:"GroupId,omitempty" query:"GroupId"`
+	GroupName                     *string                        `json:"GroupName,omitempty" query:"GroupName"`
+	IpPermissions                 []IpPermission                 `json:"IpPermissions,omitzero" query:"IpPermissions"`
+	SecurityGroupRuleDescriptions []SecurityGroupRuleDescription `json:"SecurityGroupRuleDescriptions,omitzero" query:"SecurityGroupRuleDescription"`
+}
+
+// UpdateSecurityGroupRuleDescriptionsEgressOutput is the response of UpdateSecurityGroupRuleDescriptionsEgress.
+type UpdateSecurityGroupRuleDescriptionsEgressOutput struct {
+	Return *bool `json:"Return,omitempty" xml:"return,omitempty"`
+}
+
+// UpdateSecurityGroupRuleDescriptionsIngressInput is the request of UpdateSecurityGroupRuleDescriptionsIngress.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UpdateSecurityGroupRuleDescriptionsIngress.html
+type UpdateSecurityGroupRuleDescriptionsIngressInput struct {
+	DryRun                        *bool                          `json:"DryRun,omitempty" query:"DryRun"`
+	GroupId                       *string                        `json:"GroupId,omitempty" query:"GroupId"`
+	GroupName                     *string                        `json:"GroupName,omitempty" query:"GroupName"`
+	IpPermissions                 []IpPermission                 `json:"IpPermissions,omitzero" query:"IpPermissions"`
+	SecurityGroupRuleDescriptions []SecurityGroupRuleDescription `json:"SecurityGroupRuleDescriptions,omitzero" query:"SecurityGroupRuleDescription"`
+}
+
+// UpdateSecurityGroupRuleDescriptionsIngressOutput is the response of UpdateSecurityGroupRuleDescriptionsIngress.
+type UpdateSecurityGroupRuleDescriptionsIngressOutput struct {
+	Return *bool `json:"Return,omitempty" xml:"return,omitempty"`
+}
+
 var operations = []Operation{
+	{Name: "AllocateAddress",
+		NewInput:  func() any { return new(AllocateAddressInput) },
+		NewOutput: func() any { return new(AllocateAddressOutput) },
+		DryRun:    true,
+	},
+	{Name: "AssignPrivateIpAddresses",
+		NewInput:  func() any { return new(AssignPrivateIpAddressesInput) },
+		NewOutput: func() any { return new(AssignPrivateIpAddressesOutput) },
+	},
+	{Name: "AssociateAddress",
+		NewInput:  func() any { return new(AssociateAddressInput) },
+		NewOutput: func() any { return new(AssociateAddressOutput) },
+		DryRun:    true,
+	},
+	{Name: "AssociateDhcpOptions",
+		NewInput:  func() any { return new(AssociateDhcpOptionsInput) },
+		NewOutput: func() any { return new(AssociateDhcpOptionsOutput) },
+		DryRun:    true,
+	},
+	{Name: "AssociateRouteTable",
+		NewInput:  func() any { return new(AssociateRouteTableInput) },
+		NewOutput: func() any { return new(AssociateRouteTableOutput) },
+		DryRun:    true,
+	},
+	{Name: "AttachInternetGateway",
+		NewInput:  func() any { return new(AttachInternetGatewayInput) },
+		NewOutput: func() any { return new(AttachInternetGatewayOutput) },
+		DryRun:    true,
+	},
+	{Name: "AttachNetworkInterface",
+		NewInput:  func() any { return new(AttachNetworkInterfaceInput) },
+		NewOutput: func() any { return new(AttachNetworkInterfaceOutput) },
+		DryRun:    true,
+	},
+	{Name: "AttachVolume",
+		NewInput:  func() any { return new(AttachVolumeInput) },
+		NewOutput: func() any { return new(AttachVolumeOutput) },
+		DryRun:    true,
+	},
+	{Name: "AuthorizeSecurityGroupEgress",
+		NewInput:  func() any { return new(AuthorizeSecurityGroupEgressInput) },
+		NewOutput: func() any { return new(AuthorizeSecurityGroupEgressOutput) },
+		DryRun:    true,
+	},
+	{Name: "AuthorizeSecurityGroupIngress",
+		NewInput:  func() any { return new(AuthorizeSecurityGroupIngressInput) },
+		NewOutput: func() any { return new(AuthorizeSecurityGroupIngressOutput) },
+		DryRun:    true,
+	},
+	{Name: "CancelImportTask",
+		NewInput:  func() any { return new(CancelImportTaskInput) },
+		NewOutput: func() any { return new(CancelImportTaskOutput) },
+		DryRun:    true,
+	},
+	{Name: "CopyImage",
+		NewInput:          func() any { return new(CopyImageInput) },
+		NewOutput:         func() any { return new(CopyImageOutput) },
+		DryRun:            true,
+		IdempotencyTokens: []string{"ClientToken"},
+	},
+	{Name: "CopySnapshot",
+		NewInput:  func() any { return new(CopySnapshotInput) },
+		NewOutput: func() any { return new(CopySnapshotOutput) },
+		DryRun:    true,
+	},
+	{Name: "CreateDefaultSubnet",
+		NewInput:  func() any { return new(CreateDefaultSubnetInput) },
+		NewOutput: func() any { return new(CreateDefaultSubnetOutput) },
+		DryRun:    true,
+	},
+	{Name: "CreateDefaultVpc",
+		NewInput:  func() any { return new(CreateDefaultVpcInput) },
+		NewOutput: func() any { return new(CreateDefaultVpcOutput) },
+		DryRun:    true,
+	},
+	{Name: "CreateDhcpOptions",
+		NewInput:  func() any { return new(CreateDhcpOptionsInput) },
+		NewOutput: func() any { return new(CreateDhcpOptionsOutput) },
+		DryRun:    true,
+	},
 	{Name: "CreateImage",
 		NewInput:  func() any { return new(CreateImageInput) },
 		NewOutput: func() any { return new(CreateImageOutput) },
+		DryRun:    true,
+	},
+	{Name: "CreateInternetGateway",
+		NewInput:  func() any { return new(CreateInternetGatewayInput) },
+		NewOutput: func() any { return new(CreateInternetGatewayOutput) },
 		DryRun:    true,
 	},
 	{Name: "CreateKeyPair",
@@ -400,9 +2270,79 @@ var operations = []Operation{
 		NewOutput: func() any { return new(CreateKeyPairOutput) },
 		DryRun:    true,
 	},
+	{Name: "CreateLaunchTemplate",
+		NewInput:          func() any { return new(CreateLaunchTemplateInput) },
+		NewOutput:         func() any { return new(CreateLaunchTemplateOutput) },
+		DryRun:            true,
+		IdempotencyTokens: []string{"ClientToken"},
+	},
+	{Name: "CreateLaunchTemplateVersion",
+		NewInput:          func() any { return new(CreateLaunchTemplateVersionInput) },
+		NewOutput:         func() any { return new(CreateLaunchTemplateVersionOutput) },
+		DryRun:            true,
+		IdempotencyTokens: []string{"ClientToken"},
+	},
+	{Name: "CreateNetworkInterface",
+		NewInput:          func() any { return new(CreateNetworkInterfaceInput) },
+		NewOutput:         func() any { return new(CreateNetworkInterfaceOutput) },
+		DryRun:            true,
+		IdempotencyTokens: []string{"ClientToken"},
+	},
+	{Name: "CreateRoute",
+		NewInput:  func() any { return new(CreateRouteInput) },
+		NewOutput: func() any { return new(CreateRouteOutput) },
+		DryRun:    true,
+	},
+	{Name: "CreateRouteTable",
+		NewInput:          func() any { return new(CreateRouteTableInput) },
+		NewOutput:         func() any { return new(CreateRouteTableOutput) },
+		DryRun:            true,
+		IdempotencyTokens: []string{"ClientToken"},
+	},
+	{Name: "CreateSecurityGroup",
+		NewInput:  func() any { return new(CreateSecurityGroupInput) },
+		NewOutput: func() any { return new(CreateSecurityGroupOutput) },
+		DryRun:    true,
+	},
+	{Name: "CreateSnapshot",
+		NewInput:  func() any { return new(CreateSnapshotInput) },
+		NewOutput: func() any { return new(CreateSnapshotOutput) },
+		DryRun:    true,
+	},
+	{Name: "CreateSnapshots",
+		NewInput:  func() any { return new(CreateSnapshotsInput) },
+		NewOutput: func() any { return new(CreateSnapshotsOutput) },
+		DryRun:    true,
+	},
+	{Name: "CreateSubnet",
+		NewInput:  func() any { return new(CreateSubnetInput) },
+		NewOutput: func() any { return new(CreateSubnetOutput) },
+		DryRun:    true,
+	},
 	{Name: "CreateTags",
 		NewInput:  func() any { return new(CreateTagsInput) },
 		NewOutput: func() any { return new(CreateTagsOutput) },
+		DryRun:    true,
+	},
+	{Name: "CreateVolume",
+		NewInput:          func() any { return new(CreateVolumeInput) },
+		NewOutput:         func() any { return new(CreateVolumeOutput) },
+		DryRun:            true,
+		IdempotencyTokens: []string{"ClientToken"},
+	},
+	{Name: "CreateVpc",
+		NewInput:  func() any { return new(CreateVpcInput) },
+		NewOutput: func() any { return new(CreateVpcOutput) },
+		DryRun:    true,
+	},
+	{Name: "DeleteDhcpOptions",
+		NewInput:  func() any { return new(DeleteDhcpOptionsInput) },
+		NewOutput: func() any { return new(DeleteDhcpOptionsOutput) },
+		DryRun:    true,
+	},
+	{Name: "DeleteInternetGateway",
+		NewInput:  func() any { return new(DeleteInternetGatewayInput) },
+		NewOutput: func() any { return new(DeleteInternetGatewayOutput) },
 		DryRun:    true,
 	},
 	{Name: "DeleteKeyPair",
@@ -410,9 +2350,44 @@ var operations = []Operation{
 		NewOutput: func() any { return new(DeleteKeyPairOutput) },
 		DryRun:    true,
 	},
+	{Name: "DeleteLaunchTemplate",
+		NewInput:  func() any { return new(DeleteLaunchTemplateInput) },
+		NewOutput: func() any { return new(DeleteLaunchTemplateOutput) },
+		DryRun:    true,
+	},
+	{Name: "DeleteLaunchTemplateVersions",
+		NewInput:  func() any { return new(DeleteLaunchTemplateVersionsInput) },
+		NewOutput: func() any { return new(DeleteLaunchTemplateVersionsOutput) },
+		DryRun:    true,
+	},
+	{Name: "DeleteNetworkInterface",
+		NewInput:  func() any { return new(DeleteNetworkInterfaceInput) },
+		NewOutput: func() any { return new(DeleteNetworkInterfaceOutput) },
+		DryRun:    true,
+	},
+	{Name: "DeleteRoute",
+		NewInput:  func() any { return new(DeleteRouteInput) },
+		NewOutput: func() any { return new(DeleteRouteOutput) },
+		DryRun:    true,
+	},
+	{Name: "DeleteRouteTable",
+		NewInput:  func() any { return new(DeleteRouteTableInput) },
+		NewOutput: func() any { return new(DeleteRouteTableOutput) },
+		DryRun:    true,
+	},
+	{Name: "DeleteSecurityGroup",
+		NewInput:  func() any { return new(DeleteSecurityGroupInput) },
+		NewOutput: func() any { return new(DeleteSecurityGroupOutput) },
+		DryRun:    true,
+	},
 	{Name: "DeleteSnapshot",
 		NewInput:  func() any { return new(DeleteSnapshotInput) },
 		NewOutput: func() any { return new(DeleteSnapshotOutput) },
+		DryRun:    true,
+	},
+	{Name: "DeleteSubnet",
+		NewInput:  func() any { return new(DeleteSubnetInput) },
+		NewOutput: func() any { return new(DeleteSubnetOutput) },
 		DryRun:    true,
 	},
 	{Name: "DeleteTags",
@@ -420,9 +2395,57 @@ var operations = []Operation{
 		NewOutput: func() any { return new(DeleteTagsOutput) },
 		DryRun:    true,
 	},
+	{Name: "DeleteVolume",
+		NewInput:  func() any { return new(DeleteVolumeInput) },
+		NewOutput: func() any { return new(DeleteVolumeOutput) },
+		DryRun:    true,
+	},
+	{Name: "DeleteVpc",
+		NewInput:  func() any { return new(DeleteVpcInput) },
+		NewOutput: func() any { return new(DeleteVpcOutput) },
+		DryRun:    true,
+	},
 	{Name: "DeregisterImage",
 		NewInput:  func() any { return new(DeregisterImageInput) },
 		NewOutput: func() any { return new(DeregisterImageOutput) },
+		DryRun:    true,
+	},
+	{Name: "DescribeAccountAttributes",
+		NewInput:  func() any { return new(DescribeAccountAttributesInput) },
+		NewOutput: func() any { return new(DescribeAccountAttributesOutput) },
+		DryRun:    true,
+	},
+	{Name: "DescribeAddresses",
+		NewInput:  func() any { return new(DescribeAddressesInput) },
+		NewOutput: func() any { return new(DescribeAddressesOutput) },
+		DryRun:    true,
+	},
+	{Name: "DescribeAddressesAttribute",
+		NewInput:  func() any { return new(DescribeAddressesAttributeInput) },
+		NewOutput: func() any { return new(DescribeAddressesAttributeOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "DescribeAvailabilityZones",
+		NewInput:  func() any { return new(DescribeAvailabilityZonesInput) },
+		NewOutput: func() any { return new(DescribeAvailabilityZonesOutput) },
+		DryRun:    true,
+	},
+	{Name: "DescribeDhcpOptions",
+		NewInput:  func() any { return new(DescribeDhcpOptionsInput) },
+		NewOutput: func() any { return new(DescribeDhcpOptionsOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "DescribeExportImageTasks",
+		NewInput:  func() any { return new(DescribeExportImageTasksInput) },
+		NewOutput: func() any { return new(DescribeExportImageTasksOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "DescribeImageAttribute",
+		NewInput:  func() any { return new(DescribeImageAttributeInput) },
+		NewOutput: func() any { return new(DescribeImageAttributeOutput) },
 		DryRun:    true,
 	},
 	{Name: "DescribeImages",
@@ -431,9 +2454,32 @@ var operations = []Operation{
 		DryRun:    true,
 		Paginated: true,
 	},
+	{Name: "DescribeImportImageTasks",
+		NewInput:  func() any { return new(DescribeImportImageTasksInput) },
+		NewOutput: func() any { return new(DescribeImportImageTasksOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "DescribeInstanceAttribute",
+		NewInput:  func() any { return new(DescribeInstanceAttributeInput) },
+		NewOutput: func() any { return new(DescribeInstanceAttributeOutput) },
+		DryRun:    true,
+	},
+	{Name: "DescribeInstanceCreditSpecifications",
+		NewInput:  func() any { return new(DescribeInstanceCreditSpecificationsInput) },
+		NewOutput: func() any { return new(DescribeInstanceCreditSpecificationsOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
 	{Name: "DescribeInstanceStatus",
 		NewInput:  func() any { return new(DescribeInstanceStatusInput) },
 		NewOutput: func() any { return new(DescribeInstanceStatusOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "DescribeInstanceTypeOfferings",
+		NewInput:  func() any { return new(DescribeInstanceTypeOfferingsInput) },
+		NewOutput: func() any { return new(DescribeInstanceTypeOfferingsOutput) },
 		DryRun:    true,
 		Paginated: true,
 	},
@@ -449,14 +2495,88 @@ var operations = []Operation{
 		DryRun:    true,
 		Paginated: true,
 	},
+	{Name: "DescribeInternetGateways",
+		NewInput:  func() any { return new(DescribeInternetGatewaysInput) },
+		NewOutput: func() any { return new(DescribeInternetGatewaysOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
 	{Name: "DescribeKeyPairs",
 		NewInput:  func() any { return new(DescribeKeyPairsInput) },
 		NewOutput: func() any { return new(DescribeKeyPairsOutput) },
 		DryRun:    true,
 	},
+	{Name: "DescribeLaunchTemplateVersions",
+		NewInput:  func() any { return new(DescribeLaunchTemplateVersionsInput) },
+		NewOutput: func() any { return new(DescribeLaunchTemplateVersionsOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "DescribeLaunchTemplates",
+		NewInput:  func() any { return new(DescribeLaunchTemplatesInput) },
+		NewOutput: func() any { return new(DescribeLaunchTemplatesOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "DescribeNetworkAcls",
+		NewInput:  func() any { return new(DescribeNetworkAclsInput) },
+		NewOutput: func() any { return new(DescribeNetworkAclsOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "DescribeNetworkInterfaceAttribute",
+		NewInput:  func() any { return new(DescribeNetworkInterfaceAttributeInput) },
+		NewOutput: func() any { return new(DescribeNetworkInterfaceAttributeOutput) },
+		DryRun:    true,
+	},
+	{Name: "DescribeNetworkInterfaces",
+		NewInput:  func() any { return new(DescribeNetworkInterfacesInput) },
+		NewOutput: func() any { return new(DescribeNetworkInterfacesOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "DescribeRegions",
+		NewInput:  func() any { return new(DescribeRegionsInput) },
+		NewOutput: func() any { return new(DescribeRegionsOutput) },
+		DryRun:    true,
+	},
+	{Name: "DescribeRouteTables",
+		NewInput:  func() any { return new(DescribeRouteTablesInput) },
+		NewOutput: func() any { return new(DescribeRouteTablesOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "DescribeSecurityGroupReferences",
+		NewInput:  func() any { return new(DescribeSecurityGroupReferencesInput) },
+		NewOutput: func() any { return new(DescribeSecurityGroupReferencesOutput) },
+		DryRun:    true,
+	},
+	{Name: "DescribeSecurityGroupRules",
+		NewInput:  func() any { return new(DescribeSecurityGroupRulesInput) },
+		NewOutput: func() any { return new(DescribeSecurityGroupRulesOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "DescribeSecurityGroups",
+		NewInput:  func() any { return new(DescribeSecurityGroupsInput) },
+		NewOutput: func() any { return new(DescribeSecurityGroupsOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "DescribeSnapshotAttribute",
+		NewInput:  func() any { return new(DescribeSnapshotAttributeInput) },
+		NewOutput: func() any { return new(DescribeSnapshotAttributeOutput) },
+		DryRun:    true,
+	},
 	{Name: "DescribeSnapshots",
 		NewInput:  func() any { return new(DescribeSnapshotsInput) },
 		NewOutput: func() any { return new(DescribeSnapshotsOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "DescribeSubnets",
+		NewInput:  func() any { return new(DescribeSubnetsInput) },
+		NewOutput: func() any { return new(DescribeSubnetsOutput) },
 		DryRun:    true,
 		Paginated: true,
 	},
@@ -466,20 +2586,205 @@ var operations = []Operation{
 		DryRun:    true,
 		Paginated: true,
 	},
+	{Name: "DescribeVolumeAttribute",
+		NewInput:  func() any { return new(DescribeVolumeAttributeInput) },
+		NewOutput: func() any { return new(DescribeVolumeAttributeOutput) },
+		DryRun:    true,
+	},
+	{Name: "DescribeVolumeStatus",
+		NewInput:  func() any { return new(DescribeVolumeStatusInput) },
+		NewOutput: func() any { return new(DescribeVolumeStatusOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
 	{Name: "DescribeVolumes",
 		NewInput:  func() any { return new(DescribeVolumesInput) },
 		NewOutput: func() any { return new(DescribeVolumesOutput) },
 		DryRun:    true,
 		Paginated: true,
 	},
+	{Name: "DescribeVolumesModifications",
+		NewInput:  func() any { return new(DescribeVolumesModificationsInput) },
+		NewOutput: func() any { return new(DescribeVolumesModificationsOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "DescribeVpcAttribute",
+		NewInput:  func() any { return new(DescribeVpcAttributeInput) },
+		NewOutput: func() any { return new(DescribeVpcAttributeOutput) },
+		DryRun:    true,
+	},
+	{Name: "DescribeVpcs",
+		NewInput:  func() any { return new(DescribeVpcsInput) },
+		NewOutput: func() any { return new(DescribeVpcsOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "DetachInternetGateway",
+		NewInput:  func() any { return new(DetachInternetGatewayInput) },
+		NewOutput: func() any { return new(DetachInternetGatewayOutput) },
+		DryRun:    true,
+	},
+	{Name: "DetachNetworkInterface",
+		NewInput:  func() any { return new(DetachNetworkInterfaceInput) },
+		NewOutput: func() any { return new(DetachNetworkInterfaceOutput) },
+		DryRun:    true,
+	},
+	{Name: "DetachVolume",
+		NewInput:  func() any { return new(DetachVolumeInput) },
+		NewOutput: func() any { return new(DetachVolumeOutput) },
+		DryRun:    true,
+	},
+	{Name: "DisableImage",
+		NewInput:  func() any { return new(DisableImageInput) },
+		NewOutput: func() any { return new(DisableImageOutput) },
+		DryRun:    true,
+	},
+	{Name: "DisableImageDeprecation",
+		NewInput:  func() any { return new(DisableImageDeprecationInput) },
+		NewOutput: func() any { return new(DisableImageDeprecationOutput) },
+		DryRun:    true,
+	},
+	{Name: "DisableImageDeregistrationProtection",
+		NewInput:  func() any { return new(DisableImageDeregistrationProtectionInput) },
+		NewOutput: func() any { return new(DisableImageDeregistrationProtectionOutput) },
+		DryRun:    true,
+	},
+	{Name: "DisassociateAddress",
+		NewInput:  func() any { return new(DisassociateAddressInput) },
+		NewOutput: func() any { return new(DisassociateAddressOutput) },
+		DryRun:    true,
+	},
+	{Name: "DisassociateRouteTable",
+		NewInput:  func() any { return new(DisassociateRouteTableInput) },
+		NewOutput: func() any { return new(DisassociateRouteTableOutput) },
+		DryRun:    true,
+	},
+	{Name: "EnableImage",
+		NewInput:  func() any { return new(EnableImageInput) },
+		NewOutput: func() any { return new(EnableImageOutput) },
+		DryRun:    true,
+	},
+	{Name: "EnableImageDeprecation",
+		NewInput:  func() any { return new(EnableImageDeprecationInput) },
+		NewOutput: func() any { return new(EnableImageDeprecationOutput) },
+		DryRun:    true,
+	},
+	{Name: "EnableImageDeregistrationProtection",
+		NewInput:  func() any { return new(EnableImageDeregistrationProtectionInput) },
+		NewOutput: func() any { return new(EnableImageDeregistrationProtectionOutput) },
+		DryRun:    true,
+	},
+	{Name: "ExportImage",
+		NewInput:          func() any { return new(ExportImageInput) },
+		NewOutput:         func() any { return new(ExportImageOutput) },
+		DryRun:            true,
+		IdempotencyTokens: []string{"ClientToken"},
+	},
 	{Name: "GetConsoleOutput",
 		NewInput:  func() any { return new(GetConsoleOutputInput) },
 		NewOutput: func() any { return new(GetConsoleOutputOutput) },
 		DryRun:    true,
 	},
+	{Name: "GetConsoleScreenshot",
+		NewInput:  func() any { return new(GetConsoleScreenshotInput) },
+		NewOutput: func() any { return new(GetConsoleScreenshotOutput) },
+		DryRun:    true,
+	},
+	{Name: "GetInstanceUefiData",
+		NewInput:  func() any { return new(GetInstanceUefiDataInput) },
+		NewOutput: func() any { return new(GetInstanceUefiDataOutput) },
+		DryRun:    true,
+	},
+	{Name: "GetLaunchTemplateData",
+		NewInput:  func() any { return new(GetLaunchTemplateDataInput) },
+		NewOutput: func() any { return new(GetLaunchTemplateDataOutput) },
+		DryRun:    true,
+	},
+	{Name: "GetPasswordData",
+		NewInput:  func() any { return new(GetPasswordDataInput) },
+		NewOutput: func() any { return new(GetPasswordDataOutput) },
+		DryRun:    true,
+	},
+	{Name: "ImportImage",
+		NewInput:          func() any { return new(ImportImageInput) },
+		NewOutput:         func() any { return new(ImportImageOutput) },
+		DryRun:            true,
+		IdempotencyTokens: []string{"ClientToken"},
+	},
 	{Name: "ImportKeyPair",
 		NewInput:  func() any { return new(ImportKeyPairInput) },
 		NewOutput: func() any { return new(ImportKeyPairOutput) },
+		DryRun:    true,
+	},
+	{Name: "ListImagesInRecycleBin",
+		NewInput:  func() any { return new(ListImagesInRecycleBinInput) },
+		NewOutput: func() any { return new(ListImagesInRecycleBinOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "ModifyAddressAttribute",
+		NewInput:  func() any { return new(ModifyAddressAttributeInput) },
+		NewOutput: func() any { return new(ModifyAddressAttributeOutput) },
+		DryRun:    true,
+	},
+	{Name: "ModifyImageAttribute",
+		NewInput:  func() any { return new(ModifyImageAttributeInput) },
+		NewOutput: func() any { return new(ModifyImageAttributeOutput) },
+		DryRun:    true,
+	},
+	{Name: "ModifyInstanceAttribute",
+		NewInput:  func() any { return new(ModifyInstanceAttributeInput) },
+		NewOutput: func() any { return new(ModifyInstanceAttributeOutput) },
+		DryRun:    true,
+	},
+	{Name: "ModifyInstanceMetadataOptions",
+		NewInput:  func() any { return new(ModifyInstanceMetadataOptionsInput) },
+		NewOutput: func() any { return new(ModifyInstanceMetadataOptionsOutput) },
+		DryRun:    true,
+	},
+	{Name: "ModifyLaunchTemplate",
+		NewInput:          func() any { return new(ModifyLaunchTemplateInput) },
+		NewOutput:         func() any { return new(ModifyLaunchTemplateOutput) },
+		DryRun:            true,
+		IdempotencyTokens: []string{"ClientToken"},
+	},
+	{Name: "ModifyNetworkInterfaceAttribute",
+		NewInput:  func() any { return new(ModifyNetworkInterfaceAttributeInput) },
+		NewOutput: func() any { return new(ModifyNetworkInterfaceAttributeOutput) },
+		DryRun:    true,
+	},
+	{Name: "ModifySecurityGroupRules",
+		NewInput:  func() any { return new(ModifySecurityGroupRulesInput) },
+		NewOutput: func() any { return new(ModifySecurityGroupRulesOutput) },
+		DryRun:    true,
+	},
+	{Name: "ModifySnapshotAttribute",
+		NewInput:  func() any { return new(ModifySnapshotAttributeInput) },
+		NewOutput: func() any { return new(ModifySnapshotAttributeOutput) },
+		DryRun:    true,
+	},
+	{Name: "ModifySubnetAttribute",
+		NewInput:  func() any { return new(ModifySubnetAttributeInput) },
+		NewOutput: func() any { return new(ModifySubnetAttributeOutput) },
+	},
+	{Name: "ModifyVolume",
+		NewInput:  func() any { return new(ModifyVolumeInput) },
+		NewOutput: func() any { return new(ModifyVolumeOutput) },
+		DryRun:    true,
+	},
+	{Name: "ModifyVolumeAttribute",
+		NewInput:  func() any { return new(ModifyVolumeAttributeInput) },
+		NewOutput: func() any { return new(ModifyVolumeAttributeOutput) },
+		DryRun:    true,
+	},
+	{Name: "ModifyVpcAttribute",
+		NewInput:  func() any { return new(ModifyVpcAttributeInput) },
+		NewOutput: func() any { return new(ModifyVpcAttributeOutput) },
+	},
+	{Name: "MonitorInstances",
+		NewInput:  func() any { return new(MonitorInstancesInput) },
+		NewOutput: func() any { return new(MonitorInstancesOutput) },
 		DryRun:    true,
 	},
 	{Name: "RebootInstances",
@@ -490,6 +2795,61 @@ var operations = []Operation{
 	{Name: "RegisterImage",
 		NewInput:  func() any { return new(RegisterImageInput) },
 		NewOutput: func() any { return new(RegisterImageOutput) },
+		DryRun:    true,
+	},
+	{Name: "ReleaseAddress",
+		NewInput:  func() any { return new(ReleaseAddressInput) },
+		NewOutput: func() any { return new(ReleaseAddressOutput) },
+		DryRun:    true,
+	},
+	{Name: "ReplaceRoute",
+		NewInput:  func() any { return new(ReplaceRouteInput) },
+		NewOutput: func() any { return new(ReplaceRouteOutput) },
+		DryRun:    true,
+	},
+	{Name: "ReplaceRouteTableAssociation",
+		NewInput:  func() any { return new(ReplaceRouteTableAssociationInput) },
+		NewOutput: func() any { return new(ReplaceRouteTableAssociationOutput) },
+		DryRun:    true,
+	},
+	{Name: "ResetAddressAttribute",
+		NewInput:  func() any { return new(ResetAddressAttributeInput) },
+		NewOutput: func() any { return new(ResetAddressAttributeOutput) },
+		DryRun:    true,
+	},
+	{Name: "ResetImageAttribute",
+		NewInput:  func() any { return new(ResetImageAttributeInput) },
+		NewOutput: func() any { return new(ResetImageAttributeOutput) },
+		DryRun:    true,
+	},
+	{Name: "ResetInstanceAttribute",
+		NewInput:  func() any { return new(ResetInstanceAttributeInput) },
+		NewOutput: func() any { return new(ResetInstanceAttributeOutput) },
+		DryRun:    true,
+	},
+	{Name: "ResetNetworkInterfaceAttribute",
+		NewInput:  func() any { return new(ResetNetworkInterfaceAttributeInput) },
+		NewOutput: func() any { return new(ResetNetworkInterfaceAttributeOutput) },
+		DryRun:    true,
+	},
+	{Name: "ResetSnapshotAttribute",
+		NewInput:  func() any { return new(ResetSnapshotAttributeInput) },
+		NewOutput: func() any { return new(ResetSnapshotAttributeOutput) },
+		DryRun:    true,
+	},
+	{Name: "RestoreImageFromRecycleBin",
+		NewInput:  func() any { return new(RestoreImageFromRecycleBinInput) },
+		NewOutput: func() any { return new(RestoreImageFromRecycleBinOutput) },
+		DryRun:    true,
+	},
+	{Name: "RevokeSecurityGroupEgress",
+		NewInput:  func() any { return new(RevokeSecurityGroupEgressInput) },
+		NewOutput: func() any { return new(RevokeSecurityGroupEgressOutput) },
+		DryRun:    true,
+	},
+	{Name: "RevokeSecurityGroupIngress",
+		NewInput:  func() any { return new(RevokeSecurityGroupIngressInput) },
+		NewOutput: func() any { return new(RevokeSecurityGroupIngressOutput) },
 		DryRun:    true,
 	},
 	{Name: "RunInstances",
@@ -511,6 +2871,25 @@ var operations = []Operation{
 	{Name: "TerminateInstances",
 		NewInput:  func() any { return new(TerminateInstancesInput) },
 		NewOutput: func() any { return new(TerminateInstancesOutput) },
+		DryRun:    true,
+	},
+	{Name: "UnassignPrivateIpAddresses",
+		NewInput:  func() any { return new(UnassignPrivateIpAddressesInput) },
+		NewOutput: func() any { return new(UnassignPrivateIpAddressesOutput) },
+	},
+	{Name: "UnmonitorInstances",
+		NewInput:  func() any { return new(UnmonitorInstancesInput) },
+		NewOutput: func() any { return new(UnmonitorInstancesOutput) },
+		DryRun:    true,
+	},
+	{Name: "UpdateSecurityGroupRuleDescriptionsEgress",
+		NewInput:  func() any { return new(UpdateSecurityGroupRuleDescriptionsEgressInput) },
+		NewOutput: func() any { return new(UpdateSecurityGroupRuleDescriptionsEgressOutput) },
+		DryRun:    true,
+	},
+	{Name: "UpdateSecurityGroupRuleDescriptionsIngress",
+		NewInput:  func() any { return new(UpdateSecurityGroupRuleDescriptionsIngressInput) },
+		NewOutput: func() any { return new(UpdateSecurityGroupRuleDescriptionsIngressOutput) },
 		DryRun:    true,
 	},
 }

@@ -6,6 +6,148 @@ import (
 	"time"
 )
 
+// AcceleratorCount is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AcceleratorCount.html
+type AcceleratorCount struct {
+	Max *int32 `json:"Max,omitempty" xml:"max,omitempty"`
+	Min *int32 `json:"Min,omitempty" xml:"min,omitempty"`
+}
+
+// AcceleratorCountRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AcceleratorCountRequest.html
+type AcceleratorCountRequest struct {
+	Max *int32 `json:"Max,omitempty" query:"Max"`
+	Min *int32 `json:"Min,omitempty" query:"Min"`
+}
+
+// AcceleratorTotalMemoryMiB is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AcceleratorTotalMemoryMiB.html
+type AcceleratorTotalMemoryMiB struct {
+	Max *int32 `json:"Max,omitempty" xml:"max,omitempty"`
+	Min *int32 `json:"Min,omitempty" xml:"min,omitempty"`
+}
+
+// AcceleratorTotalMemoryMiBRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AcceleratorTotalMemoryMiBRequest.html
+type AcceleratorTotalMemoryMiBRequest struct {
+	Max *int32 `json:"Max,omitempty" query:"Max"`
+	Min *int32 `json:"Min,omitempty" query:"Min"`
+}
+
+// AccountAttribute is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AccountAttribute.html
+type AccountAttribute struct {
+	AttributeName   *string                 `json:"AttributeName,omitempty" xml:"attributeName,omitempty"`
+	AttributeValues []AccountAttributeValue `json:"AttributeValues,omitzero" xml:"attributeValueSet>item,omitempty"`
+}
+
+// AccountAttributeValue is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AccountAttributeValue.html
+type AccountAttributeValue struct {
+	AttributeValue *string `json:"AttributeValue,omitempty" xml:"attributeValue,omitempty"`
+}
+
+// Address is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Address.html
+type Address struct {
+	AllocationId            *string `json:"AllocationId,omitempty" xml:"allocationId,omitempty"`
+	AssociationId           *string `json:"AssociationId,omitempty" xml:"associationId,omitempty"`
+	CarrierIp               *string `json:"CarrierIp,omitempty" xml:"carrierIp,omitempty"`
+	CustomerOwnedIp         *string `json:"CustomerOwnedIp,omitempty" xml:"customerOwnedIp,omitempty"`
+	CustomerOwnedIpv4Pool   *string `json:"CustomerOwnedIpv4Pool,omitempty" xml:"customerOwnedIpv4Pool,omitempty"`
+	Domain                  *string `json:"Domain,omitempty" xml:"domain,omitempty" enum:"DomainType"`
+	InstanceId              *string `json:"InstanceId,omitempty" xml:"instanceId,omitempty"`
+	NetworkBorderGroup      *string `json:"NetworkBorderGroup,omitempty" xml:"networkBorderGroup,omitempty"`
+	NetworkInterfaceId      *string `json:"NetworkInterfaceId,omitempty" xml:"networkInterfaceId,omitempty"`
+	NetworkInterfaceOwnerId *string `json:"NetworkInterfaceOwnerId,omitempty" xml:"networkInterfaceOwnerId,omitempty"`
+	PrivateIpAddress        *string `json:"PrivateIpAddress,omitempty" xml:"privateIpAddress,omitempty"`
+	PublicIp                *string `json:"PublicIp,omitempty" xml:"publicIp,omitempty"`
+	PublicIpv4Pool          *string `json:"PublicIpv4Pool,omitempty" xml:"publicIpv4Pool,omitempty"`
+	Tags                    []Tag   `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+}
+
+// AddressAttribute is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AddressAttribute.html
+type AddressAttribute struct {
+	AllocationId    *string          `json:"AllocationId,omitempty" xml:"allocationId,omitempty"`
+	PtrRecord       *string          `json:"PtrRecord,omitempty" xml:"ptrRecord,omitempty"`
+	PtrRecordUpdate *PtrUpdateStatus `json:"PtrRecordUpdate,omitempty" xml:"ptrRecordUpdate,omitempty"`
+	PublicIp        *string          `json:"PublicIp,omitempty" xml:"publicIp,omitempty"`
+}
+
+// AssignedPrivateIpAddress is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssignedPrivateIpAddress.html
+type AssignedPrivateIpAddress struct {
+	PrivateIpAddress *string `json:"PrivateIpAddress,omitempty" xml:"privateIpAddress,omitempty"`
+}
+
+// AttachmentEnaSrdSpecification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AttachmentEnaSrdSpecification.html
+type AttachmentEnaSrdSpecification struct {
+	EnaSrdEnabled          *bool                             `json:"EnaSrdEnabled,omitempty" xml:"enaSrdEnabled,omitempty"`
+	EnaSrdUdpSpecification *AttachmentEnaSrdUdpSpecification `json:"EnaSrdUdpSpecification,omitempty" xml:"enaSrdUdpSpecification,omitempty"`
+}
+
+// AttachmentEnaSrdUdpSpecification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AttachmentEnaSrdUdpSpecification.html
+type AttachmentEnaSrdUdpSpecification struct {
+	EnaSrdUdpEnabled *bool `json:"EnaSrdUdpEnabled,omitempty" xml:"enaSrdUdpEnabled,omitempty"`
+}
+
+// AttributeBooleanValue is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AttributeBooleanValue.html
+type AttributeBooleanValue struct {
+	Value *bool `json:"Value,omitempty" query:"Value" xml:"value,omitempty"`
+}
+
+// AttributeValue is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AttributeValue.html
+type AttributeValue struct {
+	Value *string `json:"Value,omitempty" query:"Value" xml:"value,omitempty"`
+}
+
+// AvailabilityZone is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AvailabilityZone.html
+type AvailabilityZone struct {
+	GroupName          *string                   `json:"GroupName,omitempty" xml:"groupName,omitempty"`
+	Messages           []AvailabilityZoneMessage `json:"Messages,omitzero" xml:"messageSet>item,omitempty"`
+	NetworkBorderGroup *string                   `json:"NetworkBorderGroup,omitempty" xml:"networkBorderGroup,omitempty"`
+	OptInStatus        *string                   `json:"OptInStatus,omitempty" xml:"optInStatus,omitempty" enum:"AvailabilityZoneOptInStatus"`
+	ParentZoneId       *string                   `json:"ParentZoneId,omitempty" xml:"parentZoneId,omitempty"`
+	ParentZoneName     *string                   `json:"ParentZoneName,omitempty" xml:"parentZoneName,omitempty"`
+	RegionName         *string                   `json:"RegionName,omitempty" xml:"regionName,omitempty"`
+	State              *string                   `json:"State,omitempty" xml:"zoneState,omitempty" enum:"AvailabilityZoneState"`
+	ZoneId             *string                   `json:"ZoneId,omitempty" xml:"zoneId,omitempty"`
+	ZoneName           *string                   `json:"ZoneName,omitempty" xml:"zoneName,omitempty"`
+	ZoneType           *string                   `json:"ZoneType,omitempty" xml:"zoneType,omitempty"`
+}
+
+// AvailabilityZoneMessage is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AvailabilityZoneMessage.html
+type AvailabilityZoneMessage struct {
+	Message *string `json:"Message,omitempty" xml:"message,omitempty"`
+}
+
+// BaselineEbsBandwidthMbps is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_BaselineEbsBandwidthMbps.html
+type BaselineEbsBandwidthMbps struct {
+	Max *int32 `json:"Max,omitempty" xml:"max,omitempty"`
+	Min *int32 `json:"Min,omitempty" xml:"min,omitempty"`
+}
+
+// BaselineEbsBandwidthMbpsRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_BaselineEbsBandwidthMbpsRequest.html
+type BaselineEbsBandwidthMbpsRequest struct {
+	Max *int32 `json:"Max,omitempty" query:"Max"`
+	Min *int32 `json:"Min,omitempty" query:"Min"`
+}
+
+// BlobAttributeValue is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_BlobAttributeValue.html
+type BlobAttributeValue struct {
+	Value []byte `json:"Value,omitzero" query:"Value"`
+}
+
 // BlockDeviceMapping is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_BlockDeviceMapping.html
 type BlockDeviceMapping struct {
@@ -43,6 +185,31 @@ type CapacityReservationTargetResponse struct {
 	CapacityReservationResourceGroupArn *string `json:"CapacityReservationResourceGroupArn,omitempty" xml:"capacityReservationResourceGroupArn,omitempty"`
 }
 
+// ClientData is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ClientData.html
+type ClientData struct {
+	Comment     *string    `json:"Comment,omitempty" query:"Comment"`
+	UploadEnd   *time.Time `json:"UploadEnd,omitempty" query:"UploadEnd"`
+	UploadSize  *float64   `json:"UploadSize,omitempty" query:"UploadSize"`
+	UploadStart *time.Time `json:"UploadStart,omitempty" query:"UploadStart"`
+}
+
+// ConnectionTrackingConfiguration is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ConnectionTrackingConfiguration.html
+type ConnectionTrackingConfiguration struct {
+	TcpEstablishedTimeout *int32 `json:"TcpEstablishedTimeout,omitempty" xml:"tcpEstablishedTimeout,omitempty"`
+	UdpStreamTimeout      *int32 `json:"UdpStreamTimeout,omitempty" xml:"udpStreamTimeout,omitempty"`
+	UdpTimeout            *int32 `json:"UdpTimeout,omitempty" xml:"udpTimeout,omitempty"`
+}
+
+// ConnectionTrackingSpecification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ConnectionTrackingSpecification.html
+type ConnectionTrackingSpecification struct {
+	TcpEstablishedTimeout *int32 `json:"TcpEstablishedTimeout,omitempty" xml:"tcpEstablishedTimeout,omitempty"`
+	UdpStreamTimeout      *int32 `json:"UdpStreamTimeout,omitempty" xml:"udpStreamTimeout,omitempty"`
+	UdpTimeout            *int32 `json:"UdpTimeout,omitempty" xml:"udpTimeout,omitempty"`
+}
+
 // ConnectionTrackingSpecificationRequest is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ConnectionTrackingSpecificationRequest.html
 type ConnectionTrackingSpecificationRequest struct {
@@ -75,10 +242,63 @@ type CpuOptionsRequest struct {
 	ThreadsPerCore *int32  `json:"ThreadsPerCore,omitempty" query:"ThreadsPerCore"`
 }
 
+// CreateVolumePermission is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolumePermission.html
+type CreateVolumePermission struct {
+	Group  *string `json:"Group,omitempty" query:"Group" xml:"group,omitempty" enum:"PermissionGroup"`
+	UserId *string `json:"UserId,omitempty" query:"UserId" xml:"userId,omitempty"`
+}
+
+// CreateVolumePermissionModifications is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateVolumePermissionModifications.html
+type CreateVolumePermissionModifications struct {
+	Add    []CreateVolumePermission `json:"Add,omitzero" query:"Add"`
+	Remove []CreateVolumePermission `json:"Remove,omitzero" query:"Remove"`
+}
+
+// CreditSpecification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreditSpecification.html
+type CreditSpecification struct {
+	CpuCredits *string `json:"CpuCredits,omitempty" xml:"cpuCredits,omitempty"`
+}
+
 // CreditSpecificationRequest is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreditSpecificationRequest.html
 type CreditSpecificationRequest struct {
 	CpuCredits *string `json:"CpuCredits,omitempty" query:"CpuCredits" required:"true"`
+}
+
+// DeleteLaunchTemplateVersionsResponseErrorItem is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteLaunchTemplateVersionsResponseErrorItem.html
+type DeleteLaunchTemplateVersionsResponseErrorItem struct {
+	LaunchTemplateId   *string        `json:"LaunchTemplateId,omitempty" xml:"launchTemplateId,omitempty"`
+	LaunchTemplateName *string        `json:"LaunchTemplateName,omitempty" xml:"launchTemplateName,omitempty"`
+	ResponseError      *ResponseError `json:"ResponseError,omitempty" xml:"responseError,omitempty"`
+	VersionNumber      *int64         `json:"VersionNumber,omitempty" xml:"versionNumber,omitempty"`
+}
+
+// DeleteLaunchTemplateVersionsResponseSuccessItem is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteLaunchTemplateVersionsResponseSuccessItem.html
+type DeleteLaunchTemplateVersionsResponseSuccessItem struct {
+	LaunchTemplateId   *string `json:"LaunchTemplateId,omitempty" xml:"launchTemplateId,omitempty"`
+	LaunchTemplateName *string `json:"LaunchTemplateName,omitempty" xml:"launchTemplateName,omitempty"`
+	VersionNumber      *int64  `json:"VersionNumber,omitempty" xml:"versionNumber,omitempty"`
+}
+
+// DhcpConfiguration is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DhcpConfiguration.html
+type DhcpConfiguration struct {
+	Key    *string          `json:"Key,omitempty" xml:"key,omitempty"`
+	Values []AttributeValue `json:"Values,omitzero" xml:"valueSet>item,omitempty"`
+}
+
+// DhcpOptions is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DhcpOptions.html
+type DhcpOptions struct {
+	DhcpConfigurations []DhcpConfiguration `json:"DhcpConfigurations,omitzero" xml:"dhcpConfigurationSet>item,omitempty"`
+	DhcpOptionsId      *string             `json:"DhcpOptionsId,omitempty" xml:"dhcpOptionsId,omitempty"`
+	OwnerId            *string             `json:"OwnerId,omitempty" xml:"ownerId,omitempty"`
+	Tags               []Tag               `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
 }
 
 // DiskInfo is EC2's structure of that name.
@@ -123,6 +343,13 @@ type EbsInstanceBlockDevice struct {
 	VolumeOwnerId       *string    `json:"VolumeOwnerId,omitempty" xml:"volumeOwnerId,omitempty"`
 }
 
+// EbsInstanceBlockDeviceSpecification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EbsInstanceBlockDeviceSpecification.html
+type EbsInstanceBlockDeviceSpecification struct {
+	DeleteOnTermination *bool   `json:"DeleteOnTermination,omitempty" query:"DeleteOnTermination"`
+	VolumeId            *string `json:"VolumeId,omitempty" query:"VolumeId"`
+}
+
 // EbsOptimizedInfo is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EbsOptimizedInfo.html
 type EbsOptimizedInfo struct {
@@ -155,6 +382,12 @@ type ElasticGpuSpecification struct {
 	Type *string `json:"Type,omitempty" query:"Type" required:"true"`
 }
 
+// ElasticGpuSpecificationResponse is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ElasticGpuSpecificationResponse.html
+type ElasticGpuSpecificationResponse struct {
+	Type *string `json:"Type,omitempty" xml:"type,omitempty"`
+}
+
 // ElasticInferenceAccelerator is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ElasticInferenceAccelerator.html
 type ElasticInferenceAccelerator struct {
@@ -171,11 +404,24 @@ type ElasticInferenceAcceleratorAssociation struct {
 	ElasticInferenceAcceleratorAssociationTime  *time.Time `json:"ElasticInferenceAcceleratorAssociationTime,omitempty" xml:"elasticInferenceAcceleratorAssociationTime,omitempty"`
 }
 
+// EnaSrdSpecification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnaSrdSpecification.html
+type EnaSrdSpecification struct {
+	EnaSrdEnabled          *bool                   `json:"EnaSrdEnabled,omitempty" query:"EnaSrdEnabled"`
+	EnaSrdUdpSpecification *EnaSrdUdpSpecification `json:"EnaSrdUdpSpecification,omitempty" query:"EnaSrdUdpSpecification"`
+}
+
 // EnaSrdSpecificationRequest is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnaSrdSpecificationRequest.html
 type EnaSrdSpecificationRequest struct {
 	EnaSrdEnabled          *bool                          `json:"EnaSrdEnabled,omitempty" query:"EnaSrdEnabled"`
 	EnaSrdUdpSpecification *EnaSrdUdpSpecificationRequest `json:"EnaSrdUdpSpecification,omitempty" query:"EnaSrdUdpSpecification"`
+}
+
+// EnaSrdUdpSpecification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnaSrdUdpSpecification.html
+type EnaSrdUdpSpecification struct {
+	EnaSrdUdpEnabled *bool `json:"EnaSrdUdpEnabled,omitempty" query:"EnaSrdUdpEnabled"`
 }
 
 // EnaSrdUdpSpecificationRequest is EC2's structure of that name.
@@ -194,6 +440,33 @@ type EnclaveOptions struct {
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnclaveOptionsRequest.html
 type EnclaveOptionsRequest struct {
 	Enabled *bool `json:"Enabled,omitempty" query:"Enabled"`
+}
+
+// ExportImageTask is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ExportImageTask.html
+type ExportImageTask struct {
+	Description       *string               `json:"Description,omitempty" xml:"description,omitempty"`
+	ExportImageTaskId *string               `json:"ExportImageTaskId,omitempty" xml:"exportImageTaskId,omitempty"`
+	ImageId           *string               `json:"ImageId,omitempty" xml:"imageId,omitempty"`
+	Progress          *string               `json:"Progress,omitempty" xml:"progress,omitempty"`
+	S3ExportLocation  *ExportTaskS3Location `json:"S3ExportLocation,omitempty" xml:"s3ExportLocation,omitempty"`
+	Status            *string               `json:"Status,omitempty" xml:"status,omitempty"`
+	StatusMessage     *string               `json:"StatusMessage,omitempty" xml:"statusMessage,omitempty"`
+	Tags              []Tag                 `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+}
+
+// ExportTaskS3Location is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ExportTaskS3Location.html
+type ExportTaskS3Location struct {
+	S3Bucket *string `json:"S3Bucket,omitempty" xml:"s3Bucket,omitempty"`
+	S3Prefix *string `json:"S3Prefix,omitempty" xml:"s3Prefix,omitempty"`
+}
+
+// ExportTaskS3LocationRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ExportTaskS3LocationRequest.html
+type ExportTaskS3LocationRequest struct {
+	S3Bucket *string `json:"S3Bucket,omitempty" query:"S3Bucket" required:"true"`
+	S3Prefix *string `json:"S3Prefix,omitempty" query:"S3Prefix"`
 }
 
 // Filter is EC2's structure of that name.
@@ -280,6 +553,13 @@ type IamInstanceProfileSpecification struct {
 	Name *string `json:"Name,omitempty" query:"Name"`
 }
 
+// IcmpTypeCode is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IcmpTypeCode.html
+type IcmpTypeCode struct {
+	Code *int32 `json:"Code,omitempty" xml:"code,omitempty"`
+	Type *int32 `json:"Type,omitempty" xml:"type,omitempty"`
+}
+
 // Image is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Image.html
 type Image struct {
@@ -316,6 +596,61 @@ type Image struct {
 	TpmSupport               *string              `json:"TpmSupport,omitempty" xml:"tpmSupport,omitempty" enum:"TpmSupportValues"`
 	UsageOperation           *string              `json:"UsageOperation,omitempty" xml:"usageOperation,omitempty"`
 	VirtualizationType       *string              `json:"VirtualizationType,omitempty" xml:"virtualizationType,omitempty" enum:"VirtualizationType"`
+}
+
+// ImageDiskContainer is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ImageDiskContainer.html
+type ImageDiskContainer struct {
+	Description *string     `json:"Description,omitempty" query:"Description"`
+	DeviceName  *string     `json:"DeviceName,omitempty" query:"DeviceName"`
+	Format      *string     `json:"Format,omitempty" query:"Format"`
+	SnapshotId  *string     `json:"SnapshotId,omitempty" query:"SnapshotId"`
+	Url         *string     `json:"Url,omitempty" query:"Url" sensitive:"true"`
+	UserBucket  *UserBucket `json:"UserBucket,omitempty" query:"UserBucket"`
+}
+
+// ImageRecycleBinInfo is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ImageRecycleBinInfo.html
+type ImageRecycleBinInfo struct {
+	Description         *string    `json:"Description,omitempty" xml:"description,omitempty"`
+	ImageId             *string    `json:"ImageId,omitempty" xml:"imageId,omitempty"`
+	Name                *string    `json:"Name,omitempty" xml:"name,omitempty"`
+	RecycleBinEnterTime *time.Time `json:"RecycleBinEnterTime,omitempty" xml:"recycleBinEnterTime,omitempty"`
+	RecycleBinExitTime  *time.Time `json:"RecycleBinExitTime,omitempty" xml:"recycleBinExitTime,omitempty"`
+}
+
+// ImportImageLicenseConfigurationRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ImportImageLicenseConfigurationRequest.html
+type ImportImageLicenseConfigurationRequest struct {
+	LicenseConfigurationArn *string `json:"LicenseConfigurationArn,omitempty" query:"LicenseConfigurationArn"`
+}
+
+// ImportImageLicenseConfigurationResponse is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ImportImageLicenseConfigurationResponse.html
+type ImportImageLicenseConfigurationResponse struct {
+	LicenseConfigurationArn *string `json:"LicenseConfigurationArn,omitempty" xml:"licenseConfigurationArn,omitempty"`
+}
+
+// ImportImageTask is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ImportImageTask.html
+type ImportImageTask struct {
+	Architecture          *string                                   `json:"Architecture,omitempty" xml:"architecture,omitempty"`
+	BootMode              *string                                   `json:"BootMode,omitempty" xml:"bootMode,omitempty" enum:"BootModeValues"`
+	Description           *string                                   `json:"Description,omitempty" xml:"description,omitempty"`
+	Encrypted             *bool                                     `json:"Encrypted,omitempty" xml:"encrypted,omitempty"`
+	Hypervisor            *string                                   `json:"Hypervisor,omitempty" xml:"hypervisor,omitempty"`
+	ImageId               *string                                   `json:"ImageId,omitempty" xml:"imageId,omitempty"`
+	ImportTaskId          *string                                   `json:"ImportTaskId,omitempty" xml:"importTaskId,omitempty"`
+	KmsKeyId              *string                                   `json:"KmsKeyId,omitempty" xml:"kmsKeyId,omitempty"`
+	LicenseSpecifications []ImportImageLicenseConfigurationResponse `json:"LicenseSpecifications,omitzero" xml:"licenseSpecifications>item,omitempty"`
+	LicenseType           *string                                   `json:"LicenseType,omitempty" xml:"licenseType,omitempty"`
+	Platform              *string                                   `json:"Platform,omitempty" xml:"platform,omitempty"`
+	Progress              *string                                   `json:"Progress,omitempty" xml:"progress,omitempty"`
+	SnapshotDetails       []SnapshotDetail                          `json:"SnapshotDetails,omitzero" xml:"snapshotDetailSet>item,omitempty"`
+	Status                *string                                   `json:"Status,omitempty" xml:"status,omitempty"`
+	StatusMessage         *string                                   `json:"StatusMessage,omitempty" xml:"statusMessage,omitempty"`
+	Tags                  []Tag                                     `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+	UsageOperation        *string                                   `json:"UsageOperation,omitempty" xml:"usageOperation,omitempty"`
 }
 
 // InferenceAcceleratorInfo is EC2's structure of that name.
@@ -422,6 +757,22 @@ type InstanceBlockDeviceMapping struct {
 	Ebs        *EbsInstanceBlockDevice `json:"Ebs,omitempty" xml:"ebs,omitempty"`
 }
 
+// InstanceBlockDeviceMappingSpecification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceBlockDeviceMappingSpecification.html
+type InstanceBlockDeviceMappingSpecification struct {
+	DeviceName  *string                              `json:"DeviceName,omitempty" query:"DeviceName"`
+	Ebs         *EbsInstanceBlockDeviceSpecification `json:"Ebs,omitempty" query:"Ebs"`
+	NoDevice    *string                              `json:"NoDevice,omitempty" query:"NoDevice"`
+	VirtualName *string                              `json:"VirtualName,omitempty" query:"VirtualName"`
+}
+
+// InstanceCreditSpecification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceCreditSpecification.html
+type InstanceCreditSpecification struct {
+	CpuCredits *string `json:"CpuCredits,omitempty" xml:"cpuCredits,omitempty"`
+	InstanceId *string `json:"InstanceId,omitempty" xml:"instanceId,omitempty"`
+}
+
 // InstanceIpv4Prefix is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceIpv4Prefix.html
 type InstanceIpv4Prefix struct {
@@ -433,6 +784,12 @@ type InstanceIpv4Prefix struct {
 type InstanceIpv6Address struct {
 	Ipv6Address   *string `json:"Ipv6Address,omitempty" query:"Ipv6Address" xml:"ipv6Address,omitempty"`
 	IsPrimaryIpv6 *bool   `json:"IsPrimaryIpv6,omitempty" query:"IsPrimaryIpv6" xml:"isPrimaryIpv6,omitempty"`
+}
+
+// InstanceIpv6AddressRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceIpv6AddressRequest.html
+type InstanceIpv6AddressRequest struct {
+	Ipv6Address *string `json:"Ipv6Address,omitempty" query:"Ipv6Address"`
 }
 
 // InstanceIpv6Prefix is EC2's structure of that name.
@@ -479,6 +836,13 @@ type InstanceMetadataOptionsResponse struct {
 	HttpTokens              *string `json:"HttpTokens,omitempty" xml:"httpTokens,omitempty" enum:"HttpTokensState"`
 	InstanceMetadataTags    *string `json:"InstanceMetadataTags,omitempty" xml:"instanceMetadataTags,omitempty" enum:"InstanceMetadataTagsState"`
 	State                   *string `json:"State,omitempty" xml:"state,omitempty" enum:"InstanceMetadataOptionsState"`
+}
+
+// InstanceMonitoring is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceMonitoring.html
+type InstanceMonitoring struct {
+	InstanceId *string     `json:"InstanceId,omitempty" xml:"instanceId,omitempty"`
+	Monitoring *Monitoring `json:"Monitoring,omitempty" xml:"monitoring,omitempty"`
 }
 
 // InstanceNetworkInterface is EC2's structure of that name.
@@ -561,6 +925,72 @@ type InstancePrivateIpAddress struct {
 	Primary          *bool                                `json:"Primary,omitempty" xml:"primary,omitempty"`
 	PrivateDnsName   *string                              `json:"PrivateDnsName,omitempty" xml:"privateDnsName,omitempty"`
 	PrivateIpAddress *string                              `json:"PrivateIpAddress,omitempty" xml:"privateIpAddress,omitempty"`
+}
+
+// InstanceRequirements is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceRequirements.html
+type InstanceRequirements struct {
+	AcceleratorCount                               *AcceleratorCount          `json:"AcceleratorCount,omitempty" xml:"acceleratorCount,omitempty"`
+	AcceleratorManufacturers                       []string                   `json:"AcceleratorManufacturers,omitzero" xml:"acceleratorManufacturerSet>item,omitempty" enum:"AcceleratorManufacturer"`
+	AcceleratorNames                               []string                   `json:"AcceleratorNames,omitzero" xml:"acceleratorNameSet>item,omitempty" enum:"AcceleratorName"`
+	AcceleratorTotalMemoryMiB                      *AcceleratorTotalMemoryMiB `json:"AcceleratorTotalMemoryMiB,omitempty" xml:"acceleratorTotalMemoryMiB,omitempty"`
+	AcceleratorTypes                               []string                   `json:"AcceleratorTypes,omitzero" xml:"acceleratorTypeSet>item,omitempty" enum:"AcceleratorType"`
+	AllowedInstanceTypes                           []string                   `json:"AllowedInstanceTypes,omitzero" xml:"allowedInstanceTypeSet>item,omitempty"`
+	BareMetal                                      *string                    `json:"BareMetal,omitempty" xml:"bareMetal,omitempty" enum:"BareMetal"`
+	BaselineEbsBandwidthMbps                       *BaselineEbsBandwidthMbps  `json:"BaselineEbsBandwidthMbps,omitempty" xml:"baselineEbsBandwidthMbps,omitempty"`
+	BurstablePerformance                           *string                    `json:"BurstablePerformance,omitempty" xml:"burstablePerformance,omitempty" enum:"BurstablePerformance"`
+	CpuManufacturers                               []string                   `json:"CpuManufacturers,omitzero" xml:"cpuManufacturerSet>item,omitempty" enum:"CpuManufacturer"`
+	ExcludedInstanceTypes                          []string                   `json:"ExcludedInstanceTypes,omitzero" xml:"excludedInstanceTypeSet>item,omitempty"`
+	InstanceGenerations                            []string                   `json:"InstanceGenerations,omitzero" xml:"instanceGenerationSet>item,omitempty" enum:"InstanceGeneration"`
+	LocalStorage                                   *string                    `json:"LocalStorage,omitempty" xml:"localStorage,omitempty" enum:"LocalStorage"`
+	LocalStorageTypes                              []string                   `json:"LocalStorageTypes,omitzero" xml:"localStorageTypeSet>item,omitempty" enum:"LocalStorageType"`
+	MaxSpotPriceAsPercentageOfOptimalOnDemandPrice *int32                     `json:"MaxSpotPriceAsPercentageOfOptimalOnDemandPrice,omitempty" xml:"maxSpotPriceAsPercentageOfOptimalOnDemandPrice,omitempty"`
+	MemoryGiBPerVCpu                               *MemoryGiBPerVCpu          `json:"MemoryGiBPerVCpu,omitempty" xml:"memoryGiBPerVCpu,omitempty"`
+	MemoryMiB                                      *MemoryMiB                 `json:"MemoryMiB,omitempty" xml:"memoryMiB,omitempty"`
+	NetworkBandwidthGbps                           *NetworkBandwidthGbps      `json:"NetworkBandwidthGbps,omitempty" xml:"networkBandwidthGbps,omitempty"`
+	NetworkInterfaceCount                          *NetworkInterfaceCount     `json:"NetworkInterfaceCount,omitempty" xml:"networkInterfaceCount,omitempty"`
+	OnDemandMaxPricePercentageOverLowestPrice      *int32                     `json:"OnDemandMaxPricePercentageOverLowestPrice,omitempty" xml:"onDemandMaxPricePercentageOverLowestPrice,omitempty"`
+	RequireHibernateSupport                        *bool                      `json:"RequireHibernateSupport,omitempty" xml:"requireHibernateSupport,omitempty"`
+	SpotMaxPricePercentageOverLowestPrice          *int32                     `json:"SpotMaxPricePercentageOverLowestPrice,omitempty" xml:"spotMaxPricePercentageOverLowestPrice,omitempty"`
+	TotalLocalStorageGB                            *TotalLocalStorageGB       `json:"TotalLocalStorageGB,omitempty" xml:"totalLocalStorageGB,omitempty"`
+	VCpuCount                                      *VCpuCountRange            `json:"VCpuCount,omitempty" xml:"vCpuCount,omitempty"`
+}
+
+// InstanceRequirementsRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceRequirementsRequest.html
+type InstanceRequirementsRequest struct {
+	AcceleratorCount                               *AcceleratorCountRequest          `json:"AcceleratorCount,omitempty" query:"AcceleratorCount"`
+	AcceleratorManufacturers                       []string                          `json:"AcceleratorManufacturers,omitzero" query:"AcceleratorManufacturer" enum:"AcceleratorManufacturer"`
+	AcceleratorNames                               []string                          `json:"AcceleratorNames,omitzero" query:"AcceleratorName" enum:"AcceleratorName"`
+	AcceleratorTotalMemoryMiB                      *AcceleratorTotalMemoryMiBRequest `json:"AcceleratorTotalMemoryMiB,omitempty" query:"AcceleratorTotalMemoryMiB"`
+	AcceleratorTypes                               []string                          `json:"AcceleratorTypes,omitzero" query:"AcceleratorType" enum:"AcceleratorType"`
+	AllowedInstanceTypes                           []string                          `json:"AllowedInstanceTypes,omitzero" query:"AllowedInstanceType"`
+	BareMetal                                      *string                           `json:"BareMetal,omitempty" query:"BareMetal" enum:"BareMetal"`
+	BaselineEbsBandwidthMbps                       *BaselineEbsBandwidthMbpsRequest  `json:"BaselineEbsBandwidthMbps,omitempty" query:"BaselineEbsBandwidthMbps"`
+	BurstablePerformance                           *string                           `json:"BurstablePerformance,omitempty" query:"BurstablePerformance" enum:"BurstablePerformance"`
+	CpuManufacturers                               []string                          `json:"CpuManufacturers,omitzero" query:"CpuManufacturer" enum:"CpuManufacturer"`
+	ExcludedInstanceTypes                          []string                          `json:"ExcludedInstanceTypes,omitzero" query:"ExcludedInstanceType"`
+	InstanceGenerations                            []string                          `json:"InstanceGenerations,omitzero" query:"InstanceGeneration" enum:"InstanceGeneration"`
+	LocalStorage                                   *string                           `json:"LocalStorage,omitempty" query:"LocalStorage" enum:"LocalStorage"`
+	LocalStorageTypes                              []string                          `json:"LocalStorageTypes,omitzero" query:"LocalStorageType" enum:"LocalStorageType"`
+	MaxSpotPriceAsPercentageOfOptimalOnDemandPrice *int32                            `json:"MaxSpotPriceAsPercentageOfOptimalOnDemandPrice,omitempty" query:"MaxSpotPriceAsPercentageOfOptimalOnDemandPrice"`
+	MemoryGiBPerVCpu                               *MemoryGiBPerVCpuRequest          `json:"MemoryGiBPerVCpu,omitempty" query:"MemoryGiBPerVCpu"`
+	MemoryMiB                                      *MemoryMiBRequest                 `json:"MemoryMiB,omitempty" query:"MemoryMiB" required:"true"`
+	NetworkBandwidthGbps                           *NetworkBandwidthGbpsRequest      `json:"NetworkBandwidthGbps,omitempty" query:"NetworkBandwidthGbps"`
+	NetworkInterfaceCount                          *NetworkInterfaceCountRequest     `json:"NetworkInterfaceCount,omitempty" query:"NetworkInterfaceCount"`
+	OnDemandMaxPricePercentageOverLowestPrice      *int32                            `json:"OnDemandMaxPricePercentageOverLowestPrice,omitempty" query:"OnDemandMaxPricePercentageOverLowestPrice"`
+	RequireHibernateSupport                        *bool                             `json:"RequireHibernateSupport,omitempty" query:"RequireHibernateSupport"`
+	SpotMaxPricePercentageOverLowestPrice          *int32                            `json:"SpotMaxPricePercentageOverLowestPrice,omitempty" query:"SpotMaxPricePercentageOverLowestPrice"`
+	TotalLocalStorageGB                            *TotalLocalStorageGBRequest       `json:"TotalLocalStorageGB,omitempty" query:"TotalLocalStorageGB"`
+	VCpuCount                                      *VCpuCountRangeRequest            `json:"VCpuCount,omitempty" query:"VCpuCount" required:"true"`
+}
+
+// InstanceSpecification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceSpecification.html
+type InstanceSpecification struct {
+	ExcludeBootVolume    *bool    `json:"ExcludeBootVolume,omitempty" query:"ExcludeBootVolume"`
+	ExcludeDataVolumeIds []string `json:"ExcludeDataVolumeIds,omitzero" query:"ExcludeDataVolumeId"`
+	InstanceId           *string  `json:"InstanceId,omitempty" query:"InstanceId" required:"true"`
 }
 
 // InstanceState is EC2's structure of that name.
@@ -660,16 +1090,90 @@ type InstanceTypeInfo struct {
 	VCpuInfo                      *VCpuInfo                 `json:"VCpuInfo,omitempty" xml:"vCpuInfo,omitempty"`
 }
 
+// InstanceTypeOffering is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceTypeOffering.html
+type InstanceTypeOffering struct {
+	InstanceType *string `json:"InstanceType,omitempty" xml:"instanceType,omitempty"`
+	Location     *string `json:"Location,omitempty" xml:"location,omitempty"`
+	LocationType *string `json:"LocationType,omitempty" xml:"locationType,omitempty" enum:"LocationType"`
+}
+
+// InternetGateway is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InternetGateway.html
+type InternetGateway struct {
+	Attachments       []InternetGatewayAttachment `json:"Attachments,omitzero" xml:"attachmentSet>item,omitempty"`
+	InternetGatewayId *string                     `json:"InternetGatewayId,omitempty" xml:"internetGatewayId,omitempty"`
+	OwnerId           *string                     `json:"OwnerId,omitempty" xml:"ownerId,omitempty"`
+	Tags              []Tag                       `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+}
+
+// InternetGatewayAttachment is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InternetGatewayAttachment.html
+type InternetGatewayAttachment struct {
+	State *string `json:"State,omitempty" xml:"state,omitempty" enum:"AttachmentStatus"`
+	VpcId *string `json:"VpcId,omitempty" xml:"vpcId,omitempty"`
+}
+
+// IpPermission is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpPermission.html
+type IpPermission struct {
+	FromPort         *int32            `json:"FromPort,omitempty" query:"FromPort" xml:"fromPort,omitempty"`
+	IpProtocol       *string           `json:"IpProtocol,omitempty" query:"IpProtocol" xml:"ipProtocol,omitempty"`
+	IpRanges         []IpRange         `json:"IpRanges,omitzero" query:"IpRanges" xml:"ipRanges>item,omitempty"`
+	Ipv6Ranges       []Ipv6Range       `json:"Ipv6Ranges,omitzero" query:"Ipv6Ranges" xml:"ipv6Ranges>item,omitempty"`
+	PrefixListIds    []PrefixListId    `json:"PrefixListIds,omitzero" query:"PrefixListIds" xml:"prefixListIds>item,omitempty"`
+	ToPort           *int32            `json:"ToPort,omitempty" query:"ToPort" xml:"toPort,omitempty"`
+	UserIdGroupPairs []UserIdGroupPair `json:"UserIdGroupPairs,omitzero" query:"Groups" xml:"groups>item,omitempty"`
+}
+
+// IpRange is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IpRange.html
+type IpRange struct {
+	CidrIp      *string `json:"CidrIp,omitempty" query:"CidrIp" xml:"cidrIp,omitempty"`
+	Description *string `json:"Description,omitempty" query:"Description" xml:"description,omitempty"`
+}
+
+// Ipv4PrefixSpecification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Ipv4PrefixSpecification.html
+type Ipv4PrefixSpecification struct {
+	Ipv4Prefix *string `json:"Ipv4Prefix,omitempty" xml:"ipv4Prefix,omitempty"`
+}
+
 // Ipv4PrefixSpecificationRequest is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Ipv4PrefixSpecificationRequest.html
 type Ipv4PrefixSpecificationRequest struct {
 	Ipv4Prefix *string `json:"Ipv4Prefix,omitempty" query:"Ipv4Prefix"`
 }
 
+// Ipv4PrefixSpecificationResponse is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Ipv4PrefixSpecificationResponse.html
+type Ipv4PrefixSpecificationResponse struct {
+	Ipv4Prefix *string `json:"Ipv4Prefix,omitempty" xml:"ipv4Prefix,omitempty"`
+}
+
+// Ipv6PrefixSpecification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Ipv6PrefixSpecification.html
+type Ipv6PrefixSpecification struct {
+	Ipv6Prefix *string `json:"Ipv6Prefix,omitempty" xml:"ipv6Prefix,omitempty"`
+}
+
 // Ipv6PrefixSpecificationRequest is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Ipv6PrefixSpecificationRequest.html
 type Ipv6PrefixSpecificationRequest struct {
 	Ipv6Prefix *string `json:"Ipv6Prefix,omitempty" query:"Ipv6Prefix"`
+}
+
+// Ipv6PrefixSpecificationResponse is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Ipv6PrefixSpecificationResponse.html
+type Ipv6PrefixSpecificationResponse struct {
+	Ipv6Prefix *string `json:"Ipv6Prefix,omitempty" xml:"ipv6Prefix,omitempty"`
+}
+
+// Ipv6Range is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Ipv6Range.html
+type Ipv6Range struct {
+	CidrIpv6    *string `json:"CidrIpv6,omitempty" query:"CidrIpv6" xml:"cidrIpv6,omitempty"`
+	Description *string `json:"Description,omitempty" query:"Description" xml:"description,omitempty"`
 }
 
 // KeyPairInfo is EC2's structure of that name.
@@ -684,12 +1188,395 @@ type KeyPairInfo struct {
 	Tags           []Tag      `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
 }
 
+// LaunchPermission is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchPermission.html
+type LaunchPermission struct {
+	Group                 *string `json:"Group,omitempty" query:"Group" xml:"group,omitempty" enum:"PermissionGroup"`
+	OrganizationArn       *string `json:"OrganizationArn,omitempty" query:"OrganizationArn" xml:"organizationArn,omitempty"`
+	OrganizationalUnitArn *string `json:"OrganizationalUnitArn,omitempty" query:"OrganizationalUnitArn" xml:"organizationalUnitArn,omitempty"`
+	UserId                *string `json:"UserId,omitempty" query:"UserId" xml:"userId,omitempty"`
+}
+
+// LaunchPermissionModifications is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchPermissionModifications.html
+type LaunchPermissionModifications struct {
+	Add    []LaunchPermission `json:"Add,omitzero" query:"Add"`
+	Remove []LaunchPermission `json:"Remove,omitzero" query:"Remove"`
+}
+
+// LaunchTemplate is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplate.html
+type LaunchTemplate struct {
+	CreateTime           *time.Time `json:"CreateTime,omitempty" xml:"createTime,omitempty"`
+	CreatedBy            *string    `json:"CreatedBy,omitempty" xml:"createdBy,omitempty"`
+	DefaultVersionNumber *int64     `json:"DefaultVersionNumber,omitempty" xml:"defaultVersionNumber,omitempty"`
+	LatestVersionNumber  *int64     `json:"LatestVersionNumber,omitempty" xml:"latestVersionNumber,omitempty"`
+	LaunchTemplateId     *string    `json:"LaunchTemplateId,omitempty" xml:"launchTemplateId,omitempty"`
+	LaunchTemplateName   *string    `json:"LaunchTemplateName,omitempty" xml:"launchTemplateName,omitempty"`
+	Tags                 []Tag      `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+}
+
+// LaunchTemplateBlockDeviceMapping is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateBlockDeviceMapping.html
+type LaunchTemplateBlockDeviceMapping struct {
+	DeviceName  *string                       `json:"DeviceName,omitempty" xml:"deviceName,omitempty"`
+	Ebs         *LaunchTemplateEbsBlockDevice `json:"Ebs,omitempty" xml:"ebs,omitempty"`
+	NoDevice    *string                       `json:"NoDevice,omitempty" xml:"noDevice,omitempty"`
+	VirtualName *string                       `json:"VirtualName,omitempty" xml:"virtualName,omitempty"`
+}
+
+// LaunchTemplateBlockDeviceMappingRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateBlockDeviceMappingRequest.html
+type LaunchTemplateBlockDeviceMappingRequest struct {
+	DeviceName  *string                              `json:"DeviceName,omitempty" query:"DeviceName"`
+	Ebs         *LaunchTemplateEbsBlockDeviceRequest `json:"Ebs,omitempty" query:"Ebs"`
+	NoDevice    *string                              `json:"NoDevice,omitempty" query:"NoDevice"`
+	VirtualName *string                              `json:"VirtualName,omitempty" query:"VirtualName"`
+}
+
+// LaunchTemplateCapacityReservationSpecificationRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateCapacityReservationSpecificationRequest.html
+type LaunchTemplateCapacityReservationSpecificationRequest struct {
+	CapacityReservationPreference *string                    `json:"CapacityReservationPreference,omitempty" query:"CapacityReservationPreference" enum:"CapacityReservationPreference"`
+	CapacityReservationTarget     *CapacityReservationTarget `json:"CapacityReservationTarget,omitempty" query:"CapacityReservationTarget"`
+}
+
+// LaunchTemplateCapacityReservationSpecificationResponse is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateCapacityReservationSpecificationResponse.html
+type LaunchTemplateCapacityReservationSpecificationResponse struct {
+	CapacityReservationPreference *string                            `json:"CapacityReservationPreference,omitempty" xml:"capacityReservationPreference,omitempty" enum:"CapacityReservationPreference"`
+	CapacityReservationTarget     *CapacityReservationTargetResponse `json:"CapacityReservationTarget,omitempty" xml:"capacityReservationTarget,omitempty"`
+}
+
+// LaunchTemplateCpuOptions is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateCpuOptions.html
+type LaunchTemplateCpuOptions struct {
+	AmdSevSnp      *string `json:"AmdSevSnp,omitempty" xml:"amdSevSnp,omitempty" enum:"AmdSevSnpSpecification"`
+	CoreCount      *int32  `json:"CoreCount,omitempty" xml:"coreCount,omitempty"`
+	ThreadsPerCore *int32  `json:"ThreadsPerCore,omitempty" xml:"threadsPerCore,omitempty"`
+}
+
+// LaunchTemplateCpuOptionsRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateCpuOptionsRequest.html
+type LaunchTemplateCpuOptionsRequest struct {
+	AmdSevSnp      *string `json:"AmdSevSnp,omitempty" query:"AmdSevSnp" enum:"AmdSevSnpSpecification"`
+	CoreCount      *int32  `json:"CoreCount,omitempty" query:"CoreCount"`
+	ThreadsPerCore *int32  `json:"ThreadsPerCore,omitempty" query:"ThreadsPerCore"`
+}
+
+// LaunchTemplateEbsBlockDevice is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateEbsBlockDevice.html
+type LaunchTemplateEbsBlockDevice struct {
+	DeleteOnTermination *bool   `json:"DeleteOnTermination,omitempty" xml:"deleteOnTermination,omitempty"`
+	Encrypted           *bool   `json:"Encrypted,omitempty" xml:"encrypted,omitempty"`
+	Iops                *int32  `json:"Iops,omitempty" xml:"iops,omitempty"`
+	KmsKeyId            *string `json:"KmsKeyId,omitempty" xml:"kmsKeyId,omitempty"`
+	SnapshotId          *string `json:"SnapshotId,omitempty" xml:"snapshotId,omitempty"`
+	Throughput          *int32  `json:"Throughput,omitempty" xml:"throughput,omitempty"`
+	VolumeSize          *int32  `json:"VolumeSize,omitempty" xml:"volumeSize,omitempty"`
+	VolumeType          *string `json:"VolumeType,omitempty" xml:"volumeType,omitempty" enum:"VolumeType"`
+}
+
+// LaunchTemplateEbsBlockDeviceRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateEbsBlockDeviceRequest.html
+type LaunchTemplateEbsBlockDeviceRequest struct {
+	DeleteOnTermination *bool   `json:"DeleteOnTermination,omitempty" query:"DeleteOnTermination"`
+	Encrypted           *bool   `json:"Encrypted,omitempty" query:"Encrypted"`
+	Iops                *int32  `json:"Iops,omitempty" query:"Iops"`
+	KmsKeyId            *string `json:"KmsKeyId,omitempty" query:"KmsKeyId"`
+	SnapshotId          *string `json:"SnapshotId,omitempty" query:"SnapshotId"`
+	Throughput          *int32  `json:"Throughput,omitempty" query:"Throughput"`
+	VolumeSize          *int32  `json:"VolumeSize,omitempty" query:"VolumeSize"`
+	VolumeType          *string `json:"VolumeType,omitempty" query:"VolumeType" enum:"VolumeType"`
+}
+
+// LaunchTemplateElasticInferenceAccelerator is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateElasticInferenceAccelerator.html
+type LaunchTemplateElasticInferenceAccelerator struct {
+	Count *int32  `json:"Count,omitempty" query:"Count" min:"1"`
+	Type  *string `json:"Type,omitempty" query:"Type" required:"true"`
+}
+
+// LaunchTemplateElasticInferenceAcceleratorResponse is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateElasticInferenceAcceleratorResponse.html
+type LaunchTemplateElasticInferenceAcceleratorResponse struct {
+	Count *int32  `json:"Count,omitempty" xml:"count,omitempty"`
+	Type  *string `json:"Type,omitempty" xml:"type,omitempty"`
+}
+
+// LaunchTemplateEnaSrdSpecification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateEnaSrdSpecification.html
+type LaunchTemplateEnaSrdSpecification struct {
+	EnaSrdEnabled          *bool                                 `json:"EnaSrdEnabled,omitempty" xml:"enaSrdEnabled,omitempty"`
+	EnaSrdUdpSpecification *LaunchTemplateEnaSrdUdpSpecification `json:"EnaSrdUdpSpecification,omitempty" xml:"enaSrdUdpSpecification,omitempty"`
+}
+
+// LaunchTemplateEnaSrdUdpSpecification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateEnaSrdUdpSpecification.html
+type LaunchTemplateEnaSrdUdpSpecification struct {
+	EnaSrdUdpEnabled *bool `json:"EnaSrdUdpEnabled,omitempty" xml:"enaSrdUdpEnabled,omitempty"`
+}
+
+// LaunchTemplateEnclaveOptions is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateEnclaveOptions.html
+type LaunchTemplateEnclaveOptions struct {
+	Enabled *bool `json:"Enabled,omitempty" xml:"enabled,omitempty"`
+}
+
+// LaunchTemplateEnclaveOptionsRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateEnclaveOptionsRequest.html
+type LaunchTemplateEnclaveOptionsRequest struct {
+	Enabled *bool `json:"Enabled,omitempty" query:"Enabled"`
+}
+
+// LaunchTemplateHibernationOptions is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateHibernationOptions.html
+type LaunchTemplateHibernationOptions struct {
+	Configured *bool `json:"Configured,omitempty" xml:"configured,omitempty"`
+}
+
+// LaunchTemplateHibernationOptionsRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateHibernationOptionsRequest.html
+type LaunchTemplateHibernationOptionsRequest struct {
+	Configured *bool `json:"Configured,omitempty" query:"Configured"`
+}
+
+// LaunchTemplateIamInstanceProfileSpecification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateIamInstanceProfileSpecification.html
+type LaunchTemplateIamInstanceProfileSpecification struct {
+	Arn  *string `json:"Arn,omitempty" xml:"arn,omitempty"`
+	Name *string `json:"Name,omitempty" xml:"name,omitempty"`
+}
+
+// LaunchTemplateIamInstanceProfileSpecificationRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateIamInstanceProfileSpecificationRequest.html
+type LaunchTemplateIamInstanceProfileSpecificationRequest struct {
+	Arn  *string `json:"Arn,omitempty" query:"Arn"`
+	Name *string `json:"Name,omitempty" query:"Name"`
+}
+
+// LaunchTemplateInstanceMaintenanceOptions is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateInstanceMaintenanceOptions.html
+type LaunchTemplateInstanceMaintenanceOptions struct {
+	AutoRecovery *string `json:"AutoRecovery,omitempty" xml:"autoRecovery,omitempty" enum:"LaunchTemplateAutoRecoveryState"`
+}
+
+// LaunchTemplateInstanceMaintenanceOptionsRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateInstanceMaintenanceOptionsRequest.html
+type LaunchTemplateInstanceMaintenanceOptionsRequest struct {
+	AutoRecovery *string `json:"AutoRecovery,omitempty" query:"AutoRecovery" enum:"LaunchTemplateAutoRecoveryState"`
+}
+
+// LaunchTemplateInstanceMarketOptions is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateInstanceMarketOptions.html
+type LaunchTemplateInstanceMarketOptions struct {
+	MarketType  *string                          `json:"MarketType,omitempty" xml:"marketType,omitempty" enum:"MarketType"`
+	SpotOptions *LaunchTemplateSpotMarketOptions `json:"SpotOptions,omitempty" xml:"spotOptions,omitempty"`
+}
+
+// LaunchTemplateInstanceMarketOptionsRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateInstanceMarketOptionsRequest.html
+type LaunchTemplateInstanceMarketOptionsRequest struct {
+	MarketType  *string                                 `json:"MarketType,omitempty" query:"MarketType" enum:"MarketType"`
+	SpotOptions *LaunchTemplateSpotMarketOptionsRequest `json:"SpotOptions,omitempty" query:"SpotOptions"`
+}
+
+// LaunchTemplateInstanceMetadataOptions is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateInstanceMetadataOptions.html
+type LaunchTemplateInstanceMetadataOptions struct {
+	HttpEndpoint            *string `json:"HttpEndpoint,omitempty" xml:"httpEndpoint,omitempty" enum:"LaunchTemplateInstanceMetadataEndpointState"`
+	HttpProtocolIpv6        *string `json:"HttpProtocolIpv6,omitempty" xml:"httpProtocolIpv6,omitempty" enum:"LaunchTemplateInstanceMetadataProtocolIpv6"`
+	HttpPutResponseHopLimit *int32  `json:"HttpPutResponseHopLimit,omitempty" xml:"httpPutResponseHopLimit,omitempty"`
+	HttpTokens              *string `json:"HttpTokens,omitempty" xml:"httpTokens,omitempty" enum:"LaunchTemplateHttpTokensState"`
+	InstanceMetadataTags    *string `json:"InstanceMetadataTags,omitempty" xml:"instanceMetadataTags,omitempty" enum:"LaunchTemplateInstanceMetadataTagsState"`
+	State                   *string `json:"State,omitempty" xml:"state,omitempty" enum:"LaunchTemplateInstanceMetadataOptionsState"`
+}
+
+// LaunchTemplateInstanceMetadataOptionsRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateInstanceMetadataOptionsRequest.html
+type LaunchTemplateInstanceMetadataOptionsRequest struct {
+	HttpEndpoint            *string `json:"HttpEndpoint,omitempty" query:"HttpEndpoint" enum:"LaunchTemplateInstanceMetadataEndpointState"`
+	HttpProtocolIpv6        *string `json:"HttpProtocolIpv6,omitempty" query:"HttpProtocolIpv6" enum:"LaunchTemplateInstanceMetadataProtocolIpv6"`
+	HttpPutResponseHopLimit *int32  `json:"HttpPutResponseHopLimit,omitempty" query:"HttpPutResponseHopLimit"`
+	HttpTokens              *string `json:"HttpTokens,omitempty" query:"HttpTokens" enum:"LaunchTemplateHttpTokensState"`
+	InstanceMetadataTags    *string `json:"InstanceMetadataTags,omitempty" query:"InstanceMetadataTags" enum:"LaunchTemplateInstanceMetadataTagsState"`
+}
+
+// LaunchTemplateInstanceNetworkInterfaceSpecification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateInstanceNetworkInterfaceSpecification.html
+type LaunchTemplateInstanceNetworkInterfaceSpecification struct {
+	AssociateCarrierIpAddress       *bool                              `json:"AssociateCarrierIpAddress,omitempty" xml:"associateCarrierIpAddress,omitempty"`
+	AssociatePublicIpAddress        *bool                              `json:"AssociatePublicIpAddress,omitempty" xml:"associatePublicIpAddress,omitempty"`
+	ConnectionTrackingSpecification *ConnectionTrackingSpecification   `json:"ConnectionTrackingSpecification,omitempty" xml:"connectionTrackingSpecification,omitempty"`
+	DeleteOnTermination             *bool                              `json:"DeleteOnTermination,omitempty" xml:"deleteOnTermination,omitempty"`
+	Description                     *string                            `json:"Description,omitempty" xml:"description,omitempty"`
+	DeviceIndex                     *int32                             `json:"DeviceIndex,omitempty" xml:"deviceIndex,omitempty"`
+	EnaSrdSpecification             *LaunchTemplateEnaSrdSpecification `json:"EnaSrdSpecification,omitempty" xml:"enaSrdSpecification,omitempty"`
+	Groups                          []string                           `json:"Groups,omitzero" xml:"groupSet>groupId,omitempty"`
+	InterfaceType                   *string                            `json:"InterfaceType,omitempty" xml:"interfaceType,omitempty"`
+	Ipv4PrefixCount                 *int32                             `json:"Ipv4PrefixCount,omitempty" xml:"ipv4PrefixCount,omitempty"`
+	Ipv4Prefixes                    []Ipv4PrefixSpecificationResponse  `json:"Ipv4Prefixes,omitzero" xml:"ipv4PrefixSet>item,omitempty"`
+	Ipv6AddressCount                *int32                             `json:"Ipv6AddressCount,omitempty" xml:"ipv6AddressCount,omitempty"`
+	Ipv6Addresses                   []InstanceIpv6Address              `json:"Ipv6Addresses,omitzero" xml:"ipv6AddressesSet>item,omitempty"`
+	Ipv6PrefixCount                 *int32                             `json:"Ipv6PrefixCount,omitempty" xml:"ipv6PrefixCount,omitempty"`
+	Ipv6Prefixes                    []Ipv6PrefixSpecificationResponse  `json:"Ipv6Prefixes,omitzero" xml:"ipv6PrefixSet>item,omitempty"`
+	NetworkCardIndex                *int32                             `json:"NetworkCardIndex,omitempty" xml:"networkCardIndex,omitempty"`
+	NetworkInterfaceId              *string                            `json:"NetworkInterfaceId,omitempty" xml:"networkInterfaceId,omitempty"`
+	PrimaryIpv6                     *bool                              `json:"PrimaryIpv6,omitempty" xml:"primaryIpv6,omitempty"`
+	PrivateIpAddress                *string                            `json:"PrivateIpAddress,omitempty" xml:"privateIpAddress,omitempty"`
+	PrivateIpAddresses              []PrivateIpAddressSpecification    `json:"PrivateIpAddresses,omitzero" xml:"privateIpAddressesSet>item,omitempty"`
+	SecondaryPrivateIpAddressCount  *int32                             `json:"SecondaryPrivateIpAddressCount,omitempty" xml:"secondaryPrivateIpAddressCount,omitempty"`
+	SubnetId                        *string                            `json:"SubnetId,omitempty" xml:"subnetId,omitempty"`
+}
+
+// LaunchTemplateInstanceNetworkInterfaceSpecificationRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateInstanceNetworkInterfaceSpecificationRequest.html
+type LaunchTemplateInstanceNetworkInterfaceSpecificationRequest struct {
+	AssociateCarrierIpAddress       *bool                                   `json:"AssociateCarrierIpAddress,omitempty" query:"AssociateCarrierIpAddress"`
+	AssociatePublicIpAddress        *bool                                   `json:"AssociatePublicIpAddress,omitempty" query:"AssociatePublicIpAddress"`
+	ConnectionTrackingSpecification *ConnectionTrackingSpecificationRequest `json:"ConnectionTrackingSpecification,omitempty" query:"ConnectionTrackingSpecification"`
+	DeleteOnTermination             *bool                                   `json:"DeleteOnTermination,omitempty" query:"DeleteOnTermination"`
+	Description                     *string                                 `json:"Description,omitempty" query:"Description"`
+	DeviceIndex                     *int32                                  `json:"DeviceIndex,omitempty" query:"DeviceIndex"`
+	EnaSrdSpecification             *EnaSrdSpecificationRequest             `json:"EnaSrdSpecification,omitempty" query:"EnaSrdSpecification"`
+	Groups                          []string                                `json:"Groups,omitzero" query:"SecurityGroupId"`
+	InterfaceType                   *string                                 `json:"InterfaceType,omitempty" query:"InterfaceType"`
+	Ipv4PrefixCount                 *int32                                  `json:"Ipv4PrefixCount,omitempty" query:"Ipv4PrefixCount"`
+	Ipv4Prefixes                    []Ipv4PrefixSpecificationRequest        `json:"Ipv4Prefixes,omitzero" query:"Ipv4Prefix"`
+	Ipv6AddressCount                *int32                                  `json:"Ipv6AddressCount,omitempty" query:"Ipv6AddressCount"`
+	Ipv6Addresses                   []InstanceIpv6AddressRequest            `json:"Ipv6Addresses,omitzero" query:"Ipv6Addresses"`
+	Ipv6PrefixCount                 *int32                                  `json:"Ipv6PrefixCount,omitempty" query:"Ipv6PrefixCount"`
+	Ipv6Prefixes                    []Ipv6PrefixSpecificationRequest        `json:"Ipv6Prefixes,omitzero" query:"Ipv6Prefix"`
+	NetworkCardIndex                *int32                                  `json:"NetworkCardIndex,omitempty" query:"NetworkCardIndex"`
+	NetworkInterfaceId              *string                                 `json:"NetworkInterfaceId,omitempty" query:"NetworkInterfaceId"`
+	PrimaryIpv6                     *bool                                   `json:"PrimaryIpv6,omitempty" query:"PrimaryIpv6"`
+	PrivateIpAddress                *string                                 `json:"PrivateIpAddress,omitempty" query:"PrivateIpAddress"`
+	PrivateIpAddresses              []PrivateIpAddressSpecification         `json:"PrivateIpAddresses,omitzero" query:"PrivateIpAddresses"`
+	SecondaryPrivateIpAddressCount  *int32                                  `json:"SecondaryPrivateIpAddressCount,omitempty" query:"SecondaryPrivateIpAddressCount"`
+	SubnetId                        *string                                 `json:"SubnetId,omitempty" query:"SubnetId"`
+}
+
+// LaunchTemplateLicenseConfiguration is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateLicenseConfiguration.html
+type LaunchTemplateLicenseConfiguration struct {
+	LicenseConfigurationArn *string `json:"LicenseConfigurationArn,omitempty" xml:"licenseConfigurationArn,omitempty"`
+}
+
+// LaunchTemplateLicenseConfigurationRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateLicenseConfigurationRequest.html
+type LaunchTemplateLicenseConfigurationRequest struct {
+	LicenseConfigurationArn *string `json:"LicenseConfigurationArn,omitempty" query:"LicenseConfigurationArn"`
+}
+
+// LaunchTemplatePlacement is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplatePlacement.html
+type LaunchTemplatePlacement struct {
+	Affinity             *string `json:"Affinity,omitempty" xml:"affinity,omitempty"`
+	AvailabilityZone     *string `json:"AvailabilityZone,omitempty" xml:"availabilityZone,omitempty"`
+	GroupId              *string `json:"GroupId,omitempty" xml:"groupId,omitempty"`
+	GroupName            *string `json:"GroupName,omitempty" xml:"groupName,omitempty"`
+	HostId               *string `json:"HostId,omitempty" xml:"hostId,omitempty"`
+	HostResourceGroupArn *string `json:"HostResourceGroupArn,omitempty" xml:"hostResourceGroupArn,omitempty"`
+	PartitionNumber      *int32  `json:"PartitionNumber,omitempty" xml:"partitionNumber,omitempty"`
+	SpreadDomain         *string `json:"SpreadDomain,omitempty" xml:"spreadDomain,omitempty"`
+	Tenancy              *string `json:"Tenancy,omitempty" xml:"tenancy,omitempty" enum:"Tenancy"`
+}
+
+// LaunchTemplatePlacementRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplatePlacementRequest.html
+type LaunchTemplatePlacementRequest struct {
+	Affinity             *string `json:"Affinity,omitempty" query:"Affinity"`
+	AvailabilityZone     *string `json:"AvailabilityZone,omitempty" query:"AvailabilityZone"`
+	GroupId              *string `json:"GroupId,omitempty" query:"GroupId"`
+	GroupName            *string `json:"GroupName,omitempty" query:"GroupName"`
+	HostId               *string `json:"HostId,omitempty" query:"HostId"`
+	HostResourceGroupArn *string `json:"HostResourceGroupArn,omitempty" query:"HostResourceGroupArn"`
+	PartitionNumber      *int32  `json:"PartitionNumber,omitempty" query:"PartitionNumber"`
+	SpreadDomain         *string `json:"SpreadDomain,omitempty" query:"SpreadDomain"`
+	Tenancy              *string `json:"Tenancy,omitempty" query:"Tenancy" enum:"Tenancy"`
+}
+
+// LaunchTemplatePrivateDnsNameOptions is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplatePrivateDnsNameOptions.html
+type LaunchTemplatePrivateDnsNameOptions struct {
+	EnableResourceNameDnsAAAARecord *bool   `json:"EnableResourceNameDnsAAAARecord,omitempty" xml:"enableResourceNameDnsAAAARecord,omitempty"`
+	EnableResourceNameDnsARecord    *bool   `json:"EnableResourceNameDnsARecord,omitempty" xml:"enableResourceNameDnsARecord,omitempty"`
+	HostnameType                    *string `json:"HostnameType,omitempty" xml:"hostnameType,omitempty" enum:"HostnameType"`
+}
+
+// LaunchTemplatePrivateDnsNameOptionsRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplatePrivateDnsNameOptionsRequest.html
+type LaunchTemplatePrivateDnsNameOptionsRequest struct {
+	EnableResourceNameDnsAAAARecord *bool   `json:"EnableResourceNameDnsAAAARecord,omitempty" query:"EnableResourceNameDnsAAAARecord"`
+	EnableResourceNameDnsARecord    *bool   `json:"EnableResourceNameDnsARecord,omitempty" query:"EnableResourceNameDnsARecord"`
+	HostnameType                    *string `json:"HostnameType,omitempty" query:"HostnameType" enum:"HostnameType"`
+}
+
 // LaunchTemplateSpecification is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateSpecification.html
 type LaunchTemplateSpecification struct {
 	LaunchTemplateId   *string `json:"LaunchTemplateId,omitempty" query:"LaunchTemplateId"`
 	LaunchTemplateName *string `json:"LaunchTemplateName,omitempty" query:"LaunchTemplateName"`
 	Version            *string `json:"Version,omitempty" query:"Version"`
+}
+
+// LaunchTemplateSpotMarketOptions is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateSpotMarketOptions.html
+type LaunchTemplateSpotMarketOptions struct {
+	BlockDurationMinutes         *int32     `json:"BlockDurationMinutes,omitempty" xml:"blockDurationMinutes,omitempty"`
+	InstanceInterruptionBehavior *string    `json:"InstanceInterruptionBehavior,omitempty" xml:"instanceInterruptionBehavior,omitempty" enum:"InstanceInterruptionBehavior"`
+	MaxPrice                     *string    `json:"MaxPrice,omitempty" xml:"maxPrice,omitempty"`
+	SpotInstanceType             *string    `json:"SpotInstanceType,omitempty" xml:"spotInstanceType,omitempty" enum:"SpotInstanceType"`
+	ValidUntil                   *time.Time `json:"ValidUntil,omitempty" xml:"validUntil,omitempty"`
+}
+
+// LaunchTemplateSpotMarketOptionsRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateSpotMarketOptionsRequest.html
+type LaunchTemplateSpotMarketOptionsRequest struct {
+	BlockDurationMinutes         *int32     `json:"BlockDurationMinutes,omitempty" query:"BlockDurationMinutes"`
+	InstanceInterruptionBehavior *string    `json:"InstanceInterruptionBehavior,omitempty" query:"InstanceInterruptionBehavior" enum:"InstanceInterruptionBehavior"`
+	MaxPrice                     *string    `json:"MaxPrice,omitempty" query:"MaxPrice"`
+	SpotInstanceType             *string    `json:"SpotInstanceType,omitempty" query:"SpotInstanceType" enum:"SpotInstanceType"`
+	ValidUntil                   *time.Time `json:"ValidUntil,omitempty" query:"ValidUntil"`
+}
+
+// LaunchTemplateTagSpecification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateTagSpecification.html
+type LaunchTemplateTagSpecification struct {
+	ResourceType *string `json:"ResourceType,omitempty" xml:"resourceType,omitempty" enum:"ResourceType"`
+	Tags         []Tag   `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+}
+
+// LaunchTemplateTagSpecificationRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateTagSpecificationRequest.html
+type LaunchTemplateTagSpecificationRequest struct {
+	ResourceType *string `json:"ResourceType,omitempty" query:"ResourceType" enum:"ResourceType"`
+	Tags         []Tag   `json:"Tags,omitzero" query:"Tag"`
+}
+
+// LaunchTemplateVersion is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateVersion.html
+type LaunchTemplateVersion struct {
+	CreateTime         *time.Time                  `json:"CreateTime,omitempty" xml:"createTime,omitempty"`
+	CreatedBy          *string                     `json:"CreatedBy,omitempty" xml:"createdBy,omitempty"`
+	DefaultVersion     *bool                       `json:"DefaultVersion,omitempty" xml:"defaultVersion,omitempty"`
+	LaunchTemplateData *ResponseLaunchTemplateData `json:"LaunchTemplateData,omitempty" xml:"launchTemplateData,omitempty"`
+	LaunchTemplateId   *string                     `json:"LaunchTemplateId,omitempty" xml:"launchTemplateId,omitempty"`
+	LaunchTemplateName *string                     `json:"LaunchTemplateName,omitempty" xml:"launchTemplateName,omitempty"`
+	VersionDescription *string                     `json:"VersionDescription,omitempty" xml:"versionDescription,omitempty"`
+	VersionNumber      *int64                      `json:"VersionNumber,omitempty" xml:"versionNumber,omitempty"`
+}
+
+// LaunchTemplatesMonitoring is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplatesMonitoring.html
+type LaunchTemplatesMonitoring struct {
+	Enabled *bool `json:"Enabled,omitempty" xml:"enabled,omitempty"`
+}
+
+// LaunchTemplatesMonitoringRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplatesMonitoringRequest.html
+type LaunchTemplatesMonitoringRequest struct {
+	Enabled *bool `json:"Enabled,omitempty" query:"Enabled"`
 }
 
 // LicenseConfiguration is EC2's structure of that name.
@@ -726,16 +1613,91 @@ type MediaDeviceMemoryInfo struct {
 	SizeInMiB *int32 `json:"SizeInMiB,omitempty" xml:"sizeInMiB,omitempty"`
 }
 
+// MemoryGiBPerVCpu is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_MemoryGiBPerVCpu.html
+type MemoryGiBPerVCpu struct {
+	Max *float64 `json:"Max,omitempty" xml:"max,omitempty"`
+	Min *float64 `json:"Min,omitempty" xml:"min,omitempty"`
+}
+
+// MemoryGiBPerVCpuRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_MemoryGiBPerVCpuRequest.html
+type MemoryGiBPerVCpuRequest struct {
+	Max *float64 `json:"Max,omitempty" query:"Max"`
+	Min *float64 `json:"Min,omitempty" query:"Min"`
+}
+
 // MemoryInfo is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_MemoryInfo.html
 type MemoryInfo struct {
 	SizeInMiB *int64 `json:"SizeInMiB,omitempty" xml:"sizeInMiB,omitempty"`
 }
 
+// MemoryMiB is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_MemoryMiB.html
+type MemoryMiB struct {
+	Max *int32 `json:"Max,omitempty" xml:"max,omitempty"`
+	Min *int32 `json:"Min,omitempty" xml:"min,omitempty"`
+}
+
+// MemoryMiBRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_MemoryMiBRequest.html
+type MemoryMiBRequest struct {
+	Max *int32 `json:"Max,omitempty" query:"Max"`
+	Min *int32 `json:"Min,omitempty" query:"Min" required:"true"`
+}
+
 // Monitoring is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Monitoring.html
 type Monitoring struct {
 	State *string `json:"State,omitempty" xml:"state,omitempty" enum:"MonitoringState"`
+}
+
+// NetworkAcl is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkAcl.html
+type NetworkAcl struct {
+	Associations []NetworkAclAssociation `json:"Associations,omitzero" xml:"associationSet>item,omitempty"`
+	Entries      []NetworkAclEntry       `json:"Entries,omitzero" xml:"entrySet>item,omitempty"`
+	IsDefault    *bool                   `json:"IsDefault,omitempty" xml:"default,omitempty"`
+	NetworkAclId *string                 `json:"NetworkAclId,omitempty" xml:"networkAclId,omitempty"`
+	OwnerId      *string                 `json:"OwnerId,omitempty" xml:"ownerId,omitempty"`
+	Tags         []Tag                   `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+	VpcId        *string                 `json:"VpcId,omitempty" xml:"vpcId,omitempty"`
+}
+
+// NetworkAclAssociation is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkAclAssociation.html
+type NetworkAclAssociation struct {
+	NetworkAclAssociationId *string `json:"NetworkAclAssociationId,omitempty" xml:"networkAclAssociationId,omitempty"`
+	NetworkAclId            *string `json:"NetworkAclId,omitempty" xml:"networkAclId,omitempty"`
+	SubnetId                *string `json:"SubnetId,omitempty" xml:"subnetId,omitempty"`
+}
+
+// NetworkAclEntry is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkAclEntry.html
+type NetworkAclEntry struct {
+	CidrBlock     *string       `json:"CidrBlock,omitempty" xml:"cidrBlock,omitempty"`
+	Egress        *bool         `json:"Egress,omitempty" xml:"egress,omitempty"`
+	IcmpTypeCode  *IcmpTypeCode `json:"IcmpTypeCode,omitempty" xml:"icmpTypeCode,omitempty"`
+	Ipv6CidrBlock *string       `json:"Ipv6CidrBlock,omitempty" xml:"ipv6CidrBlock,omitempty"`
+	PortRange     *PortRange    `json:"PortRange,omitempty" xml:"portRange,omitempty"`
+	Protocol      *string       `json:"Protocol,omitempty" xml:"protocol,omitempty"`
+	RuleAction    *string       `json:"RuleAction,omitempty" xml:"ruleAction,omitempty" enum:"RuleAction"`
+	RuleNumber    *int32        `json:"RuleNumber,omitempty" xml:"ruleNumber,omitempty"`
+}
+
+// NetworkBandwidthGbps is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkBandwidthGbps.html
+type NetworkBandwidthGbps struct {
+	Max *float64 `json:"Max,omitempty" xml:"max,omitempty"`
+	Min *float64 `json:"Min,omitempty" xml:"min,omitempty"`
+}
+
+// NetworkBandwidthGbpsRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkBandwidthGbpsRequest.html
+type NetworkBandwidthGbpsRequest struct {
+	Max *float64 `json:"Max,omitempty" query:"Max"`
+	Min *float64 `json:"Min,omitempty" query:"Min"`
 }
 
 // NetworkCardInfo is EC2's structure of that name.
@@ -764,6 +1726,101 @@ type NetworkInfo struct {
 	MaximumNetworkInterfaces     *int32            `json:"MaximumNetworkInterfaces,omitempty" xml:"maximumNetworkInterfaces,omitempty"`
 	NetworkCards                 []NetworkCardInfo `json:"NetworkCards,omitzero" xml:"networkCards>item,omitempty"`
 	NetworkPerformance           *string           `json:"NetworkPerformance,omitempty" xml:"networkPerformance,omitempty"`
+}
+
+// NetworkInterface is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html
+type NetworkInterface struct {
+	Association                     *NetworkInterfaceAssociation       `json:"Association,omitempty" xml:"association,omitempty"`
+	Attachment                      *NetworkInterfaceAttachment        `json:"Attachment,omitempty" xml:"attachment,omitempty"`
+	AvailabilityZone                *string                            `json:"AvailabilityZone,omitempty" xml:"availabilityZone,omitempty"`
+	ConnectionTrackingConfiguration *ConnectionTrackingConfiguration   `json:"ConnectionTrackingConfiguration,omitempty" xml:"connectionTrackingConfiguration,omitempty"`
+	DenyAllIgwTraffic               *bool                              `json:"DenyAllIgwTraffic,omitempty" xml:"denyAllIgwTraffic,omitempty"`
+	Description                     *string                            `json:"Description,omitempty" xml:"description,omitempty"`
+	Groups                          []GroupIdentifier                  `json:"Groups,omitzero" xml:"groupSet>item,omitempty"`
+	InterfaceType                   *string                            `json:"InterfaceType,omitempty" xml:"interfaceType,omitempty" enum:"NetworkInterfaceType"`
+	Ipv4Prefixes                    []Ipv4PrefixSpecification          `json:"Ipv4Prefixes,omitzero" xml:"ipv4PrefixSet>item,omitempty"`
+	Ipv6Address                     *string                            `json:"Ipv6Address,omitempty" xml:"ipv6Address,omitempty"`
+	Ipv6Addresses                   []NetworkInterfaceIpv6Address      `json:"Ipv6Addresses,omitzero" xml:"ipv6AddressesSet>item,omitempty"`
+	Ipv6Native                      *bool                              `json:"Ipv6Native,omitempty" xml:"ipv6Native,omitempty"`
+	Ipv6Prefixes                    []Ipv6PrefixSpecification          `json:"Ipv6Prefixes,omitzero" xml:"ipv6PrefixSet>item,omitempty"`
+	MacAddress                      *string                            `json:"MacAddress,omitempty" xml:"macAddress,omitempty"`
+	NetworkInterfaceId              *string                            `json:"NetworkInterfaceId,omitempty" xml:"networkInterfaceId,omitempty"`
+	OutpostArn                      *string                            `json:"OutpostArn,omitempty" xml:"outpostArn,omitempty"`
+	OwnerId                         *string                            `json:"OwnerId,omitempty" xml:"ownerId,omitempty"`
+	PrivateDnsName                  *string                            `json:"PrivateDnsName,omitempty" xml:"privateDnsName,omitempty"`
+	PrivateIpAddress                *string                            `json:"PrivateIpAddress,omitempty" xml:"privateIpAddress,omitempty"`
+	PrivateIpAddresses              []NetworkInterfacePrivateIpAddress `json:"PrivateIpAddresses,omitzero" xml:"privateIpAddressesSet>item,omitempty"`
+	RequesterId                     *string                            `json:"RequesterId,omitempty" xml:"requesterId,omitempty"`
+	RequesterManaged                *bool                              `json:"RequesterManaged,omitempty" xml:"requesterManaged,omitempty"`
+	SourceDestCheck                 *bool                              `json:"SourceDestCheck,omitempty" xml:"sourceDestCheck,omitempty"`
+	Status                          *string                            `json:"Status,omitempty" xml:"status,omitempty" enum:"NetworkInterfaceStatus"`
+	SubnetId                        *string                            `json:"SubnetId,omitempty" xml:"subnetId,omitempty"`
+	TagSet                          []Tag                              `json:"TagSet,omitzero" xml:"tagSet>item,omitempty"`
+	VpcId                           *string                            `json:"VpcId,omitempty" xml:"vpcId,omitempty"`
+}
+
+// NetworkInterfaceAssociation is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterfaceAssociation.html
+type NetworkInterfaceAssociation struct {
+	AllocationId    *string `json:"AllocationId,omitempty" xml:"allocationId,omitempty"`
+	AssociationId   *string `json:"AssociationId,omitempty" xml:"associationId,omitempty"`
+	CarrierIp       *string `json:"CarrierIp,omitempty" xml:"carrierIp,omitempty"`
+	CustomerOwnedIp *string `json:"CustomerOwnedIp,omitempty" xml:"customerOwnedIp,omitempty"`
+	IpOwnerId       *string `json:"IpOwnerId,omitempty" xml:"ipOwnerId,omitempty"`
+	PublicDnsName   *string `json:"PublicDnsName,omitempty" xml:"publicDnsName,omitempty"`
+	PublicIp        *string `json:"PublicIp,omitempty" xml:"publicIp,omitempty"`
+}
+
+// NetworkInterfaceAttachment is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterfaceAttachment.html
+type NetworkInterfaceAttachment struct {
+	AttachTime          *time.Time                     `json:"AttachTime,omitempty" xml:"attachTime,omitempty"`
+	AttachmentId        *string                        `json:"AttachmentId,omitempty" xml:"attachmentId,omitempty"`
+	DeleteOnTermination *bool                          `json:"DeleteOnTermination,omitempty" xml:"deleteOnTermination,omitempty"`
+	DeviceIndex         *int32                         `json:"DeviceIndex,omitempty" xml:"deviceIndex,omitempty"`
+	EnaSrdSpecification *AttachmentEnaSrdSpecification `json:"EnaSrdSpecification,omitempty" xml:"enaSrdSpecification,omitempty"`
+	InstanceId          *string                        `json:"InstanceId,omitempty" xml:"instanceId,omitempty"`
+	InstanceOwnerId     *string                        `json:"InstanceOwnerId,omitempty" xml:"instanceOwnerId,omitempty"`
+	NetworkCardIndex    *int32                         `json:"NetworkCardIndex,omitempty" xml:"networkCardIndex,omitempty"`
+	Status              *string                        `json:"Status,omitempty" xml:"status,omitempty" enum:"AttachmentStatus"`
+}
+
+// NetworkInterfaceAttachmentChanges is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterfaceAttachmentChanges.html
+type NetworkInterfaceAttachmentChanges struct {
+	AttachmentId        *string `json:"AttachmentId,omitempty" query:"AttachmentId"`
+	DeleteOnTermination *bool   `json:"DeleteOnTermination,omitempty" query:"DeleteOnTermination"`
+}
+
+// NetworkInterfaceCount is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterfaceCount.html
+type NetworkInterfaceCount struct {
+	Max *int32 `json:"Max,omitempty" xml:"max,omitempty"`
+	Min *int32 `json:"Min,omitempty" xml:"min,omitempty"`
+}
+
+// NetworkInterfaceCountRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterfaceCountRequest.html
+type NetworkInterfaceCountRequest struct {
+	Max *int32 `json:"Max,omitempty" query:"Max"`
+	Min *int32 `json:"Min,omitempty" query:"Min"`
+}
+
+// NetworkInterfaceIpv6Address is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterfaceIpv6Address.html
+type NetworkInterfaceIpv6Address struct {
+	Ipv6Address   *string `json:"Ipv6Address,omitempty" xml:"ipv6Address,omitempty"`
+	IsPrimaryIpv6 *bool   `json:"IsPrimaryIpv6,omitempty" xml:"isPrimaryIpv6,omitempty"`
+}
+
+// NetworkInterfacePrivateIpAddress is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterfacePrivateIpAddress.html
+type NetworkInterfacePrivateIpAddress struct {
+	Association      *NetworkInterfaceAssociation `json:"Association,omitempty" xml:"association,omitempty"`
+	Primary          *bool                        `json:"Primary,omitempty" xml:"primary,omitempty"`
+	PrivateDnsName   *string                      `json:"PrivateDnsName,omitempty" xml:"privateDnsName,omitempty"`
+	PrivateIpAddress *string                      `json:"PrivateIpAddress,omitempty" xml:"privateIpAddress,omitempty"`
 }
 
 // NeuronDeviceCoreInfo is EC2's structure of that name.
@@ -795,6 +1852,13 @@ type NeuronInfo struct {
 	TotalNeuronDeviceMemoryInMiB *int32             `json:"TotalNeuronDeviceMemoryInMiB,omitempty" xml:"totalNeuronDeviceMemoryInMiB,omitempty"`
 }
 
+// NewDhcpConfiguration is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NewDhcpConfiguration.html
+type NewDhcpConfiguration struct {
+	Key    *string  `json:"Key,omitempty" query:"Key"`
+	Values []string `json:"Values,omitzero" query:"Value"`
+}
+
 // NitroTpmInfo is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NitroTpmInfo.html
 type NitroTpmInfo struct {
@@ -821,6 +1885,28 @@ type PlacementGroupInfo struct {
 	SupportedStrategies []string `json:"SupportedStrategies,omitzero" xml:"supportedStrategies>item,omitempty" enum:"PlacementGroupStrategy"`
 }
 
+// PortRange is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_PortRange.html
+type PortRange struct {
+	From *int32 `json:"From,omitempty" xml:"from,omitempty"`
+	To   *int32 `json:"To,omitempty" xml:"to,omitempty"`
+}
+
+// PrefixListId is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_PrefixListId.html
+type PrefixListId struct {
+	Description  *string `json:"Description,omitempty" query:"Description" xml:"description,omitempty"`
+	PrefixListId *string `json:"PrefixListId,omitempty" query:"PrefixListId" xml:"prefixListId,omitempty"`
+}
+
+// PrivateDnsNameOptionsOnLaunch is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_PrivateDnsNameOptionsOnLaunch.html
+type PrivateDnsNameOptionsOnLaunch struct {
+	EnableResourceNameDnsAAAARecord *bool   `json:"EnableResourceNameDnsAAAARecord,omitempty" xml:"enableResourceNameDnsAAAARecord,omitempty"`
+	EnableResourceNameDnsARecord    *bool   `json:"EnableResourceNameDnsARecord,omitempty" xml:"enableResourceNameDnsARecord,omitempty"`
+	HostnameType                    *string `json:"HostnameType,omitempty" xml:"hostnameType,omitempty" enum:"HostnameType"`
+}
+
 // PrivateDnsNameOptionsRequest is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_PrivateDnsNameOptionsRequest.html
 type PrivateDnsNameOptionsRequest struct {
@@ -840,8 +1926,8 @@ type PrivateDnsNameOptionsResponse struct {
 // PrivateIpAddressSpecification is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_PrivateIpAddressSpecification.html
 type PrivateIpAddressSpecification struct {
-	Primary          *bool   `json:"Primary,omitempty" query:"Primary"`
-	PrivateIpAddress *string `json:"PrivateIpAddress,omitempty" query:"PrivateIpAddress"`
+	Primary          *bool   `json:"Primary,omitempty" query:"Primary" xml:"primary,omitempty"`
+	PrivateIpAddress *string `json:"PrivateIpAddress,omitempty" query:"PrivateIpAddress" xml:"privateIpAddress,omitempty"`
 }
 
 // ProcessorInfo is EC2's structure of that name.
@@ -860,6 +1946,74 @@ type ProductCode struct {
 	ProductCodeType *string `json:"ProductCodeType,omitempty" xml:"type,omitempty" enum:"ProductCodeValues"`
 }
 
+// PropagatingVgw is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_PropagatingVgw.html
+type PropagatingVgw struct {
+	GatewayId *string `json:"GatewayId,omitempty" xml:"gatewayId,omitempty"`
+}
+
+// PtrUpdateStatus is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_PtrUpdateStatus.html
+type PtrUpdateStatus struct {
+	Reason *string `json:"Reason,omitempty" xml:"reason,omitempty"`
+	Status *string `json:"Status,omitempty" xml:"status,omitempty"`
+	Value  *string `json:"Value,omitempty" xml:"value,omitempty"`
+}
+
+// ReferencedSecurityGroup is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReferencedSecurityGroup.html
+type ReferencedSecurityGroup struct {
+	GroupId                *string `json:"GroupId,omitempty" xml:"groupId,omitempty"`
+	PeeringStatus          *string `json:"PeeringStatus,omitempty" xml:"peeringStatus,omitempty"`
+	UserId                 *string `json:"UserId,omitempty" xml:"userId,omitempty"`
+	VpcId                  *string `json:"VpcId,omitempty" xml:"vpcId,omitempty"`
+	VpcPeeringConnectionId *string `json:"VpcPeeringConnectionId,omitempty" xml:"vpcPeeringConnectionId,omitempty"`
+}
+
+// Region is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Region.html
+type Region struct {
+	Endpoint    *string `json:"Endpoint,omitempty" xml:"regionEndpoint,omitempty"`
+	OptInStatus *string `json:"OptInStatus,omitempty" xml:"optInStatus,omitempty"`
+	RegionName  *string `json:"RegionName,omitempty" xml:"regionName,omitempty"`
+}
+
+// RequestLaunchTemplateData is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RequestLaunchTemplateData.html
+type RequestLaunchTemplateData struct {
+	BlockDeviceMappings               []LaunchTemplateBlockDeviceMappingRequest                    `json:"BlockDeviceMappings,omitzero" query:"BlockDeviceMapping"`
+	CapacityReservationSpecification  *LaunchTemplateCapacityReservationSpecificationRequest       `json:"CapacityReservationSpecification,omitempty" query:"CapacityReservationSpecification"`
+	CpuOptions                        *LaunchTemplateCpuOptionsRequest                             `json:"CpuOptions,omitempty" query:"CpuOptions"`
+	CreditSpecification               *CreditSpecificationRequest                                  `json:"CreditSpecification,omitempty" query:"CreditSpecification"`
+	DisableApiStop                    *bool                                                        `json:"DisableApiStop,omitempty" query:"DisableApiStop"`
+	DisableApiTermination             *bool                                                        `json:"DisableApiTermination,omitempty" query:"DisableApiTermination"`
+	EbsOptimized                      *bool                                                        `json:"EbsOptimized,omitempty" query:"EbsOptimized"`
+	ElasticGpuSpecifications          []ElasticGpuSpecification                                    `json:"ElasticGpuSpecifications,omitzero" query:"ElasticGpuSpecification"`
+	ElasticInferenceAccelerators      []LaunchTemplateElasticInferenceAccelerator                  `json:"ElasticInferenceAccelerators,omitzero" query:"ElasticInferenceAccelerator"`
+	EnclaveOptions                    *LaunchTemplateEnclaveOptionsRequest                         `json:"EnclaveOptions,omitempty" query:"EnclaveOptions"`
+	HibernationOptions                *LaunchTemplateHibernationOptionsRequest                     `json:"HibernationOptions,omitempty" query:"HibernationOptions"`
+	IamInstanceProfile                *LaunchTemplateIamInstanceProfileSpecificationRequest        `json:"IamInstanceProfile,omitempty" query:"IamInstanceProfile"`
+	ImageId                           *string                                                      `json:"ImageId,omitempty" query:"ImageId"`
+	InstanceInitiatedShutdownBehavior *string                                                      `json:"InstanceInitiatedShutdownBehavior,omitempty" query:"InstanceInitiatedShutdownBehavior" enum:"ShutdownBehavior"`
+	InstanceMarketOptions             *LaunchTemplateInstanceMarketOptionsRequest                  `json:"InstanceMarketOptions,omitempty" query:"InstanceMarketOptions"`
+	InstanceRequirements              *InstanceRequirementsRequest                                 `json:"InstanceRequirements,omitempty" query:"InstanceRequirements"`
+	InstanceType                      *string                                                      `json:"InstanceType,omitempty" query:"InstanceType"`
+	KernelId                          *string                                                      `json:"KernelId,omitempty" query:"KernelId"`
+	KeyName                           *string                                                      `json:"KeyName,omitempty" query:"KeyName"`
+	LicenseSpecifications             []LaunchTemplateLicenseConfigurationRequest                  `json:"LicenseSpecifications,omitzero" query:"LicenseSpecification"`
+	MaintenanceOptions                *LaunchTemplateInstanceMaintenanceOptionsRequest             `json:"MaintenanceOptions,omitempty" query:"MaintenanceOptions"`
+	MetadataOptions                   *LaunchTemplateInstanceMetadataOptionsRequest                `json:"MetadataOptions,omitempty" query:"MetadataOptions"`
+	Monitoring                        *LaunchTemplatesMonitoringRequest                            `json:"Monitoring,omitempty" query:"Monitoring"`
+	NetworkInterfaces                 []LaunchTemplateInstanceNetworkInterfaceSpecificationRequest `json:"NetworkInterfaces,omitzero" query:"NetworkInterface"`
+	Placement                         *LaunchTemplatePlacementRequest                              `json:"Placement,omitempty" query:"Placement"`
+	PrivateDnsNameOptions             *LaunchTemplatePrivateDnsNameOptionsRequest                  `json:"PrivateDnsNameOptions,omitempty" query:"PrivateDnsNameOptions"`
+	RamDiskId                         *string                                                      `json:"RamDiskId,omitempty" query:"RamDiskId"`
+	SecurityGroupIds                  []string                                                     `json:"SecurityGroupIds,omitzero" query:"SecurityGroupId"`
+	SecurityGroups                    []string                                                     `json:"SecurityGroups,omitzero" query:"SecurityGroup"`
+	TagSpecifications                 []LaunchTemplateTagSpecificationRequest                      `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+	UserData                          *string                                                      `json:"UserData,omitempty" query:"UserData" sensitive:"true"`
+}
+
 // Reservation is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Reservation.html
 type Reservation struct {
@@ -870,10 +2024,171 @@ type Reservation struct {
 	ReservationId *string           `json:"ReservationId,omitempty" xml:"reservationId,omitempty"`
 }
 
+// ResponseError is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ResponseError.html
+type ResponseError struct {
+	Code    *string `json:"Code,omitempty" xml:"code,omitempty" enum:"LaunchTemplateErrorCode"`
+	Message *string `json:"Message,omitempty" xml:"message,omitempty"`
+}
+
+// ResponseLaunchTemplateData is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ResponseLaunchTemplateData.html
+type ResponseLaunchTemplateData struct {
+	BlockDeviceMappings               []LaunchTemplateBlockDeviceMapping                      `json:"BlockDeviceMappings,omitzero" xml:"blockDeviceMappingSet>item,omitempty"`
+	CapacityReservationSpecification  *LaunchTemplateCapacityReservationSpecificationResponse `json:"CapacityReservationSpecification,omitempty" xml:"capacityReservationSpecification,omitempty"`
+	CpuOptions                        *LaunchTemplateCpuOptions                               `json:"CpuOptions,omitempty" xml:"cpuOptions,omitempty"`
+	CreditSpecification               *CreditSpecification                                    `json:"CreditSpecification,omitempty" xml:"creditSpecification,omitempty"`
+	DisableApiStop                    *bool                                                   `json:"DisableApiStop,omitempty" xml:"disableApiStop,omitempty"`
+	DisableApiTermination             *bool                                                   `json:"DisableApiTermination,omitempty" xml:"disableApiTermination,omitempty"`
+	EbsOptimized                      *bool                                                   `json:"EbsOptimized,omitempty" xml:"ebsOptimized,omitempty"`
+	ElasticGpuSpecifications          []ElasticGpuSpecificationResponse                       `json:"ElasticGpuSpecifications,omitzero" xml:"elasticGpuSpecificationSet>item,omitempty"`
+	ElasticInferenceAccelerators      []LaunchTemplateElasticInferenceAcceleratorResponse     `json:"ElasticInferenceAccelerators,omitzero" xml:"elasticInferenceAcceleratorSet>item,omitempty"`
+	EnclaveOptions                    *LaunchTemplateEnclaveOptions                           `json:"EnclaveOptions,omitempty" xml:"enclaveOptions,omitempty"`
+	HibernationOptions                *LaunchTemplateHibernationOptions                       `json:"HibernationOptions,omitempty" xml:"hibernationOptions,omitempty"`
+	IamInstanceProfile                *LaunchTemplateIamInstanceProfileSpecification          `json:"IamInstanceProfile,omitempty" xml:"iamInstanceProfile,omitempty"`
+	ImageId                           *string                                                 `json:"ImageId,omitempty" xml:"imageId,omitempty"`
+	InstanceInitiatedShutdownBehavior *string                                                 `json:"InstanceInitiatedShutdownBehavior,omitempty" xml:"instanceInitiatedShutdownBehavior,omitempty" enum:"ShutdownBehavior"`
+	InstanceMarketOptions             *LaunchTemplateInstanceMarketOptions                    `json:"InstanceMarketOptions,omitempty" xml:"instanceMarketOptions,omitempty"`
+	InstanceRequirements              *InstanceRequirements                                   `json:"InstanceRequirements,omitempty" xml:"instanceRequirements,omitempty"`
+	InstanceType                      *string                                                 `json:"InstanceType,omitempty" xml:"instanceType,omitempty"`
+	KernelId                          *string                                                 `json:"KernelId,omitempty" xml:"kernelId,omitempty"`
+	KeyName                           *string                                                 `json:"KeyName,omitempty" xml:"keyName,omitempty"`
+	LicenseSpecifications             []LaunchTemplateLicenseConfiguration                    `json:"LicenseSpecifications,omitzero" xml:"licenseSet>item,omitempty"`
+	MaintenanceOptions                *LaunchTemplateInstanceMaintenanceOptions               `json:"MaintenanceOptions,omitempty" xml:"maintenanceOptions,omitempty"`
+	MetadataOptions                   *LaunchTemplateInstanceMetadataOptions                  `json:"MetadataOptions,omitempty" xml:"metadataOptions,omitempty"`
+	Monitoring                        *LaunchTemplatesMonitoring                              `json:"Monitoring,omitempty" xml:"monitoring,omitempty"`
+	NetworkInterfaces                 []LaunchTemplateInstanceNetworkInterfaceSpecification   `json:"NetworkInterfaces,omitzero" xml:"networkInterfaceSet>item,omitempty"`
+	Placement                         *LaunchTemplatePlacement                                `json:"Placement,omitempty" xml:"placement,omitempty"`
+	PrivateDnsNameOptions             *LaunchTemplatePrivateDnsNameOptions                    `json:"PrivateDnsNameOptions,omitempty" xml:"privateDnsNameOptions,omitempty"`
+	RamDiskId                         *string                                                 `json:"RamDiskId,omitempty" xml:"ramDiskId,omitempty"`
+	SecurityGroupIds                  []string                                                `json:"SecurityGroupIds,omitzero" xml:"securityGroupIdSet>item,omitempty"`
+	SecurityGroups                    []string                                                `json:"SecurityGroups,omitzero" xml:"securityGroupSet>item,omitempty"`
+	TagSpecifications                 []LaunchTemplateTagSpecification                        `json:"TagSpecifications,omitzero" xml:"tagSpecificationSet>item,omitempty"`
+	UserData                          *string                                                 `json:"UserData,omitempty" xml:"userData,omitempty" sensitive:"true"`
+}
+
+// Route is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Route.html
+type Route struct {
+	CarrierGatewayId            *string `json:"CarrierGatewayId,omitempty" xml:"carrierGatewayId,omitempty"`
+	CoreNetworkArn              *string `json:"CoreNetworkArn,omitempty" xml:"coreNetworkArn,omitempty"`
+	DestinationCidrBlock        *string `json:"DestinationCidrBlock,omitempty" xml:"destinationCidrBlock,omitempty"`
+	DestinationIpv6CidrBlock    *string `json:"DestinationIpv6CidrBlock,omitempty" xml:"destinationIpv6CidrBlock,omitempty"`
+	DestinationPrefixListId     *string `json:"DestinationPrefixListId,omitempty" xml:"destinationPrefixListId,omitempty"`
+	EgressOnlyInternetGatewayId *string `json:"EgressOnlyInternetGatewayId,omitempty" xml:"egressOnlyInternetGatewayId,omitempty"`
+	GatewayId                   *string `json:"GatewayId,omitempty" xml:"gatewayId,omitempty"`
+	InstanceId                  *string `json:"InstanceId,omitempty" xml:"instanceId,omitempty"`
+	InstanceOwnerId             *string `json:"InstanceOwnerId,omitempty" xml:"instanceOwnerId,omitempty"`
+	LocalGatewayId              *string `json:"LocalGatewayId,omitempty" xml:"localGatewayId,omitempty"`
+	NatGatewayId                *string `json:"NatGatewayId,omitempty" xml:"natGatewayId,omitempty"`
+	NetworkInterfaceId          *string `json:"NetworkInterfaceId,omitempty" xml:"networkInterfaceId,omitempty"`
+	Origin                      *string `json:"Origin,omitempty" xml:"origin,omitempty" enum:"RouteOrigin"`
+	State                       *string `json:"State,omitempty" xml:"state,omitempty" enum:"RouteState"`
+	TransitGatewayId            *string `json:"TransitGatewayId,omitempty" xml:"transitGatewayId,omitempty"`
+	VpcPeeringConnectionId      *string `json:"VpcPeeringConnectionId,omitempty" xml:"vpcPeeringConnectionId,omitempty"`
+}
+
+// RouteTable is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RouteTable.html
+type RouteTable struct {
+	Associations    []RouteTableAssociation `json:"Associations,omitzero" xml:"associationSet>item,omitempty"`
+	OwnerId         *string                 `json:"OwnerId,omitempty" xml:"ownerId,omitempty"`
+	PropagatingVgws []PropagatingVgw        `json:"PropagatingVgws,omitzero" xml:"propagatingVgwSet>item,omitempty"`
+	RouteTableId    *string                 `json:"RouteTableId,omitempty" xml:"routeTableId,omitempty"`
+	Routes          []Route                 `json:"Routes,omitzero" xml:"routeSet>item,omitempty"`
+	Tags            []Tag                   `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+	VpcId           *string                 `json:"VpcId,omitempty" xml:"vpcId,omitempty"`
+}
+
+// RouteTableAssociation is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RouteTableAssociation.html
+type RouteTableAssociation struct {
+	AssociationState        *RouteTableAssociationState `json:"AssociationState,omitempty" xml:"associationState,omitempty"`
+	GatewayId               *string                     `json:"GatewayId,omitempty" xml:"gatewayId,omitempty"`
+	Main                    *bool                       `json:"Main,omitempty" xml:"main,omitempty"`
+	RouteTableAssociationId *string                     `json:"RouteTableAssociationId,omitempty" xml:"routeTableAssociationId,omitempty"`
+	RouteTableId            *string                     `json:"RouteTableId,omitempty" xml:"routeTableId,omitempty"`
+	SubnetId                *string                     `json:"SubnetId,omitempty" xml:"subnetId,omitempty"`
+}
+
+// RouteTableAssociationState is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RouteTableAssociationState.html
+type RouteTableAssociationState struct {
+	State         *string `json:"State,omitempty" xml:"state,omitempty" enum:"RouteTableAssociationStateCode"`
+	StatusMessage *string `json:"StatusMessage,omitempty" xml:"statusMessage,omitempty"`
+}
+
 // RunInstancesMonitoringEnabled is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RunInstancesMonitoringEnabled.html
 type RunInstancesMonitoringEnabled struct {
 	Enabled *bool `json:"Enabled,omitempty" query:"Enabled" required:"true"`
+}
+
+// SecurityGroup is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroup.html
+type SecurityGroup struct {
+	Description         *string        `json:"Description,omitempty" xml:"groupDescription,omitempty"`
+	GroupId             *string        `json:"GroupId,omitempty" xml:"groupId,omitempty"`
+	GroupName           *string        `json:"GroupName,omitempty" xml:"groupName,omitempty"`
+	IpPermissions       []IpPermission `json:"IpPermissions,omitzero" xml:"ipPermissions>item,omitempty"`
+	IpPermissionsEgress []IpPermission `json:"IpPermissionsEgress,omitzero" xml:"ipPermissionsEgress>item,omitempty"`
+	OwnerId             *string        `json:"OwnerId,omitempty" xml:"ownerId,omitempty"`
+	Tags                []Tag          `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+	VpcId               *string        `json:"VpcId,omitempty" xml:"vpcId,omitempty"`
+}
+
+// SecurityGroupReference is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupReference.html
+type SecurityGroupReference struct {
+	GroupId                *string `json:"GroupId,omitempty" xml:"groupId,omitempty"`
+	ReferencingVpcId       *string `json:"ReferencingVpcId,omitempty" xml:"referencingVpcId,omitempty"`
+	TransitGatewayId       *string `json:"TransitGatewayId,omitempty" xml:"transitGatewayId,omitempty"`
+	VpcPeeringConnectionId *string `json:"VpcPeeringConnectionId,omitempty" xml:"vpcPeeringConnectionId,omitempty"`
+}
+
+// SecurityGroupRule is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRule.html
+type SecurityGroupRule struct {
+	CidrIpv4            *string                  `json:"CidrIpv4,omitempty" xml:"cidrIpv4,omitempty"`
+	CidrIpv6            *string                  `json:"CidrIpv6,omitempty" xml:"cidrIpv6,omitempty"`
+	Description         *string                  `json:"Description,omitempty" xml:"description,omitempty"`
+	FromPort            *int32                   `json:"FromPort,omitempty" xml:"fromPort,omitempty"`
+	GroupId             *string                  `json:"GroupId,omitempty" xml:"groupId,omitempty"`
+	GroupOwnerId        *string                  `json:"GroupOwnerId,omitempty" xml:"groupOwnerId,omitempty"`
+	IpProtocol          *string                  `json:"IpProtocol,omitempty" xml:"ipProtocol,omitempty"`
+	IsEgress            *bool                    `json:"IsEgress,omitempty" xml:"isEgress,omitempty"`
+	PrefixListId        *string                  `json:"PrefixListId,omitempty" xml:"prefixListId,omitempty"`
+	ReferencedGroupInfo *ReferencedSecurityGroup `json:"ReferencedGroupInfo,omitempty" xml:"referencedGroupInfo,omitempty"`
+	SecurityGroupRuleId *string                  `json:"SecurityGroupRuleId,omitempty" xml:"securityGroupRuleId,omitempty"`
+	Tags                []Tag                    `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+	ToPort              *int32                   `json:"ToPort,omitempty" xml:"toPort,omitempty"`
+}
+
+// SecurityGroupRuleDescription is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRuleDescription.html
+type SecurityGroupRuleDescription struct {
+	Description         *string `json:"Description,omitempty" query:"Description"`
+	SecurityGroupRuleId *string `json:"SecurityGroupRuleId,omitempty" query:"SecurityGroupRuleId"`
+}
+
+// SecurityGroupRuleRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRuleRequest.html
+type SecurityGroupRuleRequest struct {
+	CidrIpv4          *string `json:"CidrIpv4,omitempty" query:"CidrIpv4"`
+	CidrIpv6          *string `json:"CidrIpv6,omitempty" query:"CidrIpv6"`
+	Description       *string `json:"Description,omitempty" query:"Description"`
+	FromPort          *int32  `json:"FromPort,omitempty" query:"FromPort"`
+	IpProtocol        *string `json:"IpProtocol,omitempty" query:"IpProtocol"`
+	PrefixListId      *string `json:"PrefixListId,omitempty" query:"PrefixListId"`
+	ReferencedGroupId *string `json:"ReferencedGroupId,omitempty" query:"ReferencedGroupId"`
+	ToPort            *int32  `json:"ToPort,omitempty" query:"ToPort"`
+}
+
+// SecurityGroupRuleUpdate is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SecurityGroupRuleUpdate.html
+type SecurityGroupRuleUpdate struct {
+	SecurityGroupRule   *SecurityGroupRuleRequest `json:"SecurityGroupRule,omitempty" query:"SecurityGroupRule"`
+	SecurityGroupRuleId *string                   `json:"SecurityGroupRuleId,omitempty" query:"SecurityGroupRuleId" required:"true"`
 }
 
 // Snapshot is EC2's structure of that name.
@@ -899,6 +2214,38 @@ type Snapshot struct {
 	VolumeSize          *int32     `json:"VolumeSize,omitempty" xml:"volumeSize,omitempty"`
 }
 
+// SnapshotDetail is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SnapshotDetail.html
+type SnapshotDetail struct {
+	Description   *string            `json:"Description,omitempty" xml:"description,omitempty"`
+	DeviceName    *string            `json:"DeviceName,omitempty" xml:"deviceName,omitempty"`
+	DiskImageSize *float64           `json:"DiskImageSize,omitempty" xml:"diskImageSize,omitempty"`
+	Format        *string            `json:"Format,omitempty" xml:"format,omitempty"`
+	Progress      *string            `json:"Progress,omitempty" xml:"progress,omitempty"`
+	SnapshotId    *string            `json:"SnapshotId,omitempty" xml:"snapshotId,omitempty"`
+	Status        *string            `json:"Status,omitempty" xml:"status,omitempty"`
+	StatusMessage *string            `json:"StatusMessage,omitempty" xml:"statusMessage,omitempty"`
+	Url           *string            `json:"Url,omitempty" xml:"url,omitempty" sensitive:"true"`
+	UserBucket    *UserBucketDetails `json:"UserBucket,omitempty" xml:"userBucket,omitempty"`
+}
+
+// SnapshotInfo is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SnapshotInfo.html
+type SnapshotInfo struct {
+	Description *string    `json:"Description,omitempty" xml:"description,omitempty"`
+	Encrypted   *bool      `json:"Encrypted,omitempty" xml:"encrypted,omitempty"`
+	OutpostArn  *string    `json:"OutpostArn,omitempty" xml:"outpostArn,omitempty"`
+	OwnerId     *string    `json:"OwnerId,omitempty" xml:"ownerId,omitempty"`
+	Progress    *string    `json:"Progress,omitempty" xml:"progress,omitempty"`
+	SnapshotId  *string    `json:"SnapshotId,omitempty" xml:"snapshotId,omitempty"`
+	SseType     *string    `json:"SseType,omitempty" xml:"sseType,omitempty" enum:"SSEType"`
+	StartTime   *time.Time `json:"StartTime,omitempty" xml:"startTime,omitempty"`
+	State       *string    `json:"State,omitempty" xml:"state,omitempty" enum:"SnapshotState"`
+	Tags        []Tag      `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+	VolumeId    *string    `json:"VolumeId,omitempty" xml:"volumeId,omitempty"`
+	VolumeSize  *int32     `json:"VolumeSize,omitempty" xml:"volumeSize,omitempty"`
+}
+
 // SpotMarketOptions is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SpotMarketOptions.html
 type SpotMarketOptions struct {
@@ -914,6 +2261,47 @@ type SpotMarketOptions struct {
 type StateReason struct {
 	Code    *string `json:"Code,omitempty" xml:"code,omitempty"`
 	Message *string `json:"Message,omitempty" xml:"message,omitempty"`
+}
+
+// Subnet is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Subnet.html
+type Subnet struct {
+	AssignIpv6AddressOnCreation   *bool                            `json:"AssignIpv6AddressOnCreation,omitempty" xml:"assignIpv6AddressOnCreation,omitempty"`
+	AvailabilityZone              *string                          `json:"AvailabilityZone,omitempty" xml:"availabilityZone,omitempty"`
+	AvailabilityZoneId            *string                          `json:"AvailabilityZoneId,omitempty" xml:"availabilityZoneId,omitempty"`
+	AvailableIpAddressCount       *int32                           `json:"AvailableIpAddressCount,omitempty" xml:"availableIpAddressCount,omitempty"`
+	CidrBlock                     *string                          `json:"CidrBlock,omitempty" xml:"cidrBlock,omitempty"`
+	CustomerOwnedIpv4Pool         *string                          `json:"CustomerOwnedIpv4Pool,omitempty" xml:"customerOwnedIpv4Pool,omitempty"`
+	DefaultForAz                  *bool                            `json:"DefaultForAz,omitempty" xml:"defaultForAz,omitempty"`
+	EnableDns64                   *bool                            `json:"EnableDns64,omitempty" xml:"enableDns64,omitempty"`
+	EnableLniAtDeviceIndex        *int32                           `json:"EnableLniAtDeviceIndex,omitempty" xml:"enableLniAtDeviceIndex,omitempty"`
+	Ipv6CidrBlockAssociationSet   []SubnetIpv6CidrBlockAssociation `json:"Ipv6CidrBlockAssociationSet,omitzero" xml:"ipv6CidrBlockAssociationSet>item,omitempty"`
+	Ipv6Native                    *bool                            `json:"Ipv6Native,omitempty" xml:"ipv6Native,omitempty"`
+	MapCustomerOwnedIpOnLaunch    *bool                            `json:"MapCustomerOwnedIpOnLaunch,omitempty" xml:"mapCustomerOwnedIpOnLaunch,omitempty"`
+	MapPublicIpOnLaunch           *bool                            `json:"MapPublicIpOnLaunch,omitempty" xml:"mapPublicIpOnLaunch,omitempty"`
+	OutpostArn                    *string                          `json:"OutpostArn,omitempty" xml:"outpostArn,omitempty"`
+	OwnerId                       *string                          `json:"OwnerId,omitempty" xml:"ownerId,omitempty"`
+	PrivateDnsNameOptionsOnLaunch *PrivateDnsNameOptionsOnLaunch   `json:"PrivateDnsNameOptionsOnLaunch,omitempty" xml:"privateDnsNameOptionsOnLaunch,omitempty"`
+	State                         *string                          `json:"State,omitempty" xml:"state,omitempty" enum:"SubnetState"`
+	SubnetArn                     *string                          `json:"SubnetArn,omitempty" xml:"subnetArn,omitempty"`
+	SubnetId                      *string                          `json:"SubnetId,omitempty" xml:"subnetId,omitempty"`
+	Tags                          []Tag                            `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+	VpcId                         *string                          `json:"VpcId,omitempty" xml:"vpcId,omitempty"`
+}
+
+// SubnetCidrBlockState is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SubnetCidrBlockState.html
+type SubnetCidrBlockState struct {
+	State         *string `json:"State,omitempty" xml:"state,omitempty" enum:"SubnetCidrBlockStateCode"`
+	StatusMessage *string `json:"StatusMessage,omitempty" xml:"statusMessage,omitempty"`
+}
+
+// SubnetIpv6CidrBlockAssociation is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SubnetIpv6CidrBlockAssociation.html
+type SubnetIpv6CidrBlockAssociation struct {
+	AssociationId      *string               `json:"AssociationId,omitempty" xml:"associationId,omitempty"`
+	Ipv6CidrBlock      *string               `json:"Ipv6CidrBlock,omitempty" xml:"ipv6CidrBlock,omitempty"`
+	Ipv6CidrBlockState *SubnetCidrBlockState `json:"Ipv6CidrBlockState,omitempty" xml:"ipv6CidrBlockState,omitempty"`
 }
 
 // Tag is EC2's structure of that name.
@@ -939,6 +2327,60 @@ type TagSpecification struct {
 	Tags         []Tag   `json:"Tags,omitzero" query:"Tag"`
 }
 
+// TotalLocalStorageGB is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TotalLocalStorageGB.html
+type TotalLocalStorageGB struct {
+	Max *float64 `json:"Max,omitempty" xml:"max,omitempty"`
+	Min *float64 `json:"Min,omitempty" xml:"min,omitempty"`
+}
+
+// TotalLocalStorageGBRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TotalLocalStorageGBRequest.html
+type TotalLocalStorageGBRequest struct {
+	Max *float64 `json:"Max,omitempty" query:"Max"`
+	Min *float64 `json:"Min,omitempty" query:"Min"`
+}
+
+// UserBucket is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UserBucket.html
+type UserBucket struct {
+	S3Bucket *string `json:"S3Bucket,omitempty" query:"S3Bucket"`
+	S3Key    *string `json:"S3Key,omitempty" query:"S3Key"`
+}
+
+// UserBucketDetails is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UserBucketDetails.html
+type UserBucketDetails struct {
+	S3Bucket *string `json:"S3Bucket,omitempty" xml:"s3Bucket,omitempty"`
+	S3Key    *string `json:"S3Key,omitempty" xml:"s3Key,omitempty"`
+}
+
+// UserIdGroupPair is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UserIdGroupPair.html
+type UserIdGroupPair struct {
+	Description            *string `json:"Description,omitempty" query:"Description" xml:"description,omitempty"`
+	GroupId                *string `json:"GroupId,omitempty" query:"GroupId" xml:"groupId,omitempty"`
+	GroupName              *string `json:"GroupName,omitempty" query:"GroupName" xml:"groupName,omitempty"`
+	PeeringStatus          *string `json:"PeeringStatus,omitempty" query:"PeeringStatus" xml:"peeringStatus,omitempty"`
+	UserId                 *string `json:"UserId,omitempty" query:"UserId" xml:"userId,omitempty"`
+	VpcId                  *string `json:"VpcId,omitempty" query:"VpcId" xml:"vpcId,omitempty"`
+	VpcPeeringConnectionId *string `json:"VpcPeeringConnectionId,omitempty" query:"VpcPeeringConnectionId" xml:"vpcPeeringConnectionId,omitempty"`
+}
+
+// VCpuCountRange is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VCpuCountRange.html
+type VCpuCountRange struct {
+	Max *int32 `json:"Max,omitempty" xml:"max,omitempty"`
+	Min *int32 `json:"Min,omitempty" xml:"min,omitempty"`
+}
+
+// VCpuCountRangeRequest is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VCpuCountRangeRequest.html
+type VCpuCountRangeRequest struct {
+	Max *int32 `json:"Max,omitempty" query:"Max"`
+	Min *int32 `json:"Min,omitempty" query:"Min" required:"true"`
+}
+
 // VCpuInfo is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VCpuInfo.html
 type VCpuInfo struct {
@@ -947,6 +2389,19 @@ type VCpuInfo struct {
 	DefaultVCpus          *int32  `json:"DefaultVCpus,omitempty" xml:"defaultVCpus,omitempty"`
 	ValidCores            []int32 `json:"ValidCores,omitzero" xml:"validCores>item,omitempty"`
 	ValidThreadsPerCore   []int32 `json:"ValidThreadsPerCore,omitzero" xml:"validThreadsPerCore>item,omitempty"`
+}
+
+// ValidationError is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ValidationError.html
+type ValidationError struct {
+	Code    *string `json:"Code,omitempty" xml:"code,omitempty"`
+	Message *string `json:"Message,omitempty" xml:"message,omitempty"`
+}
+
+// ValidationWarning is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ValidationWarning.html
+type ValidationWarning struct {
+	Errors []ValidationError `json:"Errors,omitzero" xml:"errorSet>item,omitempty"`
 }
 
 // Volume is EC2's structure of that name.
@@ -982,4 +2437,118 @@ type VolumeAttachment struct {
 	InstanceOwningService *string    `json:"InstanceOwningService,omitempty" xml:"instanceOwningService,omitempty"`
 	State                 *string    `json:"State,omitempty" xml:"status,omitempty" enum:"VolumeAttachmentState"`
 	VolumeId              *string    `json:"VolumeId,omitempty" xml:"volumeId,omitempty"`
+}
+
+// VolumeModification is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VolumeModification.html
+type VolumeModification struct {
+	EndTime                    *time.Time `json:"EndTime,omitempty" xml:"endTime,omitempty"`
+	ModificationState          *string    `json:"ModificationState,omitempty" xml:"modificationState,omitempty" enum:"VolumeModificationState"`
+	OriginalIops               *int32     `json:"OriginalIops,omitempty" xml:"originalIops,omitempty"`
+	OriginalMultiAttachEnabled *bool      `json:"OriginalMultiAttachEnabled,omitempty" xml:"originalMultiAttachEnabled,omitempty"`
+	OriginalSize               *int32     `json:"OriginalSize,omitempty" xml:"originalSize,omitempty"`
+	OriginalThroughput         *int32     `json:"OriginalThroughput,omitempty" xml:"originalThroughput,omitempty"`
+	OriginalVolumeType         *string    `json:"OriginalVolumeType,omitempty" xml:"originalVolumeType,omitempty" enum:"VolumeType"`
+	Progress                   *int64     `json:"Progress,omitempty" xml:"progress,omitempty"`
+	StartTime                  *time.Time `json:"StartTime,omitempty" xml:"startTime,omitempty"`
+	StatusMessage              *string    `json:"StatusMessage,omitempty" xml:"statusMessage,omitempty"`
+	TargetIops                 *int32     `json:"TargetIops,omitempty" xml:"targetIops,omitempty"`
+	TargetMultiAttachEnabled   *bool      `json:"TargetMultiAttachEnabled,omitempty" xml:"targetMultiAttachEnabled,omitempty"`
+	TargetSize                 *int32     `json:"TargetSize,omitempty" xml:"targetSize,omitempty"`
+	TargetThroughput           *int32     `json:"TargetThroughput,omitempty" xml:"targetThroughput,omitempty"`
+	TargetVolumeType           *string    `json:"TargetVolumeType,omitempty" xml:"targetVolumeType,omitempty" enum:"VolumeType"`
+	VolumeId                   *string    `json:"VolumeId,omitempty" xml:"volumeId,omitempty"`
+}
+
+// VolumeStatusAction is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VolumeStatusAction.html
+type VolumeStatusAction struct {
+	Code        *string `json:"Code,omitempty" xml:"code,omitempty"`
+	Description *string `json:"Description,omitempty" xml:"description,omitempty"`
+	EventId     *string `json:"EventId,omitempty" xml:"eventId,omitempty"`
+	EventType   *string `json:"EventType,omitempty" xml:"eventType,omitempty"`
+}
+
+// VolumeStatusAttachmentStatus is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VolumeStatusAttachmentStatus.html
+type VolumeStatusAttachmentStatus struct {
+	InstanceId    *string `json:"InstanceId,omitempty" xml:"instanceId,omitempty"`
+	IoPerformance *string `json:"IoPerformance,omitempty" xml:"ioPerformance,omitempty"`
+}
+
+// VolumeStatusDetails is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VolumeStatusDetails.html
+type VolumeStatusDetails struct {
+	Name   *string `json:"Name,omitempty" xml:"name,omitempty" enum:"VolumeStatusName"`
+	Status *string `json:"Status,omitempty" xml:"status,omitempty"`
+}
+
+// VolumeStatusEvent is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VolumeStatusEvent.html
+type VolumeStatusEvent struct {
+	Description *string    `json:"Description,omitempty" xml:"description,omitempty"`
+	EventId     *string    `json:"EventId,omitempty" xml:"eventId,omitempty"`
+	EventType   *string    `json:"EventType,omitempty" xml:"eventType,omitempty"`
+	InstanceId  *string    `json:"InstanceId,omitempty" xml:"instanceId,omitempty"`
+	NotAfter    *time.Time `json:"NotAfter,omitempty" xml:"notAfter,omitempty"`
+	NotBefore   *time.Time `json:"NotBefore,omitempty" xml:"notBefore,omitempty"`
+}
+
+// VolumeStatusInfo is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VolumeStatusInfo.html
+type VolumeStatusInfo struct {
+	Details []VolumeStatusDetails `json:"Details,omitzero" xml:"details>item,omitempty"`
+	Status  *string               `json:"Status,omitempty" xml:"status,omitempty" enum:"VolumeStatusInfoStatus"`
+}
+
+// VolumeStatusItem is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VolumeStatusItem.html
+type VolumeStatusItem struct {
+	Actions            []VolumeStatusAction           `json:"Actions,omitzero" xml:"actionsSet>item,omitempty"`
+	AttachmentStatuses []VolumeStatusAttachmentStatus `json:"AttachmentStatuses,omitzero" xml:"attachmentStatuses>item,omitempty"`
+	AvailabilityZone   *string                        `json:"AvailabilityZone,omitempty" xml:"availabilityZone,omitempty"`
+	Events             []VolumeStatusEvent            `json:"Events,omitzero" xml:"eventsSet>item,omitempty"`
+	OutpostArn         *string                        `json:"OutpostArn,omitempty" xml:"outpostArn,omitempty"`
+	VolumeId           *string                        `json:"VolumeId,omitempty" xml:"volumeId,omitempty"`
+	VolumeStatus       *VolumeStatusInfo              `json:"VolumeStatus,omitempty" xml:"volumeStatus,omitempty"`
+}
+
+// Vpc is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Vpc.html
+type Vpc struct {
+	CidrBlock                   *string                       `json:"CidrBlock,omitempty" xml:"cidrBlock,omitempty"`
+	CidrBlockAssociationSet     []VpcCidrBlockAssociation     `json:"CidrBlockAssociationSet,omitzero" xml:"cidrBlockAssociationSet>item,omitempty"`
+	DhcpOptionsId               *string                       `json:"DhcpOptionsId,omitempty" xml:"dhcpOptionsId,omitempty"`
+	InstanceTenancy             *string                       `json:"InstanceTenancy,omitempty" xml:"instanceTenancy,omitempty" enum:"Tenancy"`
+	Ipv6CidrBlockAssociationSet []VpcIpv6CidrBlockAssociation `json:"Ipv6CidrBlockAssociationSet,omitzero" xml:"ipv6CidrBlockAssociationSet>item,omitempty"`
+	IsDefault                   *bool                         `json:"IsDefault,omitempty" xml:"isDefault,omitempty"`
+	OwnerId                     *string                       `json:"OwnerId,omitempty" xml:"ownerId,omitempty"`
+	State                       *string                       `json:"State,omitempty" xml:"state,omitempty" enum:"VpcState"`
+	Tags                        []Tag                         `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+	VpcId                       *string                       `json:"VpcId,omitempty" xml:"vpcId,omitempty"`
+}
+
+// VpcCidrBlockAssociation is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcCidrBlockAssociation.html
+type VpcCidrBlockAssociation struct {
+	AssociationId  *string            `json:"AssociationId,omitempty" xml:"associationId,omitempty"`
+	CidrBlock      *string            `json:"CidrBlock,omitempty" xml:"cidrBlock,omitempty"`
+	CidrBlockState *VpcCidrBlockState `json:"CidrBlockState,omitempty" xml:"cidrBlockState,omitempty"`
+}
+
+// VpcCidrBlockState is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcCidrBlockState.html
+type VpcCidrBlockState struct {
+	State         *string `json:"State,omitempty" xml:"state,omitempty" enum:"VpcCidrBlockStateCode"`
+	StatusMessage *string `json:"StatusMessage,omitempty" xml:"statusMessage,omitempty"`
+}
+
+// VpcIpv6CidrBlockAssociation is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcIpv6CidrBlockAssociation.html
+type VpcIpv6CidrBlockAssociation struct {
+	AssociationId      *string            `json:"AssociationId,omitempty" xml:"associationId,omitempty"`
+	Ipv6CidrBlock      *string            `json:"Ipv6CidrBlock,omitempty" xml:"ipv6CidrBlock,omitempty"`
+	Ipv6CidrBlockState *VpcCidrBlockState `json:"Ipv6CidrBlockState,omitempty" xml:"ipv6CidrBlockState,omitempty"`
+	Ipv6Pool           *string            `json:"Ipv6Pool,omitempty" xml:"ipv6Pool,omitempty"`
+	NetworkBorderGroup *string            `json:"NetworkBorderGroup,omitempty" xml:"networkBorderGroup,omitempty"`
 }
