@@ -12,53 +12,65 @@ const root = "../.."
 // TestCommittedFilesAreCurrent fails when the generator, the model and the
 // generated files were not changed together.
 func TestCommittedFilesAreCurrent(t *testing.T) {
-	types, client := t.TempDir(), t.TempDir()
-	if err := run([]string{"generate", "-model", "model.json", "-types", types, "-client", client}); err != nil {
-		t.Fatal(err)
-	}
-	for dir, committed := range map[string]string{types: "pkg/api/ec2types", client: "pkg/client"} {
-		files, err := filepath.Glob(filepath.Join(dir, "*.go"))
-		if err != nil || len(files) == 0 {
-			t.Fatalf("nothing generated for %s: %v", committed, err)
+	for _, svc := range services {
+		types, client := t.TempDir(), ""
+		dirs := map[string]string{types: "pkg/api/" + svc.pkg()}
+		if svc.name == "ec2" {
+			client = t.TempDir()
+			dirs[client] = "pkg/client"
 		}
-		for _, f := range files {
-			name := filepath.Join(root, committed, filepath.Base(f))
-			if got, want := read(t, f), read(t, name); !bytes.Equal(got, want) {
-				t.Errorf("%s is stale: run go generate ./pkg/api/ec2types", name)
+		model := filepath.Join(svc.dir, "model.json")
+		if err := run([]string{"generate", "-service", svc.name, "-model", model, "-types", types, "-client", client}); err != nil {
+			t.Fatal(err)
+		}
+		for dir, committed := range dirs {
+			files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+			if err != nil || len(files) == 0 {
+				t.Fatalf("nothing generated for %s: %v", committed, err)
+			}
+			for _, f := range files {
+				name := filepath.Join(root, committed, filepath.Base(f))
+				if got, want := read(t, f), read(t, name); !bytes.Equal(got, want) {
+					t.Errorf("%s is stale: run go generate ./pkg/api/%s", name, svc.pkg())
+				}
 			}
 		}
 	}
 }
 
-// TestModelMatchesActions fails when actions.txt was changed without trimming anew.
+// TestModelMatchesActions fails when an actions.txt was changed without trimming anew.
 func TestModelMatchesActions(t *testing.T) {
-	m, err := readModel("model.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range actions() {
-		if _, ok := m.Operations[name]; !ok {
-			t.Errorf("model.json has no %s: run ec2gen trim", name)
+	for _, svc := range services {
+		m, err := readModel(svc, filepath.Join(svc.dir, "model.json"))
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	if len(m.Operations) != len(actions()) {
-		t.Errorf("model.json has %d operations, actions.txt %d", len(m.Operations), len(actions()))
+		for _, name := range svc.actions() {
+			if _, ok := m.Operations[name]; !ok {
+				t.Errorf("%s: model.json has no %s: run ec2gen trim", svc.name, name)
+			}
+		}
+		if len(m.Operations) != len(svc.actions()) {
+			t.Errorf("%s: model.json has %d operations, actions.txt %d", svc.name, len(m.Operations), len(svc.actions()))
+		}
 	}
 }
 
-// TestTrimIsIdempotent trims the trimmed model: nothing may be missing or left over.
+// TestTrimIsIdempotent trims the trimmed models: nothing may be missing or left over.
 func TestTrimIsIdempotent(t *testing.T) {
-	out := filepath.Join(t.TempDir(), "model.json")
-	if err := run([]string{"trim", "-model", "model.json", "-out", out}); err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(read(t, out), read(t, "model.json")) {
-		t.Error("trimming model.json changes it")
+	for _, svc := range services {
+		model, out := filepath.Join(svc.dir, "model.json"), filepath.Join(t.TempDir(), "model.json")
+		if err := run([]string{"trim", "-service", svc.name, "-model", model, "-out", out}); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(read(t, out), read(t, model)) {
+			t.Errorf("trimming %s changes it", model)
+		}
 	}
 }
 
 func TestTrimRefusesUnknownAction(t *testing.T) {
-	m, err := readModel("model.json")
+	m, err := readModel(services[0], "model.json")
 	if err != nil {
 		t.Fatal(err)
 	}

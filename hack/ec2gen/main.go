@@ -1,32 +1,25 @@
-// Command ec2gen makes Go code from the EC2 API model: the request and response
-// types of the actions that bundt serves (pkg/api/ec2types) and the methods of
-// the Go client (pkg/client). It has two steps:
+// Command ec2gen makes Go code from the API models of EC2 and of the services
+// that EC2's clients call beside it (STS, IAM, SSM): the request and response
+// types of the actions that bundt serves (pkg/api/ec2types, ststypes …) and, for
+// EC2, the methods of the Go client (pkg/client). It has two steps:
 //
-//	go run ./hack/ec2gen trim -model api-2.json   writes hack/ec2gen/model.json
-//	go generate ./pkg/api/ec2types                writes the Go files from it
+//	go run ./hack/ec2gen trim -service ec2 -model api-2.json   writes hack/ec2gen/model.json
+//	go generate ./pkg/api/ec2types                             writes the Go files from it
 //
-// The full model is models/apis/ec2/2016-11-15/api-2.json in the Go module
-// github.com/aws/aws-sdk-go (Apache-2.0). It is needed only to add an action:
-// append its name to actions.txt, then run both steps.
+// The full models are models/apis/SERVICE/VERSION/api-2.json in the Go module
+// github.com/aws/aws-sdk-go (Apache-2.0). They are needed only to add an action:
+// append its name to the service's actions.txt, then run both steps.
 package main
 
 import (
-	_ "embed"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 )
-
-//go:embed actions.txt
-var actionList string
-
-// defaultSource is where the committed model.json comes from.
-const defaultSource = "github.com/aws/aws-sdk-go@v1.55.8/models/apis/ec2/2016-11-15/api-2.json"
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -50,17 +43,21 @@ func run(args []string) error {
 
 func runTrim(args []string) error {
 	flags := flag.NewFlagSet("trim", flag.ContinueOnError)
-	from := flags.String("model", "", "full EC2 model, api-2.json")
-	to := flags.String("out", "hack/ec2gen/model.json", "trimmed model to write")
-	source := flags.String("source", defaultSource, "origin to note in the trimmed model")
+	name := flags.String("service", "ec2", "service: ec2, sts, iam or ssm")
+	from := flags.String("model", "", "the service's full model, api-2.json")
+	to := flags.String("out", "", "trimmed model to write (default: the service's model.json)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	full, err := readModel(*from)
+	svc, err := serviceByName(*name)
 	if err != nil {
 		return err
 	}
-	trimmed, err := full.trim(actions(), *source)
+	full, err := readModel(svc, *from)
+	if err != nil {
+		return err
+	}
+	trimmed, err := full.trim(svc.actions(), svc.source())
 	if err != nil {
 		return fmt.Errorf("trimming %s: %w", *from, err)
 	}
@@ -68,22 +65,27 @@ func runTrim(args []string) error {
 	if err != nil {
 		return fmt.Errorf("encoding trimmed model: %w", err)
 	}
-	return os.WriteFile(*to, append(data, '\n'), 0o644)
+	return os.WriteFile(cmp.Or(*to, filepath.Join("hack/ec2gen", svc.dir, "model.json")), append(data, '\n'), 0o644)
 }
 
 func runGenerate(args []string) error {
 	flags := flag.NewFlagSet("generate", flag.ContinueOnError)
+	name := flags.String("service", "ec2", "service: ec2, sts, iam or ssm")
 	from := flags.String("model", "hack/ec2gen/model.json", "trimmed model")
 	types := flags.String("types", "pkg/api/ec2types", "directory for the types")
-	client := flags.String("client", "pkg/client", "directory for the client's methods")
+	client := flags.String("client", "", "directory for the Go client's methods; none if empty")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	m, err := readModel(*from)
+	svc, err := serviceByName(*name)
 	if err != nil {
 		return err
 	}
-	g, err := newGenerator(m)
+	m, err := readModel(svc, *from)
+	if err != nil {
+		return err
+	}
+	g, err := newGenerator(svc, m)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", *from, err)
 	}
@@ -96,6 +98,9 @@ func runGenerate(args []string) error {
 		{*types, "enums_gen.go", g.enumsFile},
 		{*client, "operations_gen.go", g.clientFile},
 	} {
+		if f.dir == "" {
+			continue
+		}
 		src, err := f.source()
 		if err != nil {
 			return fmt.Errorf("generating %s: %w", f.name, err)
@@ -105,11 +110,4 @@ func runGenerate(args []string) error {
 		}
 	}
 	return nil
-}
-
-// actions returns the names in actions.txt, sorted.
-func actions() []string {
-	names := strings.Fields(actionList)
-	slices.Sort(names)
-	return slices.Compact(names)
 }

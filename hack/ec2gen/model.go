@@ -42,13 +42,16 @@ type shape struct {
 	Required  []string       `json:"required,omitempty"`
 	Members   map[string]ref `json:"members,omitempty"`
 	Member    *ref           `json:"member,omitempty"`
+	Key       *ref           `json:"key,omitempty"`
+	Value     *ref           `json:"value,omitempty"`
+	Flattened bool           `json:"flattened,omitempty"`
 	Enum      []string       `json:"enum,omitempty"`
 	Min       *float64       `json:"min,omitempty"`
 	Max       *float64       `json:"max,omitempty"`
 	Sensitive bool           `json:"sensitive,omitempty"`
 }
 
-func readModel(path string) (*model, error) {
+func readModel(svc service, path string) (*model, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading model: %w", err)
@@ -57,8 +60,8 @@ func readModel(path string) (*model, error) {
 	if err := json.Unmarshal(data, m); err != nil {
 		return nil, fmt.Errorf("parsing model %s: %w", path, err)
 	}
-	if m.Metadata.Protocol != "ec2" {
-		return nil, fmt.Errorf("model %s has protocol %q, want ec2", path, m.Metadata.Protocol)
+	if m.Metadata.Protocol != svc.protocol {
+		return nil, fmt.Errorf("model %s has protocol %q, want %s", path, m.Metadata.Protocol, svc.protocol)
 	}
 	return m, nil
 }
@@ -78,8 +81,13 @@ func (m *model) reach(name string, seen map[string]bool) error {
 			return err
 		}
 	}
-	if s.Member != nil {
-		return m.reach(s.Member.Shape, seen)
+	for _, r := range []*ref{s.Member, s.Key, s.Value} {
+		if r == nil {
+			continue
+		}
+		if err := m.reach(r.Shape, seen); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/api/iamtypes"
 	"github.com/bundt/bundt/pkg/model"
 )
 
@@ -336,6 +337,29 @@ func BenchmarkCall(b *testing.B) {
 	for b.Loop() {
 		if _, err := d.Call(context.Background(), &api.Call{Action: "RunInstances", Input: valid(nil)}); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+func TestTableOfOtherService(t *testing.T) {
+	type input struct {
+		Status *string `json:"Status,omitempty" enum:"statusType"`
+	}
+	type output struct{}
+	table := api.NewTableOf(iamtypes.EnumValues)
+	api.Register(table, api.Action[input, output]{
+		Name:    "UpdateAccessKey",
+		Acts:    []string{"Status"},
+		Handler: func(context.Context, *input) (*output, error) { return nil, nil },
+	})
+	d, err := api.NewDispatcher(table, api.Options{Authorize: allow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for status, valid := range map[string]bool{"Active": true, "active": false} {
+		_, err := d.Call(t.Context(), &api.Call{Action: "UpdateAccessKey", Input: &input{Status: &status}})
+		if (err == nil) != valid {
+			t.Errorf("%s: %v", status, err)
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/model"
 )
 
@@ -35,13 +34,14 @@ const maxDepth = 12
 
 // rules are an action's paths, and which of them named a member.
 type rules struct {
+	enums     func(name string) []string
 	acts      map[string][]string // path -> allowed values, nil for any
 	keepEmpty map[string]bool
 	used      map[string]bool
 }
 
-func newPlan(action string, t reflect.Type, acts, keepEmpty []string) structPlan {
-	r := rules{acts: map[string][]string{}, keepEmpty: map[string]bool{}, used: map[string]bool{}}
+func newPlan(enums func(string) []string, action string, t reflect.Type, acts, keepEmpty []string) structPlan {
+	r := rules{enums: enums, acts: map[string][]string{}, keepEmpty: map[string]bool{}, used: map[string]bool{}}
 	for _, a := range acts {
 		path, values, limited := strings.Cut(a, "=")
 		r.acts[path] = nil
@@ -83,7 +83,7 @@ func (r *rules) plan(t reflect.Type, prefix string, covered bool, depth int) str
 			name:      name,
 			required:  f.Tag.Get("required") == "true",
 			keepEmpty: r.keepEmpty[path],
-			enum:      ec2types.EnumValues(f.Tag.Get("enum")),
+			enum:      r.enums(f.Tag.Get("enum")),
 			min:       bound(f, "min"),
 			max:       bound(f, "max"),
 			acted:     acted || covered || (prefix == "" && name == "DryRun"),

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/bundt/bundt/pkg/api/ec2types"
 )
 
 // Action is one action of the API: Handler gets a validated request of which
@@ -36,10 +38,19 @@ type Stream[I, E any] struct {
 // be read by many goroutines, but not while it is written.
 type Table struct {
 	actions map[string]*Info
+	enums   func(name string) []string
 }
 
-// NewTable returns an empty table.
-func NewTable() *Table { return &Table{actions: map[string]*Info{}} }
+// NewTable returns an empty table of actions whose requests are EC2's types or
+// bundt's own.
+func NewTable() *Table { return NewTableOf(ec2types.EnumValues) }
+
+// NewTableOf returns an empty table of another service's actions. enums gives the
+// values of the enums that the "enum" struct tags of its requests name, like
+// iamtypes.EnumValues.
+func NewTableOf(enums func(name string) []string) *Table {
+	return &Table{actions: map[string]*Info{}, enums: enums}
+}
 
 // Info describes an action to codecs and to people.
 type Info struct {
@@ -62,7 +73,7 @@ func Register[I, O any](t *Table, a Action[I, O]) {
 		Name:     a.Name,
 		Acts:     slices.Sorted(slices.Values(a.Acts)),
 		newInput: func() any { return new(I) },
-		plan:     newPlan(a.Name, reflect.TypeFor[I](), a.Acts, a.KeepEmpty),
+		plan:     newPlan(t.enums, a.Name, reflect.TypeFor[I](), a.Acts, a.KeepEmpty),
 		handle: func(ctx context.Context, in any, _ func(any) error) (any, error) {
 			out, err := a.Handler(ctx, in.(*I))
 			if err != nil {
@@ -84,7 +95,7 @@ func RegisterStream[I, E any](t *Table, s Stream[I, E]) {
 		Acts:     slices.Sorted(slices.Values(s.Acts)),
 		Stream:   true,
 		newInput: func() any { return new(I) },
-		plan:     newPlan(s.Name, reflect.TypeFor[I](), s.Acts, s.KeepEmpty),
+		plan:     newPlan(t.enums, s.Name, reflect.TypeFor[I](), s.Acts, s.KeepEmpty),
 		handle: func(ctx context.Context, in any, send func(any) error) (any, error) {
 			return nil, s.Handler(ctx, in.(*I), func(e E) error { return send(e) })
 		},

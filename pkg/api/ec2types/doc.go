@@ -18,9 +18,9 @@ package ec2types
 
 import "slices"
 
-//go:generate go run ../../../hack/ec2gen generate -model ../../../hack/ec2gen/model.json -types . -client ../../client
+//go:generate go run ../../../hack/ec2gen generate -service ec2 -model ../../../hack/ec2gen/model.json -types . -client ../../client
 
-// Operation is an action of the EC2 API.
+// Operation is an action of the EC2 API, or of another service's.
 type Operation struct {
 	Name      string
 	NewInput  func() any // pointer to a zero <Name>Input
