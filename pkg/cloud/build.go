@@ -28,7 +28,7 @@ const RecipeTag = "bundt:recipe"
 
 // BuildImage writes the intent to bake a recipe. If an image of that name was
 // already baked from exactly this recipe, that build is returned instead.
-func (c *Cloud) BuildImage(ctx context.Context, r BuildRequest) (model.Build, error) {
+func (c *Account) BuildImage(ctx context.Context, r BuildRequest) (model.Build, error) {
 	rec, err := c.openRecipe(r.ContextDigest)
 	if err != nil {
 		return model.Build{}, err
@@ -55,7 +55,7 @@ func (c *Cloud) BuildImage(ctx context.Context, r BuildRequest) (model.Build, er
 			return err
 		}
 		b = model.Build{
-			ID: model.NewID(model.BuildPrefix), OwnerID: c.info.AccountID, Node: node, State: model.BuildPending,
+			ID: model.NewID(model.BuildPrefix), OwnerID: c.id, Node: node, State: model.BuildPending,
 			Arch: r.Arch, RecipeName: rec.Name, RecipeVersion: rec.Version, RecipeDigest: rec.Digest(),
 			ContextDigest: r.ContextDigest, ImageName: r.ImageName, ImageID: model.NewID(model.ImagePrefix),
 			Created: c.now().UTC(), Tags: tags, ClientToken: r.ClientToken,
@@ -73,7 +73,7 @@ func (c *Cloud) BuildImage(ctx context.Context, r BuildRequest) (model.Build, er
 }
 
 // openRecipe reads and validates an uploaded recipe.
-func (c *Cloud) openRecipe(digest string) (*recipe.Recipe, error) {
+func (c *Account) openRecipe(digest string) (*recipe.Recipe, error) {
 	blob, err := c.blobs.OpenBlob(digest)
 	if err != nil {
 		return nil, model.Errorf(model.CodeInvalidParameterValue, "ContextDigest %q: no such upload", digest).
@@ -93,8 +93,8 @@ func (c *Cloud) openRecipe(digest string) (*recipe.Recipe, error) {
 
 // sameBuild finds the build that made, or is making, the image of this name from
 // the same bytes.
-func (c *Cloud) sameBuild(tx *store.Tx, r BuildRequest) (model.Build, bool, error) {
-	name, err := records.Names.Get(tx, records.NameKey(model.ImagePrefix, c.info.AccountID, r.ImageName))
+func (c *Account) sameBuild(tx *store.Tx, r BuildRequest) (model.Build, bool, error) {
+	name, err := records.Names.Get(tx, records.NameKey(model.ImagePrefix, c.id, r.ImageName))
 	if errors.Is(err, store.ErrNotFound) {
 		return model.Build{}, false, nil
 	}
@@ -114,7 +114,7 @@ func (c *Cloud) sameBuild(tx *store.Tx, r BuildRequest) (model.Build, bool, erro
 }
 
 // bakery is the node that bakes: any, since baking runs no guest.
-func (c *Cloud) bakery(tx *store.Tx) (string, error) {
+func (c *Account) bakery(tx *store.Tx) (string, error) {
 	nodes, err := records.Nodes.List(tx)
 	if err != nil {
 		return "", err
@@ -127,7 +127,7 @@ func (c *Cloud) bakery(tx *store.Tx) (string, error) {
 
 // WatchBuild sends the build at once and after each change, until it is
 // available or failed.
-func (c *Cloud) WatchBuild(ctx context.Context, id string, send func(model.Build) error) error {
+func (c *Account) WatchBuild(ctx context.Context, id string, send func(model.Build) error) error {
 	if err := model.CheckID(model.BuildPrefix, id); err != nil {
 		return model.Errorf("InvalidBuildID.Malformed", "Invalid id: %v", err)
 	}
@@ -137,7 +137,7 @@ func (c *Cloud) WatchBuild(ctx context.Context, id string, send func(model.Build
 	for {
 		var b model.Build
 		err := c.store.View(ctx, func(tx *store.Tx) (err error) {
-			b, err = get(tx, records.Builds, id, model.Errorf(model.CodeBuildNotFound, "The build '%s' does not exist", id))
+			b, err = own(c, tx, records.Builds, id, model.Errorf(model.CodeBuildNotFound, "The build '%s' does not exist", id))
 			return err
 		})
 		if err != nil {

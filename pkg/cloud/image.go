@@ -31,13 +31,13 @@ type ImageRequest struct {
 
 // CreateImage writes the intent to make an image of an instance's volumes and
 // returns the image as pending.
-func (c *Cloud) CreateImage(ctx context.Context, r ImageRequest) (model.Image, error) {
+func (c *Account) CreateImage(ctx context.Context, r ImageRequest) (model.Image, error) {
 	if err := checkTags(r.Tags, r.SnapshotTags); err != nil {
 		return model.Image{}, err
 	}
 	var img model.Image
 	err := c.store.Update(ctx, func(tx *store.Tx) error {
-		i, err := instance(tx, r.InstanceID)
+		i, err := c.instance(tx, r.InstanceID)
 		if err != nil {
 			return err
 		}
@@ -46,7 +46,7 @@ func (c *Cloud) CreateImage(ctx context.Context, r ImageRequest) (model.Image, e
 		}
 		now := c.now().UTC()
 		img = model.Image{
-			ID: model.NewID(model.ImagePrefix), OwnerID: c.info.AccountID, Name: r.Name, Description: r.Description,
+			ID: model.NewID(model.ImagePrefix), OwnerID: c.id, Name: r.Name, Description: r.Description,
 			Arch: i.Arch, State: model.ImagePending, Created: now, RootDevice: i.RootDevice, Boot: i.Boot,
 			LoginUser: i.LoginUser, Tags: r.Tags, SourceInstance: i.ID, ParentImage: i.ImageID, NoReboot: r.NoReboot,
 		}
@@ -80,7 +80,7 @@ func requestReboot(i *model.Instance, now time.Time) {
 }
 
 // newSnapshots makes a pending snapshot record for each of the instance's volumes.
-func (c *Cloud) newSnapshots(tx *store.Tx, i *model.Instance, img *model.Image, tags model.Tags) ([]model.BlockDevice, error) {
+func (c *Account) newSnapshots(tx *store.Tx, i *model.Instance, img *model.Image, tags model.Tags) ([]model.BlockDevice, error) {
 	var out []model.BlockDevice
 	for _, v := range i.Volumes {
 		vol, err := get(tx, records.Volumes, v.VolumeID, volumeNotFound(v.VolumeID))
@@ -88,7 +88,7 @@ func (c *Cloud) newSnapshots(tx *store.Tx, i *model.Instance, img *model.Image, 
 			return nil, err
 		}
 		snap := model.Snapshot{
-			ID: model.NewID(model.SnapshotPrefix), OwnerID: c.info.AccountID, VolumeID: vol.ID, SizeGiB: vol.SizeGiB,
+			ID: model.NewID(model.SnapshotPrefix), OwnerID: c.id, VolumeID: vol.ID, SizeGiB: vol.SizeGiB,
 			State: model.SnapshotPending, Started: img.Created, Tags: maps.Clone(tags),
 			Description: "Created by CreateImage(" + i.ID + ") for " + img.ID,
 		}
@@ -100,12 +100,12 @@ func (c *Cloud) newSnapshots(tx *store.Tx, i *model.Instance, img *model.Image, 
 	return out, nil
 }
 
-func (c *Cloud) putImage(tx *store.Tx, img *model.Image) error {
+func (c *Account) putImage(tx *store.Tx, img *model.Image) error {
 	parent := img.SourceInstance
 	if img.Recipe != nil {
 		parent = img.Recipe.Digest
 	}
-	err := records.Lineages.Put(tx, &model.Lineage{ID: img.ID, Kind: model.LineageImage, Name: img.Name, Parent: parent, Created: img.Created})
+	err := records.Lineages.Put(tx, &model.Lineage{ID: img.ID, OwnerID: img.OwnerID, Kind: model.LineageImage, Name: img.Name, Parent: parent, Created: img.Created})
 	if err != nil {
 		return err
 	}
@@ -113,11 +113,11 @@ func (c *Cloud) putImage(tx *store.Tx, img *model.Image) error {
 }
 
 // takeName reserves an image name, which is unique per owner.
-func (c *Cloud) takeName(tx *store.Tx, name, id string) error {
+func (c *Account) takeName(tx *store.Tx, name, id string) error {
 	if !imageName.MatchString(name) {
 		return model.Errorf(model.CodeImageNameMalformed, "The AMI name %q is not valid: 3 to 128 letters, digits, spaces and ( ) [ ] . / - ' @ _", name)
 	}
-	old, err := records.Names.Get(tx, records.NameKey(model.ImagePrefix, c.info.AccountID, name))
+	old, err := records.Names.Get(tx, records.NameKey(model.ImagePrefix, c.id, name))
 	if err == nil {
 		return model.Errorf(model.CodeImageNameDuplicate, "AMI name %s is already in use by AMI %s", name, old.ID).
 			WithHint("choose another name, or remove the old image: bundt image delete %s", old.ID)
@@ -125,7 +125,7 @@ func (c *Cloud) takeName(tx *store.Tx, name, id string) error {
 	if !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
-	return records.Names.Put(tx, &records.Name{Kind: model.ImagePrefix, OwnerID: c.info.AccountID, Name: name, ID: id})
+	return records.Names.Put(tx, &records.Name{Kind: model.ImagePrefix, OwnerID: c.id, Name: name, ID: id})
 }
 
 // Registration is what RegisterImage asks for.
@@ -142,14 +142,14 @@ type Registration struct {
 // RegisterImage makes an image of existing snapshots. It boots by firmware, as
 // on EC2, unless its root snapshot belongs to an image that boots a kernel
 // directly: then it boots as that one does.
-func (c *Cloud) RegisterImage(ctx context.Context, r Registration) (model.Image, error) {
+func (c *Account) RegisterImage(ctx context.Context, r Registration) (model.Image, error) {
 	if err := checkTags(r.Tags); err != nil {
 		return model.Image{}, err
 	}
 	var img model.Image
 	err := c.store.Update(ctx, func(tx *store.Tx) error {
 		img = model.Image{
-			ID: model.NewID(model.ImagePrefix), OwnerID: c.info.AccountID, Name: r.Name, Description: r.Description,
+			ID: model.NewID(model.ImagePrefix), OwnerID: c.id, Name: r.Name, Description: r.Description,
 			Arch: r.Arch, State: model.ImageAvailable, Created: c.now().UTC(), RootDevice: r.RootDevice,
 			Boot: model.Boot{Firmware: r.Firmware}, Tags: r.Tags,
 		}
@@ -157,7 +157,7 @@ func (c *Cloud) RegisterImage(ctx context.Context, r Registration) (model.Image,
 			return err
 		}
 		for _, b := range r.BlockDevices {
-			snap, err := usableSnapshot(tx, b.SnapshotID)
+			snap, err := c.usableSnapshot(tx, b.SnapshotID)
 			if err != nil {
 				return err
 			}
@@ -181,13 +181,16 @@ func (c *Cloud) RegisterImage(ctx context.Context, r Registration) (model.Image,
 	return img, err
 }
 
-func usableSnapshot(tx *store.Tx, id string) (model.Snapshot, error) {
+func (c *Account) usableSnapshot(tx *store.Tx, id string) (model.Snapshot, error) {
 	if err := model.CheckID(model.SnapshotPrefix, id); err != nil {
 		return model.Snapshot{}, model.Errorf(model.CodeSnapshotIDMalformed, "Invalid id: %v", err)
 	}
 	snap, err := get(tx, records.Snapshots, id, snapshotNotFound(id))
 	if err != nil {
 		return snap, err
+	}
+	if !snap.UsableBy(c.id) {
+		return model.Snapshot{}, snapshotNotFound(id)
 	}
 	if snap.State != model.SnapshotCompleted {
 		return snap, model.Errorf("IncorrectState", "Snapshot %s is %s, not completed", id, snap.State)
@@ -217,12 +220,12 @@ func inheritBoot(tx *store.Tx, img *model.Image, rootSnapshot string) error {
 
 // DeregisterImage forgets an image; its snapshots stay, as on EC2.
 // Instances that run from it are not affected.
-func (c *Cloud) DeregisterImage(ctx context.Context, id string) error {
+func (c *Account) DeregisterImage(ctx context.Context, id string) error {
 	if err := model.CheckID(model.ImagePrefix, id); err != nil {
 		return model.Errorf(model.CodeImageIDMalformed, "Invalid id: %v", err)
 	}
 	return c.store.Update(ctx, func(tx *store.Tx) error {
-		img, err := get(tx, records.Images, id, imageNotFound(id))
+		img, err := own(c, tx, records.Images, id, imageNotFound(id))
 		if err != nil {
 			return err
 		}
@@ -255,12 +258,12 @@ func snapshotUser(tx *store.Tx, snapshotID string) (string, error) {
 
 // DeleteSnapshot forgets a snapshot that no image uses. Volumes made from it are
 // not affected: its layer stays for as long as one of them needs it.
-func (c *Cloud) DeleteSnapshot(ctx context.Context, id string) error {
+func (c *Account) DeleteSnapshot(ctx context.Context, id string) error {
 	if err := model.CheckID(model.SnapshotPrefix, id); err != nil {
 		return model.Errorf(model.CodeSnapshotIDMalformed, "Invalid id: %v", err)
 	}
 	return c.store.Update(ctx, func(tx *store.Tx) error {
-		if _, err := get(tx, records.Snapshots, id, snapshotNotFound(id)); err != nil {
+		if _, err := own(c, tx, records.Snapshots, id, snapshotNotFound(id)); err != nil {
 			return err
 		}
 		user, err := snapshotUser(tx, id)

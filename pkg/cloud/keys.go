@@ -12,7 +12,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -26,7 +25,7 @@ import (
 // CreateKeyPair makes a key pair, keeps the public half, and returns the private
 // half in PEM (OpenSSH format for ed25519, PKCS#1 for rsa, as EC2 does). It is
 // not kept: this is the only time it can be had.
-func (c *Cloud) CreateKeyPair(ctx context.Context, name, typ string, tags model.Tags) (k model.KeyPair, private []byte, err error) {
+func (c *Account) CreateKeyPair(ctx context.Context, name, typ string, tags model.Tags) (k model.KeyPair, private []byte, err error) {
 	if err := checkKeyName(name); err != nil {
 		return k, nil, err
 	}
@@ -49,7 +48,7 @@ func (c *Cloud) CreateKeyPair(ctx context.Context, name, typ string, tags model.
 }
 
 // ImportKeyPair keeps a public key that the user made: an OpenSSH line.
-func (c *Cloud) ImportKeyPair(ctx context.Context, name string, material []byte, tags model.Tags) (model.KeyPair, error) {
+func (c *Account) ImportKeyPair(ctx context.Context, name string, material []byte, tags model.Tags) (model.KeyPair, error) {
 	if err := checkKeyName(name); err != nil {
 		return model.KeyPair{}, err
 	}
@@ -71,12 +70,12 @@ func (c *Cloud) ImportKeyPair(ctx context.Context, name string, material []byte,
 	return model.KeyPair{}, model.Errorf(model.CodeKeyFormat, "keys of type %s are not supported: use ed25519 or rsa", pub.Type())
 }
 
-func (c *Cloud) addKey(ctx context.Context, name, typ, fingerprint string, pub ssh.PublicKey, tags model.Tags) (model.KeyPair, error) {
+func (c *Account) addKey(ctx context.Context, name, typ, fingerprint string, pub ssh.PublicKey, tags model.Tags) (model.KeyPair, error) {
 	if err := checkTags(tags); err != nil {
 		return model.KeyPair{}, err
 	}
 	k := model.KeyPair{
-		ID: model.NewID(model.KeyPairPrefix), OwnerID: c.info.AccountID, Name: name, Type: typ, Fingerprint: fingerprint,
+		ID: model.NewID(model.KeyPairPrefix), OwnerID: c.id, Name: name, Type: typ, Fingerprint: fingerprint,
 		PublicKey: strings.TrimSpace(string(ssh.MarshalAuthorizedKey(pub))) + " " + name,
 		Created:   c.now().UTC(), Tags: tags,
 	}
@@ -100,18 +99,18 @@ func (c *Cloud) addKey(ctx context.Context, name, typ, fingerprint string, pub s
 
 // DeleteKeyPair forgets a key pair by name or id and returns its id. As on EC2 a
 // name that does not exist is success (id ""), and running instances keep the key.
-func (c *Cloud) DeleteKeyPair(ctx context.Context, name, id string) (string, error) {
+func (c *Account) DeleteKeyPair(ctx context.Context, name, id string) (string, error) {
 	deleted := ""
 	err := c.store.Update(ctx, func(tx *store.Tx) error {
 		deleted = ""
 		var k model.KeyPair
 		var err error
 		if id != "" {
-			k, err = records.KeyPairs.Get(tx, id)
+			k, err = own(c, tx, records.KeyPairs, id, keyPairNotFound(id))
 		} else {
 			k, err = c.keyByName(tx, name)
 		}
-		if errors.Is(err, store.ErrNotFound) || model.CodeOf(err) == model.CodeKeyPairNotFound {
+		if model.CodeOf(err) == model.CodeKeyPairNotFound {
 			return nil
 		}
 		if err != nil {
@@ -126,14 +125,18 @@ func (c *Cloud) DeleteKeyPair(ctx context.Context, name, id string) (string, err
 	return deleted, err
 }
 
-func (c *Cloud) keyByName(tx *store.Tx, name string) (model.KeyPair, error) {
-	notFound := model.Errorf(model.CodeKeyPairNotFound, "The key pair '%s' does not exist", name).
-		WithHint("bundt key ls shows the keys there are; bundt key create %s makes one", name)
-	n, err := get(tx, records.Names, records.NameKey(model.KeyPairPrefix, c.info.AccountID, name), notFound)
+func (c *Account) keyByName(tx *store.Tx, name string) (model.KeyPair, error) {
+	notFound := keyPairNotFound(name)
+	n, err := get(tx, records.Names, records.NameKey(model.KeyPairPrefix, c.id, name), notFound)
 	if err != nil {
 		return model.KeyPair{}, err
 	}
 	return get(tx, records.KeyPairs, n.ID, notFound)
+}
+
+func keyPairNotFound(nameOrID string) *model.Error {
+	return model.Errorf(model.CodeKeyPairNotFound, "The key pair '%s' does not exist", nameOrID).
+		WithHint("bundt key ls shows the keys there are; bundt key create NAME makes one")
 }
 
 func checkKeyName(name string) error {

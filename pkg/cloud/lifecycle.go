@@ -22,7 +22,7 @@ const (
 
 // Start writes the intent to start stopped instances. Instances that run or are
 // pending are left alone, as on EC2.
-func (c *Cloud) Start(ctx context.Context, ids []string) ([]StateChange, error) {
+func (c *Account) Start(ctx context.Context, ids []string) ([]StateChange, error) {
 	c.admission.Lock()
 	defer c.admission.Unlock()
 	return c.change(ctx, ids, func(tx *store.Tx, i *model.Instance) error {
@@ -51,7 +51,7 @@ func (c *Cloud) Start(ctx context.Context, ids []string) ([]StateChange, error) 
 
 // Stop writes the intent to stop running instances; with force the guest is not
 // asked first.
-func (c *Cloud) Stop(ctx context.Context, ids []string, force bool) ([]StateChange, error) {
+func (c *Account) Stop(ctx context.Context, ids []string, force bool) ([]StateChange, error) {
 	return c.change(ctx, ids, func(_ *store.Tx, i *model.Instance) error {
 		switch i.State {
 		case model.InstanceStopped:
@@ -74,7 +74,7 @@ func (c *Cloud) Stop(ctx context.Context, ids []string, force bool) ([]StateChan
 }
 
 // Reboot writes the intent to reboot running instances.
-func (c *Cloud) Reboot(ctx context.Context, ids []string) error {
+func (c *Account) Reboot(ctx context.Context, ids []string) error {
 	_, err := c.change(ctx, ids, func(_ *store.Tx, i *model.Instance) error {
 		if i.State != model.InstanceRunning {
 			return wrongState(i, "rebooted")
@@ -86,7 +86,7 @@ func (c *Cloud) Reboot(ctx context.Context, ids []string) error {
 }
 
 // Terminate writes the intent to end instances for ever. Repeating it is success.
-func (c *Cloud) Terminate(ctx context.Context, ids []string) ([]StateChange, error) {
+func (c *Account) Terminate(ctx context.Context, ids []string) ([]StateChange, error) {
 	return c.change(ctx, ids, func(_ *store.Tx, i *model.Instance) error {
 		if i.State == model.InstanceTerminated || i.State == model.InstanceShuttingDown {
 			return nil
@@ -98,7 +98,7 @@ func (c *Cloud) Terminate(ctx context.Context, ids []string) ([]StateChange, err
 	})
 }
 
-func (c *Cloud) userShutdown(i *model.Instance) {
+func (c *Account) userShutdown(i *model.Instance) {
 	i.StateReason = model.Reason{Code: reasonUser, Message: reasonUserText}
 	i.TransitionReason = "User initiated (" + c.now().UTC().Format("2006-01-02 15:04:05 GMT") + ")"
 	i.Reachability = ""
@@ -106,7 +106,7 @@ func (c *Cloud) userShutdown(i *model.Instance) {
 
 // change applies edit to each instance in one transaction: one bad id or state
 // fails the whole call and changes nothing.
-func (c *Cloud) change(ctx context.Context, ids []string, edit func(*store.Tx, *model.Instance) error) ([]StateChange, error) {
+func (c *Account) change(ctx context.Context, ids []string, edit func(*store.Tx, *model.Instance) error) ([]StateChange, error) {
 	if len(ids) == 0 {
 		return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter InstanceId")
 	}
@@ -114,7 +114,7 @@ func (c *Cloud) change(ctx context.Context, ids []string, edit func(*store.Tx, *
 	err := c.store.Update(ctx, func(tx *store.Tx) error {
 		out = out[:0]
 		for _, id := range ids {
-			i, err := instance(tx, id)
+			i, err := c.instance(tx, id)
 			if err != nil {
 				return err
 			}
@@ -132,11 +132,11 @@ func (c *Cloud) change(ctx context.Context, ids []string, edit func(*store.Tx, *
 	return out, err
 }
 
-func instance(tx *store.Tx, id string) (model.Instance, error) {
+func (c *Account) instance(tx *store.Tx, id string) (model.Instance, error) {
 	if err := model.CheckID(model.InstancePrefix, id); err != nil {
 		return model.Instance{}, model.Errorf(model.CodeInstanceIDMalformed, "Invalid id: %v", err)
 	}
-	return get(tx, records.Instances, id, instanceNotFound(id))
+	return own(c, tx, records.Instances, id, instanceNotFound(id))
 }
 
 func instanceNotFound(id string) *model.Error {

@@ -17,14 +17,14 @@ import (
 
 // place chooses the node for new instances and how many of max it can take. The
 // caller holds c.admission, which makes the sum of what runs exact.
-func (c *Cloud) place(ctx context.Context, tx *store.Tx, typ model.InstanceType, arch model.Arch, min, max int) (node string, count int, err error) {
+func (c *Account) place(ctx context.Context, tx *store.Tx, typ model.InstanceType, arch model.Arch, min, max int) (node string, count int, err error) {
 	nodes, err := records.Nodes.List(tx)
 	if err != nil {
 		return "", 0, err
 	}
 	// The sum reads at its own revision: a change of an instance's status must
 	// not make every launch start over.
-	insts, err := c.Instances(ctx)
+	insts, err := list(ctx, c.store, records.Instances) // of all accounts
 	if err != nil {
 		return "", 0, err
 	}
@@ -65,7 +65,7 @@ func holdsMemory(i *model.Instance) bool {
 }
 
 // newInterface reserves the addresses of a new network interface in the default subnet.
-func (c *Cloud) newInterface(tx *store.Tx) (model.NetworkInterface, error) {
+func (c *Account) newInterface(tx *store.Tx) (model.NetworkInterface, error) {
 	n := model.NetworkInterface{
 		ID: model.NewID(model.InterfacePrefix), VPCID: c.info.VPCID, SubnetID: c.info.SubnetID,
 		Groups: []string{c.info.GroupID},

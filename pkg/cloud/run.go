@@ -50,7 +50,7 @@ const (
 
 // Run writes the intent to run new instances of an image and returns them as
 // pending. All or none are launched.
-func (c *Cloud) Run(ctx context.Context, l Launch) ([]model.Instance, error) {
+func (c *Account) Run(ctx context.Context, l Launch) ([]model.Instance, error) {
 	if err := l.check(); err != nil {
 		return nil, err
 	}
@@ -107,13 +107,16 @@ func paramsHash(v any) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-func (c *Cloud) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string, error) {
+func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string, error) {
 	if err := model.CheckID(model.ImagePrefix, l.ImageID); err != nil {
 		return nil, model.Errorf(model.CodeImageIDMalformed, "Invalid id: %v", err)
 	}
 	img, err := get(tx, records.Images, l.ImageID, imageNotFound(l.ImageID))
 	if err != nil {
 		return nil, err
+	}
+	if !img.UsableBy(c.id) {
+		return nil, imageNotFound(l.ImageID)
 	}
 	if img.State != model.ImageAvailable {
 		return nil, model.Errorf(model.CodeImageIDUnavailable, "The image %s is %s, not available", img.ID, img.State)
@@ -140,7 +143,7 @@ func (c *Cloud) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string, e
 	}
 	now := c.now().UTC()
 	base := model.Instance{
-		ReservationID: model.NewID(model.ReservationPrefix), OwnerID: c.info.AccountID,
+		ReservationID: model.NewID(model.ReservationPrefix), OwnerID: c.id,
 		ClientToken: l.ClientToken, ImageID: img.ID, Type: typ.Name, Arch: img.Arch,
 		KeyName: l.KeyName, PublicKey: pub, UserData: l.UserData, LoginUser: img.LoginUser,
 		Boot: img.Boot, Node: node, LaunchTime: now, RootDevice: img.RootDevice,
@@ -161,7 +164,7 @@ func (c *Cloud) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string, e
 		if err := records.Instances.Put(tx, &inst); err != nil {
 			return nil, err
 		}
-		err := records.Lineages.Put(tx, &model.Lineage{ID: inst.ID, Kind: model.LineageInstance, Name: inst.Tags["Name"], Parent: img.ID, Created: now})
+		err := records.Lineages.Put(tx, &model.Lineage{ID: inst.ID, OwnerID: inst.OwnerID, Kind: model.LineageInstance, Name: inst.Tags["Name"], Parent: img.ID, Created: now})
 		if err != nil {
 			return nil, err
 		}
@@ -189,7 +192,7 @@ func chooseType(name string, arch model.Arch) (model.InstanceType, error) {
 	return typ, nil
 }
 
-func (c *Cloud) launchKey(tx *store.Tx, name string) (string, error) {
+func (c *Account) launchKey(tx *store.Tx, name string) (string, error) {
 	if name == "" {
 		return "", nil
 	}
@@ -231,7 +234,7 @@ func mergeMapping(img model.Image, over []BlockDeviceOverride) ([]model.BlockDev
 
 // newVolumes makes the records of an instance's volumes, each with a writable
 // layer on its snapshot's. The files come when the node starts the instance.
-func (c *Cloud) newVolumes(tx *store.Tx, inst *model.Instance, mapping []model.BlockDevice, tags model.Tags) ([]model.InstanceVolume, error) {
+func (c *Account) newVolumes(tx *store.Tx, inst *model.Instance, mapping []model.BlockDevice, tags model.Tags) ([]model.InstanceVolume, error) {
 	var out []model.InstanceVolume
 	for _, b := range mapping {
 		snap, err := get(tx, records.Snapshots, b.SnapshotID, snapshotNotFound(b.SnapshotID))
@@ -243,7 +246,7 @@ func (c *Cloud) newVolumes(tx *store.Tx, inst *model.Instance, mapping []model.B
 			return nil, err
 		}
 		vol := model.Volume{
-			ID: model.NewID(model.VolumePrefix), OwnerID: c.info.AccountID, SnapshotID: snap.ID,
+			ID: model.NewID(model.VolumePrefix), OwnerID: c.id, SnapshotID: snap.ID,
 			SizeGiB: b.SizeGiB, State: model.VolumeInUse, Head: head.ID, Created: inst.LaunchTime, Tags: maps.Clone(tags),
 			Attachment: &model.Attachment{InstanceID: inst.ID, Device: b.Device, DeleteOnTermination: b.DeleteOnTermination, Attached: inst.LaunchTime},
 		}

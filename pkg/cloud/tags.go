@@ -2,7 +2,6 @@ package cloud
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"unicode/utf8"
 
@@ -41,13 +40,18 @@ func checkTags(sets ...model.Tags) error {
 
 // EditTags changes the tags of resources in one transaction. edit gets a copy it
 // may change.
-func (c *Cloud) EditTags(ctx context.Context, ids []string, edit func(model.Tags)) error {
+func (c *Account) EditTags(ctx context.Context, ids []string, edit func(model.Tags)) error {
 	if len(ids) == 0 {
 		return model.Errorf(model.CodeMissingParameter, "The request must contain the parameter ResourceId")
 	}
 	return c.store.Update(ctx, func(tx *store.Tx) error {
 		for _, id := range ids {
-			if err := editTags(tx, id, edit); err != nil {
+			prefix, _, _ := strings.Cut(id, "-")
+			retag, ok := taggable[model.IDPrefix(prefix)]
+			if !ok {
+				return model.Errorf(model.CodeInvalidID, "The ID '%s' is not valid", id)
+			}
+			if err := retag(c, tx, id, edit); err != nil {
 				return err
 			}
 		}
@@ -55,38 +59,32 @@ func (c *Cloud) EditTags(ctx context.Context, ids []string, edit func(model.Tags
 	})
 }
 
-func editTags(tx *store.Tx, id string, edit func(model.Tags)) error {
-	prefix, _, _ := strings.Cut(id, "-")
-	switch model.IDPrefix(prefix) {
-	case model.InstancePrefix:
-		return retag(tx, records.Instances, id, instanceNotFound(id), edit, func(i *model.Instance) *model.Tags { return &i.Tags })
-	case model.ImagePrefix:
-		return retag(tx, records.Images, id, imageNotFound(id), edit, func(i *model.Image) *model.Tags { return &i.Tags })
-	case model.SnapshotPrefix:
-		return retag(tx, records.Snapshots, id, snapshotNotFound(id), edit, func(s *model.Snapshot) *model.Tags { return &s.Tags })
-	case model.VolumePrefix:
-		return retag(tx, records.Volumes, id, volumeNotFound(id), edit, func(v *model.Volume) *model.Tags { return &v.Tags })
-	case model.KeyPairPrefix:
-		return retag(tx, records.KeyPairs, id, model.Errorf(model.CodeKeyPairNotFound, "The key pair '%s' does not exist", id), edit, func(k *model.KeyPair) *model.Tags { return &k.Tags })
-	}
-	return model.Errorf(model.CodeInvalidID, "The ID '%s' is not valid", id)
+// retagger changes the tags of one object of a kind.
+type retagger func(c *Account, tx *store.Tx, id string, edit func(model.Tags)) error
+
+// taggable is how each kind of object is tagged.
+var taggable = map[model.IDPrefix]retagger{
+	model.InstancePrefix: retag(records.Instances, instanceNotFound, func(i *model.Instance) *model.Tags { return &i.Tags }),
+	model.ImagePrefix:    retag(records.Images, imageNotFound, func(i *model.Image) *model.Tags { return &i.Tags }),
+	model.SnapshotPrefix: retag(records.Snapshots, snapshotNotFound, func(s *model.Snapshot) *model.Tags { return &s.Tags }),
+	model.VolumePrefix:   retag(records.Volumes, volumeNotFound, func(v *model.Volume) *model.Tags { return &v.Tags }),
+	model.KeyPairPrefix:  retag(records.KeyPairs, keyPairNotFound, func(k *model.KeyPair) *model.Tags { return &k.Tags }),
 }
 
-func retag[T any](tx *store.Tx, col store.Collection[T], id string, notFound *model.Error, edit func(model.Tags), tags func(*T) *model.Tags) error {
-	v, err := col.Get(tx, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return notFound
+func retag[T any, P object[T]](col store.Collection[T], notFound func(id string) *model.Error, tags func(*T) *model.Tags) retagger {
+	return func(c *Account, tx *store.Tx, id string, edit func(model.Tags)) error {
+		v, err := own[T, P](c, tx, col, id, notFound(id))
+		if err != nil {
+			return err
+		}
+		t := tags(&v)
+		if *t == nil {
+			*t = model.Tags{}
+		}
+		edit(*t)
+		if err := checkTags(*t); err != nil {
+			return err
+		}
+		return col.Put(tx, &v)
 	}
-	if err != nil {
-		return err
-	}
-	t := tags(&v)
-	if *t == nil {
-		*t = model.Tags{}
-	}
-	edit(*t)
-	if err := checkTags(*t); err != nil {
-		return err
-	}
-	return col.Put(tx, &v)
 }

@@ -230,7 +230,7 @@ func shareSocket(path string) error {
 
 // connect opens a connection to a port of a running instance's guest.
 func (d *Daemon) connect(ctx context.Context, instanceID string, port uint16) (net.Conn, error) {
-	inst, err := d.cloud.Instance(ctx, instanceID)
+	inst, err := d.cloud.Account(api.PrincipalFrom(ctx).AccountID).Instance(ctx, instanceID)
 	if err != nil {
 		return nil, err
 	}

@@ -98,6 +98,7 @@ type Image struct {
 	NoReboot       bool          `json:"noReboot,omitempty"`       // taken while the instance runs on
 	Recipe         *RecipeRef    `json:"recipe,omitempty"`         // set on images baked from a recipe
 	ClientToken    string        `json:"clientToken,omitempty"`
+	Launch         Sharing       `json:"launch,omitzero"` // EC2's launch permissions
 }
 
 // RecipeRef is an image's provenance: which recipe it was baked from, and with what.
@@ -127,16 +128,17 @@ const (
 
 // Snapshot is a point-in-time copy of a volume: a reference to a frozen layer.
 type Snapshot struct {
-	ID          string        `json:"id"`
-	OwnerID     string        `json:"ownerID"`
-	LayerID     string        `json:"layerID"`
-	VolumeID    string        `json:"volumeID,omitempty"` // volume it was taken of; none if baked
-	SizeGiB     int64         `json:"sizeGiB"`
-	State       SnapshotState `json:"state"`
-	StateReason Reason        `json:"stateReason,omitzero"`
-	Started     time.Time     `json:"started"`
-	Description string        `json:"description,omitempty"`
-	Tags        Tags          `json:"tags,omitempty"`
+	ID           string        `json:"id"`
+	OwnerID      string        `json:"ownerID"`
+	LayerID      string        `json:"layerID"`
+	VolumeID     string        `json:"volumeID,omitempty"` // volume it was taken of; none if baked
+	SizeGiB      int64         `json:"sizeGiB"`
+	State        SnapshotState `json:"state"`
+	StateReason  Reason        `json:"stateReason,omitzero"`
+	Started      time.Time     `json:"started"`
+	Description  string        `json:"description,omitempty"`
+	Tags         Tags          `json:"tags,omitempty"`
+	CreateVolume Sharing       `json:"createVolume,omitzero"` // EC2's create volume permissions
 }
 
 // Layer is one qcow2 file of the layer store. A writable layer is the head of
@@ -258,7 +260,8 @@ const (
 // Lineage remembers where an object came from. It outlives the object for as
 // long as anything descends from it.
 type Lineage struct {
-	ID          string      `json:"id"` // the object's id; a recipe's digest
+	ID          string      `json:"id"`                // the object's id; a recipe's digest
+	OwnerID     string      `json:"ownerID,omitempty"` // none for a recipe, which is known by its content
 	Kind        LineageKind `json:"kind"`
 	Name        string      `json:"name,omitempty"`
 	Parent      string      `json:"parent,omitempty"`

@@ -135,7 +135,7 @@ func (n *Node) publish(ctx context.Context, b *model.Build, res *bake.Result, st
 		if err := records.Images.Put(tx, &img); err != nil {
 			return err
 		}
-		err := records.Lineages.Put(tx, &model.Lineage{ID: img.ID, Kind: model.LineageImage, Name: img.Name, Parent: b.RecipeDigest, Created: img.Created, Consistency: img.Consistency})
+		err := records.Lineages.Put(tx, &model.Lineage{ID: img.ID, OwnerID: img.OwnerID, Kind: model.LineageImage, Name: img.Name, Parent: b.RecipeDigest, Created: img.Created, Consistency: img.Consistency})
 		if err != nil {
 			return err
 		}

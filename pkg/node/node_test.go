@@ -33,7 +33,7 @@ type world struct {
 	layers *layer.Store
 	host   *fakehv.Host
 	net    *fakenet.Datapath
-	cloud  *cloud.Cloud
+	cloud  *cloud.Account
 	node   *node.Node
 	grace  time.Duration
 
@@ -56,10 +56,11 @@ func newWorld(t *testing.T) *world {
 	if w.layers, err = layer.Open(dir); err != nil {
 		t.Fatal(err)
 	}
-	w.cloud, err = cloud.New(t.Context(), cloud.Options{Store: w.store, Blobs: w.layers, Region: "test-1", PublicPool: netip.MustParsePrefix("127.77.0.0/16")})
+	region, err := cloud.New(t.Context(), cloud.Options{Store: w.store, Blobs: w.layers, Region: "test-1", PublicPool: netip.MustParsePrefix("127.77.0.0/16")})
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.cloud = region.Account(region.Info().AccountID)
 	w.start()
 	t.Cleanup(func() { w.stop() })
 	return w

@@ -44,6 +44,11 @@ func Register(t *api.Table, c *cloud.Cloud, n Node) {
 	a.registerBundt(t)
 }
 
+// account is the cloud as the caller's account sees it.
+func (a *Actions) account(ctx context.Context) *cloud.Account {
+	return a.cloud.Account(api.PrincipalFrom(ctx).AccountID)
+}
+
 func ptr[T any](v T) *T { return &v }
 
 // str is nil for an empty string, which EC2 leaves out of responses.

@@ -23,7 +23,7 @@ func (a *Actions) registerBundt(t *api.Table) {
 	api.RegisterStream(t, api.Stream[bundttypes.WatchBuildInput, bundttypes.Build]{
 		Name: "WatchBuild", Acts: []string{"BuildId"},
 		Handler: func(ctx context.Context, in *bundttypes.WatchBuildInput, send func(bundttypes.Build) error) error {
-			return a.cloud.WatchBuild(ctx, ec2types.Value(in.BuildId), func(b model.Build) error { return send(buildOf(&b)) })
+			return a.account(ctx).WatchBuild(ctx, ec2types.Value(in.BuildId), func(b model.Build) error { return send(buildOf(&b)) })
 		},
 	})
 	api.Register(t, api.Action[bundttypes.DescribeLineageInput, bundttypes.DescribeLineageOutput]{
@@ -48,7 +48,7 @@ func (a *Actions) buildImage(ctx context.Context, in *bundttypes.BuildImageInput
 	if err != nil {
 		return nil, err
 	}
-	b, err := a.cloud.BuildImage(ctx, cloud.BuildRequest{
+	b, err := a.account(ctx).BuildImage(ctx, cloud.BuildRequest{
 		ContextDigest: ec2types.Value(in.ContextDigest), Arch: model.Arch(ec2types.Value(in.Architecture)),
 		ImageName: ec2types.Value(in.Name), Tags: tags["image"], ClientToken: ec2types.Value(in.ClientToken),
 	})
@@ -59,7 +59,7 @@ func (a *Actions) buildImage(ctx context.Context, in *bundttypes.BuildImageInput
 }
 
 func (a *Actions) describeBuilds(ctx context.Context, in *bundttypes.DescribeBuildsInput) (*bundttypes.DescribeBuildsOutput, error) {
-	all, err := a.cloud.Builds(ctx)
+	all, err := a.account(ctx).Builds(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +142,7 @@ func (a *Actions) describeLineage(ctx context.Context, in *bundttypes.DescribeLi
 
 func (a *Actions) lineage(ctx context.Context) (*lineage, error) {
 	l := &lineage{byID: map[string]model.Lineage{}, states: map[string]string{}, archs: map[string]string{}}
-	all, err := a.cloud.Lineages(ctx)
+	all, err := a.account(ctx).Lineages(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -152,14 +152,14 @@ func (a *Actions) lineage(ctx context.Context) (*lineage, error) {
 			l.states[n.ID] = "known"
 		}
 	}
-	images, err := a.cloud.Images(ctx)
+	images, err := a.account(ctx).Images(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, i := range images {
 		l.states[i.ID], l.archs[i.ID] = string(i.State), string(i.Arch)
 	}
-	insts, err := a.cloud.Instances(ctx)
+	insts, err := a.account(ctx).Instances(ctx)
 	for _, i := range insts {
 		l.states[i.ID], l.archs[i.ID] = string(i.State), string(i.Arch)
 	}
@@ -225,7 +225,7 @@ func (a *Actions) describeInventory(ctx context.Context, in *bundttypes.Describe
 }
 
 func (a *Actions) describeInstanceDetails(ctx context.Context, in *bundttypes.DescribeInstanceDetailsInput) (*bundttypes.DescribeInstanceDetailsOutput, error) {
-	all, err := a.cloud.Instances(ctx)
+	all, err := a.account(ctx).Instances(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,7 @@ func (a *Actions) registerImages(t *api.Table) {
 	api.Register(t, api.Action[ec2types.DeregisterImageInput, ec2types.DeregisterImageOutput]{
 		Name: "DeregisterImage", Acts: []string{"ImageId"},
 		Handler: func(ctx context.Context, in *ec2types.DeregisterImageInput) (*ec2types.DeregisterImageOutput, error) {
-			return &ec2types.DeregisterImageOutput{}, a.cloud.DeregisterImage(ctx, ec2types.Value(in.ImageId))
+			return &ec2types.DeregisterImageOutput{}, a.account(ctx).DeregisterImage(ctx, ec2types.Value(in.ImageId))
 		},
 	})
 	api.Register(t, api.Action[ec2types.DescribeImagesInput, ec2types.DescribeImagesOutput]{
@@ -55,7 +55,7 @@ func (a *Actions) createImage(ctx context.Context, in *ec2types.CreateImageInput
 		}
 		req.BlockDevices = append(req.BlockDevices, o)
 	}
-	img, err := a.cloud.CreateImage(ctx, req)
+	img, err := a.account(ctx).CreateImage(ctx, req)
 	return &ec2types.CreateImageOutput{ImageId: ptr(img.ID)}, err
 }
 
@@ -94,7 +94,7 @@ func (a *Actions) registerImage(ctx context.Context, in *ec2types.RegisterImageI
 		}
 		r.BlockDevices = append(r.BlockDevices, b)
 	}
-	img, err := a.cloud.RegisterImage(ctx, r)
+	img, err := a.account(ctx).RegisterImage(ctx, r)
 	return &ec2types.RegisterImageOutput{ImageId: ptr(img.ID)}, err
 }
 
@@ -114,11 +114,11 @@ func firmwareFor(mode string, arch model.Arch) (model.Firmware, error) {
 }
 
 func (a *Actions) describeImages(ctx context.Context, in *ec2types.DescribeImagesInput) (*ec2types.DescribeImagesOutput, error) {
-	all, err := a.cloud.Images(ctx)
+	all, err := a.account(ctx).Images(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if !a.mine(in.Owners) || len(in.ExecutableUsers) > 0 && !a.mine(in.ExecutableUsers) {
+	if !mine(ctx, in.Owners) || len(in.ExecutableUsers) > 0 && !mine(ctx, in.ExecutableUsers) {
 		if err := imageKind.check(in.ImageIds, func(id string) bool { return slices.ContainsFunc(all, func(i model.Image) bool { return i.ID == id }) }); err != nil {
 			return nil, err
 		}
@@ -139,8 +139,8 @@ func (a *Actions) describeImages(ctx context.Context, in *ec2types.DescribeImage
 }
 
 // mine reports whether a list of owners or users takes in this account.
-func (a *Actions) mine(owners []string) bool {
-	return len(owners) == 0 || slices.Contains(owners, "self") || slices.Contains(owners, a.cloud.Info().AccountID)
+func mine(ctx context.Context, owners []string) bool {
+	return len(owners) == 0 || slices.Contains(owners, "self") || slices.Contains(owners, api.PrincipalFrom(ctx).AccountID)
 }
 
 func (a *Actions) imageFields() map[string]func(*model.Image) []string {

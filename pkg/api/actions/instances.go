@@ -35,27 +35,27 @@ func (a *Actions) registerInstances(t *api.Table) {
 	api.Register(t, api.Action[ec2types.StartInstancesInput, ec2types.StartInstancesOutput]{
 		Name: "StartInstances", Acts: []string{"InstanceIds"},
 		Handler: func(ctx context.Context, in *ec2types.StartInstancesInput) (*ec2types.StartInstancesOutput, error) {
-			ch, err := a.cloud.Start(ctx, in.InstanceIds)
+			ch, err := a.account(ctx).Start(ctx, in.InstanceIds)
 			return &ec2types.StartInstancesOutput{StartingInstances: changesOf(ch)}, err
 		},
 	})
 	api.Register(t, api.Action[ec2types.StopInstancesInput, ec2types.StopInstancesOutput]{
 		Name: "StopInstances", Acts: []string{"InstanceIds", "Force"},
 		Handler: func(ctx context.Context, in *ec2types.StopInstancesInput) (*ec2types.StopInstancesOutput, error) {
-			ch, err := a.cloud.Stop(ctx, in.InstanceIds, ec2types.Value(in.Force))
+			ch, err := a.account(ctx).Stop(ctx, in.InstanceIds, ec2types.Value(in.Force))
 			return &ec2types.StopInstancesOutput{StoppingInstances: changesOf(ch)}, err
 		},
 	})
 	api.Register(t, api.Action[ec2types.RebootInstancesInput, ec2types.RebootInstancesOutput]{
 		Name: "RebootInstances", Acts: []string{"InstanceIds"},
 		Handler: func(ctx context.Context, in *ec2types.RebootInstancesInput) (*ec2types.RebootInstancesOutput, error) {
-			return &ec2types.RebootInstancesOutput{}, a.cloud.Reboot(ctx, in.InstanceIds)
+			return &ec2types.RebootInstancesOutput{}, a.account(ctx).Reboot(ctx, in.InstanceIds)
 		},
 	})
 	api.Register(t, api.Action[ec2types.TerminateInstancesInput, ec2types.TerminateInstancesOutput]{
 		Name: "TerminateInstances", Acts: []string{"InstanceIds"},
 		Handler: func(ctx context.Context, in *ec2types.TerminateInstancesInput) (*ec2types.TerminateInstancesOutput, error) {
-			ch, err := a.cloud.Terminate(ctx, in.InstanceIds)
+			ch, err := a.account(ctx).Terminate(ctx, in.InstanceIds)
 			return &ec2types.TerminateInstancesOutput{TerminatingInstances: changesOf(ch)}, err
 		},
 	})
@@ -112,7 +112,7 @@ func (a *Actions) runInstances(ctx context.Context, in *ec2types.RunInstancesInp
 		}
 		l.BlockDevices = append(l.BlockDevices, o)
 	}
-	insts, err := a.cloud.Run(ctx, l)
+	insts, err := a.account(ctx).Run(ctx, l)
 	if err != nil {
 		return nil, err
 	}
@@ -247,7 +247,7 @@ func (a *Actions) instanceFields() map[string]func(*model.Instance) []string {
 }
 
 func (a *Actions) describeInstances(ctx context.Context, in *ec2types.DescribeInstancesInput) (*ec2types.DescribeInstancesOutput, error) {
-	all, err := a.cloud.Instances(ctx)
+	all, err := a.account(ctx).Instances(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -262,7 +262,7 @@ func (a *Actions) describeInstances(ctx context.Context, in *ec2types.DescribeIn
 }
 
 func (a *Actions) describeInstanceStatus(ctx context.Context, in *ec2types.DescribeInstanceStatusInput) (*ec2types.DescribeInstanceStatusOutput, error) {
-	all, err := a.cloud.Instances(ctx)
+	all, err := a.account(ctx).Instances(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -391,7 +391,7 @@ func typeOf(t *model.InstanceType) ec2types.InstanceTypeInfo {
 const consoleMax = 64 << 10
 
 func (a *Actions) getConsoleOutput(ctx context.Context, in *ec2types.GetConsoleOutputInput) (*ec2types.GetConsoleOutputOutput, error) {
-	inst, err := a.cloud.Instance(ctx, ec2types.Value(in.InstanceId))
+	inst, err := a.account(ctx).Instance(ctx, ec2types.Value(in.InstanceId))
 	if err != nil {
 		return nil, err
 	}

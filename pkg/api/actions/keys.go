@@ -36,7 +36,7 @@ func (a *Actions) createKeyPair(ctx context.Context, in *ec2types.CreateKeyPairI
 	default:
 		return nil, model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter KeyFormat is invalid: must be pem", f)
 	}
-	k, private, err := a.cloud.CreateKeyPair(ctx, ec2types.Value(in.KeyName), ec2types.Value(in.KeyType), tags["key-pair"])
+	k, private, err := a.account(ctx).CreateKeyPair(ctx, ec2types.Value(in.KeyName), ec2types.Value(in.KeyType), tags["key-pair"])
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func (a *Actions) importKeyPair(ctx context.Context, in *ec2types.ImportKeyPairI
 	if err != nil {
 		return nil, err
 	}
-	k, err := a.cloud.ImportKeyPair(ctx, ec2types.Value(in.KeyName), in.PublicKeyMaterial, tags["key-pair"])
+	k, err := a.account(ctx).ImportKeyPair(ctx, ec2types.Value(in.KeyName), in.PublicKeyMaterial, tags["key-pair"])
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (a *Actions) importKeyPair(ctx context.Context, in *ec2types.ImportKeyPairI
 }
 
 func (a *Actions) describeKeyPairs(ctx context.Context, in *ec2types.DescribeKeyPairsInput) (*ec2types.DescribeKeyPairsOutput, error) {
-	all, err := a.cloud.KeyPairs(ctx)
+	all, err := a.account(ctx).KeyPairs(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -109,6 +109,6 @@ func (a *Actions) deleteKeyPair(ctx context.Context, in *ec2types.DeleteKeyPairI
 			return nil, err
 		}
 	}
-	deleted, err := a.cloud.DeleteKeyPair(ctx, name, id)
+	deleted, err := a.account(ctx).DeleteKeyPair(ctx, name, id)
 	return &ec2types.DeleteKeyPairOutput{Return: ptr(err == nil), KeyPairId: str(deleted)}, err
 }

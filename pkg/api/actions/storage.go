@@ -18,7 +18,7 @@ func (a *Actions) registerStorage(t *api.Table) {
 	api.Register(t, api.Action[ec2types.DeleteSnapshotInput, ec2types.DeleteSnapshotOutput]{
 		Name: "DeleteSnapshot", Acts: []string{"SnapshotId"},
 		Handler: func(ctx context.Context, in *ec2types.DeleteSnapshotInput) (*ec2types.DeleteSnapshotOutput, error) {
-			return &ec2types.DeleteSnapshotOutput{}, a.cloud.DeleteSnapshot(ctx, ec2types.Value(in.SnapshotId))
+			return &ec2types.DeleteSnapshotOutput{}, a.account(ctx).DeleteSnapshot(ctx, ec2types.Value(in.SnapshotId))
 		},
 	})
 	api.Register(t, api.Action[ec2types.DescribeVolumesInput, ec2types.DescribeVolumesOutput]{
@@ -27,11 +27,11 @@ func (a *Actions) registerStorage(t *api.Table) {
 }
 
 func (a *Actions) describeSnapshots(ctx context.Context, in *ec2types.DescribeSnapshotsInput) (*ec2types.DescribeSnapshotsOutput, error) {
-	all, err := a.cloud.Snapshots(ctx)
+	all, err := a.account(ctx).Snapshots(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if !a.mine(in.OwnerIds) || !a.mine(in.RestorableByUserIds) {
+	if !mine(ctx, in.OwnerIds) || !mine(ctx, in.RestorableByUserIds) {
 		if err := snapshotKind.check(in.SnapshotIds, func(id string) bool {
 			return slices.ContainsFunc(all, func(s model.Snapshot) bool { return s.ID == id })
 		}); err != nil {
@@ -69,7 +69,7 @@ func (a *Actions) describeSnapshots(ctx context.Context, in *ec2types.DescribeSn
 }
 
 func (a *Actions) describeVolumes(ctx context.Context, in *ec2types.DescribeVolumesInput) (*ec2types.DescribeVolumesOutput, error) {
-	all, err := a.cloud.Volumes(ctx)
+	all, err := a.account(ctx).Volumes(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -31,13 +31,13 @@ func (a *Actions) createTags(ctx context.Context, in *ec2types.CreateTagsInput) 
 	if len(tags) == 0 {
 		return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter Tags")
 	}
-	return &ec2types.CreateTagsOutput{}, a.cloud.EditTags(ctx, in.Resources, func(t model.Tags) { maps.Copy(t, tags) })
+	return &ec2types.CreateTagsOutput{}, a.account(ctx).EditTags(ctx, in.Resources, func(t model.Tags) { maps.Copy(t, tags) })
 }
 
 // deleteTags follows EC2: no tags given deletes all; a tag without a value is
 // deleted whatever its value, one with a value only if it has that value.
 func (a *Actions) deleteTags(ctx context.Context, in *ec2types.DeleteTagsInput) (*ec2types.DeleteTagsOutput, error) {
-	return &ec2types.DeleteTagsOutput{}, a.cloud.EditTags(ctx, in.Resources, func(t model.Tags) {
+	return &ec2types.DeleteTagsOutput{}, a.account(ctx).EditTags(ctx, in.Resources, func(t model.Tags) {
 		if len(in.Tags) == 0 {
 			clear(t)
 		}
@@ -85,35 +85,35 @@ func (a *Actions) allTags(ctx context.Context) ([]tagged, error) {
 			out = append(out, tagged{k, v, id, kind})
 		}
 	}
-	insts, err := a.cloud.Instances(ctx)
+	insts, err := a.account(ctx).Instances(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, i := range insts {
 		add("instance", i.ID, i.Tags)
 	}
-	images, err := a.cloud.Images(ctx)
+	images, err := a.account(ctx).Images(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, i := range images {
 		add("image", i.ID, i.Tags)
 	}
-	snaps, err := a.cloud.Snapshots(ctx)
+	snaps, err := a.account(ctx).Snapshots(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, s := range snaps {
 		add("snapshot", s.ID, s.Tags)
 	}
-	vols, err := a.cloud.Volumes(ctx)
+	vols, err := a.account(ctx).Volumes(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, v := range vols {
 		add("volume", v.ID, v.Tags)
 	}
-	keys, err := a.cloud.KeyPairs(ctx)
+	keys, err := a.account(ctx).KeyPairs(ctx)
 	if err != nil {
 		return nil, err
 	}

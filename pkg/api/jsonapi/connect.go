@@ -40,7 +40,7 @@ func (s *server) connect(w http.ResponseWriter, r *http.Request, call *api.Call)
 	if err := s.dispatcher.Authorize(r.Context(), call); err != nil {
 		return err
 	}
-	guest, err := s.options.Connect(r.Context(), request.InstanceID, request.Port)
+	guest, err := s.options.Connect(api.WithPrincipal(r.Context(), call.Principal), request.InstanceID, request.Port)
 	if err != nil {
 		return err
 	}

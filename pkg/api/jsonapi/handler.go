@@ -58,7 +58,8 @@ type Options struct {
 	Authenticate func(r *http.Request) (api.Principal, error)
 	// Uploads takes uploaded blobs; nil refuses them.
 	Uploads Uploader
-	// Connect opens a connection to a port of an instance; nil refuses it.
+	// Connect opens a connection to a port of an instance; nil refuses it. The
+	// caller is in the context, as handlers of actions find it.
 	// Errors are answered as they are. The connection should have CloseWrite, or
 	// the end of one direction ends both.
 	Connect func(ctx context.Context, instanceID string, port uint16) (net.Conn, error)
