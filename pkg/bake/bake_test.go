@@ -84,6 +84,12 @@ type archive struct {
 
 func newArchive(t *testing.T, pkg []byte, version string) *archive {
 	t.Helper()
+	return newDatedArchive(t, pkg, version, "")
+}
+
+// newDatedArchive is an archive whose release has more fields.
+func newDatedArchive(t *testing.T, pkg []byte, version, fields string) *archive {
+	t.Helper()
 	a := &archive{files: map[string][]byte{}}
 	pool := "pool/hello_" + version + ".deb"
 	a.files["/debian/"+pool] = pkg
@@ -106,7 +112,7 @@ func newArchive(t *testing.T, pkg []byte, version string) *archive {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(w, "Suite: bookworm\nSHA256:\n %s %d main/binary-amd64/Packages.xz\n", sum(index.Bytes()), index.Len())
+	fmt.Fprintf(w, "Suite: bookworm\n"+fields+"SHA256:\n %s %d main/binary-amd64/Packages.xz\n", sum(index.Bytes()), index.Len())
 	if err := errors.Join(w.Close(), entity.Serialize(&keys)); err != nil {
 		t.Fatal(err)
 	}
@@ -249,6 +255,36 @@ func TestBadMirrors(t *testing.T) {
 			leftovers, _ := filepath.Glob(filepath.Join(req.CacheDir, "*", ".new-*"))
 			if len(leftovers) > 0 {
 				t.Errorf("half-made files in the cache: %v", leftovers)
+			}
+		})
+	}
+}
+
+// TestValidUntil checks that an index is not used after its time, and that pinned
+// packages, which need none, are.
+func TestValidUntil(t *testing.T) {
+	pkg := deb(t, map[string]string{"./bin/hello": "hello"})
+	for name, c := range map[string]struct {
+		until  string
+		locked bool
+		want   string
+	}{
+		"fresh":            {time.Now().UTC().Add(time.Hour).Format(time.RFC1123), false, ""},
+		"expired":          {"Sat, 01 Feb 2025 00:00:00 UTC", false, "has expired: it was valid until 2025-02-01 00:00:00"},
+		"expired, but pin": {"Sat, 01 Feb 2025 00:00:00 UTC", true, ""},
+		"nonsense":         {"tomorrow", false, "reading its Valid-Until"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newDatedArchive(t, pkg, "1.0", "Valid-Until: "+c.until+"\n")
+			srv := httptest.NewServer(a)
+			defer srv.Close()
+			ctx := fstest.MapFS{"keys.gpg": {Data: a.keys}}
+			if c.locked {
+				ctx["recipe.lock"] = &fstest.MapFile{Data: lockFor(pkg, "1.0", true)}
+			}
+			_, err := bake.Bake(t.Context(), request(t, packagesRecipe, ctx, srv.URL+"/debian"))
+			if (c.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error is %v, want %q", err, c.want)
 			}
 		})
 	}

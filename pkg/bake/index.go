@@ -11,6 +11,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
@@ -62,7 +63,7 @@ func (b *baker) loadIndex(ctx context.Context, m mirror, p *recipe.Packages) (in
 		err := b.loadSuite(ctx, m, p, suite, keys, idx)
 		switch {
 		case err == nil:
-		case ctx.Err() != nil || i == 0:
+		case ctx.Err() != nil || i == 0 || errors.Is(err, errExpired):
 			return nil, fmt.Errorf("suite %s: %w", suite, err)
 		case errors.Is(err, errGone): // old releases have no updates
 		default:
@@ -82,6 +83,9 @@ func (b *baker) loadSuite(ctx context.Context, m mirror, p *recipe.Packages, sui
 	}
 	release, err := verifyRelease(signed, keys)
 	if err != nil {
+		return err
+	}
+	if err := checkFresh(release, time.Now()); err != nil {
 		return err
 	}
 	component := p.Component
@@ -170,6 +174,30 @@ func verifyRelease(signed []byte, keys openpgp.EntityList) ([]byte, error) {
 		return nil, fmt.Errorf("verifying the signature of its InRelease file: %w", err)
 	}
 	return block.Plaintext, nil
+}
+
+// errExpired means that a mirror shows an old state of a suite, which may lack
+// security updates. Packages that a lock pins need no index, so they can still be had.
+var errExpired = errors.New("its InRelease file has expired")
+
+// checkFresh refuses a Release file after the time that its signer set for it, if any.
+// https://wiki.debian.org/DebianRepository/Format (Date, Valid-Until)
+func checkFresh(release []byte, now time.Time) error {
+	for line := range strings.Lines(string(release)) {
+		value, ok := strings.CutPrefix(line, "Valid-Until:")
+		if !ok {
+			continue
+		}
+		until, err := time.Parse(time.RFC1123, strings.TrimSpace(value))
+		if err != nil {
+			return fmt.Errorf("reading its Valid-Until: %w", err)
+		}
+		if now.After(until) {
+			return fmt.Errorf("%w: it was valid until %s, and this host's clock says %s: use another mirror (BUNDT_PACKAGE_MIRROR), correct the clock, or pin packages that the mirror has in recipe.lock",
+				errExpired, until.UTC().Format(time.DateTime), now.UTC().Format(time.DateTime))
+		}
+	}
+	return nil
 }
 
 // releaseDigest finds a file in the SHA256 section of a Release file.

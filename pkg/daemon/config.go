@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"time"
+
+	"github.com/bundt/bundt/pkg/rundir"
 )
 
 // Config is how a daemon runs.
@@ -58,20 +60,9 @@ func defaultCacheDir() string {
 	}
 	dir, err := os.UserCacheDir()
 	if err != nil {
-		return filepath.Join(os.TempDir(), fmt.Sprintf("bundt-cache-%d", os.Geteuid()))
+		return rundir.Temporary("-cache")
 	}
 	return filepath.Join(dir, "bundt")
-}
-
-// defaultRunDir is where the CLI looks when told nothing.
-func defaultRunDir() string {
-	if os.Geteuid() == 0 {
-		return "/run/bundt"
-	}
-	if d := os.Getenv("XDG_RUNTIME_DIR"); d != "" {
-		return filepath.Join(d, "bundt")
-	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("bundt-%d", os.Geteuid()))
 }
 
 // maxSocketPath is the longest path of a unix socket (sun_path less its NUL);
@@ -109,7 +100,7 @@ func (c *Config) complete() error {
 		return fmt.Errorf("--run-dir %s is too long for unix sockets: at most %d characters", c.RunDir, maxSocketPath-maxSocketName)
 	}
 	if c.Socket == "" {
-		c.Socket = filepath.Join(c.RunDir, "bundtd.sock")
+		c.Socket = filepath.Join(c.RunDir, rundir.Socket)
 	}
 	if !regionName.MatchString(c.Region) {
 		return fmt.Errorf("--region %q: 2 to 32 lower-case letters, digits and hyphens, for instance local-1", c.Region)
@@ -144,13 +135,13 @@ func (c *Config) check() error {
 // chooseRunDir keeps daemons with different data directories apart.
 func (c *Config) chooseRunDir() string {
 	if c.DataDir == defaultDataDir() {
-		return defaultRunDir()
+		return rundir.Default(os.Getenv)
 	}
 	if d := filepath.Join(c.DataDir, "run"); len(d)+maxSocketName <= maxSocketPath {
 		return d
 	}
 	sum := sha256.Sum256([]byte(c.DataDir))
-	return filepath.Join(os.TempDir(), fmt.Sprintf("bundt-%d-%s", os.Geteuid(), hex.EncodeToString(sum[:4])))
+	return rundir.Temporary("-" + hex.EncodeToString(sum[:4]))
 }
 
 func (c *Config) publicPool() netip.Prefix {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -17,10 +18,13 @@ import (
 	"github.com/bundt/bundt/pkg/api/actions"
 	"github.com/bundt/bundt/pkg/api/jsonapi"
 	"github.com/bundt/bundt/pkg/cloud"
+	"github.com/bundt/bundt/pkg/disk"
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/layer"
+	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/network"
 	"github.com/bundt/bundt/pkg/node"
+	"github.com/bundt/bundt/pkg/rundir"
 	"github.com/bundt/bundt/pkg/store"
 	"github.com/bundt/bundt/pkg/version"
 )
@@ -67,6 +71,9 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 			return fmt.Errorf("making the directory %s: %w", dir, err)
 		}
 	}
+	if err := d.checkOwners(); err != nil {
+		return err
+	}
 	var err error
 	if d.store, err = store.Open(ctx, store.Options{Dir: d.path("etcd"), Endpoints: d.cfg.EtcdEndpoints, Logger: d.log}); err != nil {
 		return err
@@ -97,6 +104,17 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	return d.buildHandler()
 }
 
+// checkOwners refuses directories that somebody else may have made first.
+func (d *Daemon) checkOwners() error {
+	if err := rundir.Check(d.cfg.RunDir); err != nil {
+		return err
+	}
+	if filepath.Dir(d.cfg.CacheDir) == filepath.Clean(os.TempDir()) {
+		return rundir.Check(d.cfg.CacheDir)
+	}
+	return nil
+}
+
 // buildHandler makes the API that the unix socket serves. Who may open the
 // socket may do everything: accounts and policies come with the network protocol.
 func (d *Daemon) buildHandler() error {
@@ -112,11 +130,26 @@ func (d *Daemon) buildHandler() error {
 	admin := api.Principal{AccountID: d.cloud.Info().AccountID, Name: "unix-socket"}
 	d.handler, err = jsonapi.Handler(dispatcher, jsonapi.Options{
 		Authenticate: func(*http.Request) (api.Principal, error) { return admin, nil },
-		Uploads:      jsonapi.UploadFunc(d.layers.PutBlob),
+		Uploads:      jsonapi.UploadFunc(d.upload),
 		Connect:      d.connect,
 		Version:      version.Get(),
 	})
 	return err
+}
+
+// upload keeps a blob, unless that would take the space that the store needs.
+func (d *Daemon) upload(ctx context.Context, blob io.Reader) (digest string, size int64, err error) {
+	if err = d.node.CheckSpace(); err == nil {
+		digest, size, err = d.layers.PutBlob(ctx, blob)
+	}
+	switch {
+	case errors.Is(err, disk.ErrNoSpace):
+		err = model.Errorf(model.CodeStorageFull, "There is no space for the upload: %v", err).
+			WithHint("free some space in %s, or remove images: bundt image ls, bundt image delete", d.cfg.DataDir)
+	case errors.Is(err, layer.ErrTooLarge):
+		err = model.Errorf(model.CodeInvalidParameterValue, "The upload is too large: %v", err)
+	}
+	return digest, size, err
 }
 
 func (d *Daemon) path(name string) string { return filepath.Join(d.cfg.DataDir, name) }

@@ -21,6 +21,7 @@ import (
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/rundir"
 	"github.com/bundt/bundt/pkg/version"
 )
 
@@ -228,6 +229,10 @@ func (r *report) permissions(cfg Config) {
 			r.add("permissions", bundttypes.CheckFail, "choose another directory, or make it yours: sudo chown -R $USER "+dir, "%s cannot be written: %v", dir, err)
 			return
 		}
+	}
+	if err := rundir.Check(cfg.RunDir); err != nil && !errors.Is(err, os.ErrNotExist) {
+		r.add("permissions", bundttypes.CheckFail, "", "%v", err)
+		return
 	}
 	r.add("permissions", bundttypes.CheckOK, "", "data and run directories can be written")
 }

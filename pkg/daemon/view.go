@@ -18,7 +18,12 @@ func (v *view) Console(ctx context.Context, id string, max int) ([]byte, error) 
 	return v.daemon.node.Console(ctx, id, max)
 }
 
-func (v *view) Host(ctx context.Context) (*bundttypes.DescribeHostOutput, error) {
+func (v *view) Host(ctx context.Context, refresh bool) (*bundttypes.DescribeHostOutput, error) {
+	if refresh {
+		if err := v.daemon.node.Refresh(ctx); err != nil {
+			return nil, err
+		}
+	}
 	return examine(ctx, v.daemon.cfg, v.daemon.driver)
 }
 

@@ -72,6 +72,12 @@ type Console interface {
 	ConsoleOutput(ctx context.Context, id string, max int) ([]byte, error)
 }
 
+// Refresher is the capability to measure the host again.
+type Refresher interface {
+	// Refresh forgets what Host has measured: the next call of Host measures anew.
+	Refresh()
+}
+
 // SnapshotDisk names a disk and the layer that becomes its head.
 type SnapshotDisk struct {
 	DiskID  string // Disk.ID

@@ -50,7 +50,7 @@ func (n *Node) bake(ctx context.Context, b *model.Build) error {
 	if err := steps.save(ctx, func(b *model.Build) { b.State, b.Steps = model.BuildRunning, nil }); err != nil {
 		return err
 	}
-	if err := n.checkSpace(); err != nil {
+	if err := n.CheckSpace(); err != nil {
 		return err
 	}
 	work := filepath.Join(n.WorkDir, b.ID)

@@ -75,7 +75,7 @@ func uuidFor(id string) string {
 
 // makeDisks creates the files of the instance's writable layers.
 func (n *Node) makeDisks(ctx context.Context, inst *model.Instance) error {
-	if err := n.checkSpace(); err != nil {
+	if err := n.CheckSpace(); err != nil {
 		return err
 	}
 	for _, v := range inst.Volumes {

@@ -130,7 +130,7 @@ func (n *Node) planSwaps(ctx context.Context, img *model.Image) (swaps []swap, e
 
 // swapHeads is steps 2 and 3.
 func (n *Node) swapHeads(ctx context.Context, instanceID string, swaps []swap, st hypervisor.Status) (model.Consistency, error) {
-	if err := n.checkSpace(); err != nil {
+	if err := n.CheckSpace(); err != nil {
 		return "", err
 	}
 	disks := make([]hypervisor.SnapshotDisk, 0, len(swaps))

@@ -60,6 +60,8 @@ type Node struct {
 
 	netMu sync.Mutex // one Apply at a time
 
+	started time.Time
+
 	mu      sync.Mutex
 	sockets map[string]map[string]string  // instance id -> interface id -> socket of its machine
 	pressed map[string]bool               // instances whose machine was asked to power off
@@ -80,6 +82,7 @@ func New(o Options) *Node {
 	}
 	n := &Node{
 		Options: o,
+		started: o.Now().UTC(),
 		gc:      make(chan struct{}, 1),
 		ready:   make(chan struct{}),
 		sockets: map[string]map[string]string{},
@@ -193,7 +196,7 @@ func (n *Node) register(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("asking the hypervisor what it can run: %w", err)
 	}
-	rec := model.Node{ID: n.ID, Started: n.Now().UTC()}
+	rec := model.Node{ID: n.ID, Started: n.started}
 	for _, a := range model.Archs {
 		if s, ok := host.Archs[a]; ok && s.Problem == "" {
 			rec.Archs = append(rec.Archs, a)
@@ -203,6 +206,14 @@ func (n *Node) register(ctx context.Context) error {
 		return err
 	}
 	return n.Store.Update(ctx, func(tx *store.Tx) error { return records.Nodes.Put(tx, &rec) })
+}
+
+// Refresh measures the host again and tells the cloud what it can run now.
+func (n *Node) Refresh(ctx context.Context) error {
+	if r, ok := n.Driver.(hypervisor.Refresher); ok {
+		r.Refresh()
+	}
+	return n.register(ctx)
 }
 
 // sweepMachines removes machines that no instance of this node wants: what a

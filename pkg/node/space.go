@@ -12,8 +12,8 @@ import (
 // has to end, and takes every running build and request with it.
 const spaceReserve = 96 << 20
 
-// checkSpace refuses to make a disk when the layer store's file system is nearly full.
-func (n *Node) checkSpace() error {
+// CheckSpace refuses to make a disk or a blob when the layer store's file system is nearly full.
+func (n *Node) CheckSpace() error {
 	dir := n.Layers.Dir()
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {

@@ -20,8 +20,9 @@ type Node interface {
 	Console(ctx context.Context, instanceID string, max int) ([]byte, error)
 	// Details returns what an instance is like beyond EC2's shapes.
 	Details(ctx context.Context, inst *model.Instance) (bundttypes.InstanceDetails, error)
-	// Host returns facts and checks of the host.
-	Host(ctx context.Context) (*bundttypes.DescribeHostOutput, error)
+	// Host returns facts and checks of the host; refresh measures again what is
+	// otherwise remembered.
+	Host(ctx context.Context, refresh bool) (*bundttypes.DescribeHostOutput, error)
 	// Inventory returns everything bundt has on the host.
 	Inventory(ctx context.Context) ([]bundttypes.InventoryItem, error)
 }

@@ -30,9 +30,9 @@ func (a *Actions) registerBundt(t *api.Table) {
 		Name: "DescribeLineage", Handler: a.describeLineage, Acts: []string{"ImageId", "InstanceId"},
 	})
 	api.Register(t, api.Action[bundttypes.DescribeHostInput, bundttypes.DescribeHostOutput]{
-		Name: "DescribeHost",
-		Handler: func(ctx context.Context, _ *bundttypes.DescribeHostInput) (*bundttypes.DescribeHostOutput, error) {
-			return a.node.Host(ctx)
+		Name: "DescribeHost", Acts: []string{"Refresh"},
+		Handler: func(ctx context.Context, in *bundttypes.DescribeHostInput) (*bundttypes.DescribeHostOutput, error) {
+			return a.node.Host(ctx, ec2types.Value(in.Refresh))
 		},
 	})
 	api.Register(t, api.Action[bundttypes.DescribeInventoryInput, bundttypes.DescribeInventoryOutput]{

@@ -1,6 +1,6 @@
 // Package factory owns what every command is handed: the streams, the way to the
 // daemon, the places of the user's own files. Commands get it as one value, so
-// that tests run them without a process. It may import pkg/client and its
+// that tests run them without a process. It may import pkg/client, pkg/rundir and its
 // neighbours under pkg/cli only.
 package factory
 
@@ -8,11 +8,11 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -22,6 +22,7 @@ import (
 	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/cli/iostreams"
 	"github.com/bundt/bundt/pkg/client"
+	"github.com/bundt/bundt/pkg/rundir"
 )
 
 // Factory is what commands are made with.
@@ -68,6 +69,9 @@ func (f *Factory) Client() (*client.Client, error) {
 	if f.client != nil {
 		return f.client, nil
 	}
+	if err := f.checkSocket(); err != nil {
+		return nil, err
+	}
 	c, err := client.New(client.Options{Endpoint: f.Endpoint()})
 	if err != nil {
 		return nil, failure.UsageError(err)
@@ -87,13 +91,19 @@ func (f *Factory) Endpoint() string {
 }
 
 func (f *Factory) defaultSocket() string {
-	dir := filepath.Join(os.TempDir(), "bundt-"+strconv.Itoa(os.Geteuid()))
-	if runtime := f.Getenv("XDG_RUNTIME_DIR"); os.Geteuid() == 0 {
-		dir = "/run/bundt"
-	} else if runtime != "" {
-		dir = filepath.Join(runtime, "bundt")
+	return filepath.Join(rundir.Default(f.Getenv), rundir.Socket)
+}
+
+// checkSocket refuses the default socket if another user may answer there.
+func (f *Factory) checkSocket() error {
+	if f.Endpoint() != "unix://"+f.defaultSocket() {
+		return nil // the user has said which one is meant
 	}
-	return filepath.Join(dir, "bundtd.sock")
+	err := rundir.Check(rundir.Default(f.Getenv))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // no daemon: connecting says so
+	}
+	return err
 }
 
 // KeyFile is where the private key of a key pair that was created here is kept.

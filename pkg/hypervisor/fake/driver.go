@@ -19,6 +19,7 @@ var (
 	_ hypervisor.Driver      = (*Driver)(nil)
 	_ hypervisor.Snapshotter = (*Driver)(nil)
 	_ hypervisor.Console     = (*Driver)(nil)
+	_ hypervisor.Refresher   = (*Driver)(nil)
 )
 
 // New returns a driver on h. Several drivers on one host stand for a daemon
@@ -58,6 +59,9 @@ func (d *Driver) Host(ctx context.Context) (hypervisor.Host, error) {
 	}
 	return h, nil
 }
+
+// Refresh has nothing to forget: the simulated host is looked at each time.
+func (d *Driver) Refresh() {}
 
 // Start makes the machine run.
 func (d *Driver) Start(ctx context.Context, spec hypervisor.Spec) (hypervisor.Status, error) {

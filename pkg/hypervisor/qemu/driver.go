@@ -57,6 +57,7 @@ var (
 	_ hypervisor.Driver      = (*Driver)(nil)
 	_ hypervisor.Snapshotter = (*Driver)(nil)
 	_ hypervisor.Console     = (*Driver)(nil)
+	_ hypervisor.Refresher   = (*Driver)(nil)
 )
 
 // New returns a driver that has found all machines of its state directory again.

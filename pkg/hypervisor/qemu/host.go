@@ -98,6 +98,14 @@ func (d *Driver) Host(ctx context.Context) (hypervisor.Host, error) {
 	return *d.host, nil
 }
 
+// Refresh makes the next Host measure again: after a BIOS setting, a group or a
+// package has changed.
+func (d *Driver) Refresh() {
+	d.hostMu.Lock()
+	defer d.hostMu.Unlock()
+	d.host = nil
+}
+
 func (d *Driver) probeArch(ctx context.Context, a model.Arch, versions map[string]string) hypervisor.ArchSupport {
 	s := hypervisor.ArchSupport{Accel: d.chooseAccel(a)}
 	fix := fmt.Sprintf("sudo apt install %s (Debian, Ubuntu) or sudo dnf install %s (Fedora)", packages[a][0], packages[a][1])
