@@ -24,6 +24,8 @@ var (
 	KeyPairs   = store.NewCollection("keypairs", func(k *model.KeyPair) string { return k.ID })
 	Names      = store.NewCollection("names", func(n *Name) string { return NameKey(n.Kind, n.OwnerID, n.Name) })
 	Addresses  = store.NewCollection("addresses", func(a *Address) string { return AddressKey(a.Pool, a.IP) })
+	BinImages  = store.NewCollection("binned-images", func(b *model.BinnedImage) string { return b.Image.ID })
+	ImageRules = store.NewCollection("image-rules", func(r *model.ImageRetention) string { return r.OwnerID })
 	Idempotent = store.NewCollection("tokens", func(t *Token) string { return TokenKey(t.OwnerID, t.Action, t.Token) })
 )
 
