@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"reflect"
 	"runtime/debug"
 
@@ -18,6 +19,15 @@ import (
 type Principal struct {
 	AccountID string // 12 digits
 	Name      string // for people and the audit log: "unix:1000", an access key's id
+	// Identity is whose the access key is, and decides what the principal may do.
+	Identity model.Identity
+}
+
+// Origin is where a call came from, as far as a network told.
+type Origin struct {
+	Address   netip.Addr // of the client; the zero Addr on a unix socket
+	TLS       bool       // nobody could read it on its way: TLS, or a unix socket
+	UserAgent string
 }
 
 // Call is one request of one action.
@@ -25,6 +35,7 @@ type Call struct {
 	Action    string
 	Input     any // pointer to the action's input type
 	Principal Principal
+	Origin    Origin
 	RequestID string // set by the dispatcher if it is empty
 }
 

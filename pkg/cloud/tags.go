@@ -47,11 +47,11 @@ func (c *Account) EditTags(ctx context.Context, ids []string, edit func(model.Ta
 	return c.store.Update(ctx, func(tx *store.Tx) error {
 		for _, id := range ids {
 			prefix, _, _ := strings.Cut(id, "-")
-			retag, ok := taggable[model.IDPrefix(prefix)]
+			kind, ok := taggable[model.IDPrefix(prefix)]
 			if !ok {
 				return model.Errorf(model.CodeInvalidID, "The ID '%s' is not valid", id)
 			}
-			if err := retag(c, tx, id, edit); err != nil {
+			if err := kind.edit(c, tx, id, edit); err != nil {
 				return err
 			}
 		}
@@ -59,8 +59,12 @@ func (c *Account) EditTags(ctx context.Context, ids []string, edit func(model.Ta
 	})
 }
 
-// retagger changes the tags of one object of a kind.
-type retagger func(c *Account, tx *store.Tx, id string, edit func(model.Tags)) error
+// retagger reads and changes the tags of one object of a kind.
+type retagger struct {
+	edit func(c *Account, tx *store.Tx, id string, edit func(model.Tags)) error
+	// read returns the object and its tags, whoever's it is.
+	read func(tx *store.Tx, id string) (model.Owned, model.Tags, error)
+}
 
 // taggable is how each kind of object is tagged.
 var taggable = map[model.IDPrefix]retagger{
@@ -72,7 +76,7 @@ var taggable = map[model.IDPrefix]retagger{
 }
 
 func retag[T any, P object[T]](col store.Collection[T], notFound func(id string) *model.Error, tags func(*T) *model.Tags) retagger {
-	return func(c *Account, tx *store.Tx, id string, edit func(model.Tags)) error {
+	edit := func(c *Account, tx *store.Tx, id string, edit func(model.Tags)) error {
 		v, err := own[T, P](c, tx, col, id, notFound(id))
 		if err != nil {
 			return err
@@ -87,4 +91,9 @@ func retag[T any, P object[T]](col store.Collection[T], notFound func(id string)
 		}
 		return col.Put(tx, &v)
 	}
+	read := func(tx *store.Tx, id string) (model.Owned, model.Tags, error) {
+		v, err := get(tx, col, id, notFound(id))
+		return P(&v), *tags(&v), err
+	}
+	return retagger{edit, read}
 }

@@ -12,11 +12,13 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/actions"
 	"github.com/bundt/bundt/pkg/api/jsonapi"
+	"github.com/bundt/bundt/pkg/auth"
 	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/disk"
 	"github.com/bundt/bundt/pkg/hypervisor"
@@ -34,6 +36,7 @@ type Daemon struct {
 	cfg      Config
 	log      *slog.Logger
 	store    *store.Store
+	accounts *auth.Directory
 	layers   *layer.Store
 	driver   hypervisor.Driver
 	datapath network.Datapath
@@ -95,11 +98,15 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	if err != nil {
 		return err
 	}
+	d.accounts, err = auth.Open(ctx, auth.Options{Store: d.store, Dir: d.cfg.DataDir, Cloud: d.cloud.Info(), Log: d.log})
+	if err != nil {
+		return err
+	}
 	d.node = node.New(node.Options{
 		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath,
 		Network: node.Network{VPCCIDR: cloud.DefaultVPCCIDR, SubnetCIDR: cloud.DefaultSubnetCIDR, Groups: node.DefaultGroup()},
 		Cloud:   d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"),
-		Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Logger: d.log,
+		Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, Logger: d.log,
 	})
 	return d.buildHandler()
 }
@@ -115,21 +122,16 @@ func (d *Daemon) checkOwners() error {
 	return nil
 }
 
-// buildHandler makes the API that the unix socket serves. Who may open the
-// socket may do everything: accounts and policies come with the network protocol.
+// buildHandler makes the API that the unix socket serves.
 func (d *Daemon) buildHandler() error {
 	table := api.NewTable()
 	actions.Register(table, d.cloud, &view{daemon: d})
-	dispatcher, err := api.NewDispatcher(table, api.Options{
-		Authorize: func(context.Context, *api.Call) error { return nil },
-		Log:       d.log,
-	})
+	dispatcher, err := api.NewDispatcher(table, api.Options{Authorize: d.authorizer().Authorize, Log: d.log})
 	if err != nil {
 		return err
 	}
-	admin := api.Principal{AccountID: d.cloud.Info().AccountID, Name: "unix-socket"}
 	d.handler, err = jsonapi.Handler(dispatcher, jsonapi.Options{
-		Authenticate: func(*http.Request) (api.Principal, error) { return admin, nil },
+		Authenticate: d.socketPrincipal,
 		Uploads:      jsonapi.UploadFunc(d.upload),
 		Connect:      d.connect,
 		Version:      version.Get(),
@@ -179,6 +181,9 @@ func (d *Daemon) Run(ctx context.Context, ready func()) (err error) {
 	serving := make(chan error, 1)
 	reconciling := make(chan error, 1)
 	go func() { reconciling <- d.node.Run(ctx) }()
+	var background sync.WaitGroup
+	background.Go(func() { d.accounts.Run(ctx) })
+	defer func() { cancel(nil); background.Wait() }()
 	select {
 	case <-d.node.Ready():
 	case err := <-reconciling:

@@ -3,6 +3,7 @@ package records
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"strings"
 
 	"github.com/bundt/bundt/pkg/model"
 )
@@ -19,6 +20,10 @@ func AddressKey(pool, ip string) string { return pool + "." + ip }
 func TokenKey(owner, action, token string) string {
 	return owner + "." + action + "." + hash(token)
 }
+
+// IAMKey is the key of one of IAM's objects. Names that differ in case only are
+// the same to IAM.
+func IAMKey(account, name string) string { return account + "." + strings.ToLower(name) }
 
 func hash(s string) string {
 	sum := sha256.Sum256([]byte(s))

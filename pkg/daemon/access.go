@@ -1,0 +1,36 @@
+package daemon
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/bundt/bundt/pkg/api"
+	"github.com/bundt/bundt/pkg/api/authz"
+	"github.com/bundt/bundt/pkg/cloud"
+	"github.com/bundt/bundt/pkg/model"
+)
+
+// accountHeader names the account that a call over the unix socket is for, by id
+// or name; without it, it is the admin account.
+const accountHeader = "X-Bundt-Account"
+
+// authorizer decides about calls, by the accounts and what the cloud has.
+func (d *Daemon) authorizer() *authz.Authorizer {
+	return authz.New(d.accounts, func(ctx context.Context, account, ref string) (cloud.Attributes, bool, error) {
+		return d.cloud.Account(account).Attributes(ctx, ref)
+	})
+}
+
+// socketPrincipal is who speaks over the unix socket. Who may open the socket may
+// do everything: it is the root of whatever account it names.
+func (d *Daemon) socketPrincipal(r *http.Request) (api.Principal, error) {
+	id := d.accounts.AdminAccount()
+	if ref := r.Header.Get(accountHeader); ref != "" {
+		account, err := d.accounts.Account(r.Context(), ref)
+		if err != nil {
+			return api.Principal{}, err
+		}
+		id = account.ID
+	}
+	return api.Principal{AccountID: id, Name: "unix-socket", Identity: model.Identity{AccountID: id}}, nil
+}
