@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"syscall"
 )
@@ -136,6 +137,8 @@ func (h *Header) parseGeometry(buf []byte, size int64) error {
 		return hostile("it is encrypted")
 	case be.Uint32(buf[60:]) != 0:
 		return hostile("it has internal snapshots")
+	case be.Uint64(buf[64:])&(1<<clusterBits-1) != 0 || be.Uint64(buf[64:]) > math.MaxInt64:
+		return hostile("snapshot table at %#x", be.Uint64(buf[64:])) // QEMU minds, though it has no entries
 	case int64(l1Entries) > maxL1Bytes/8:
 		return hostile("L1 table of %d entries", l1Entries)
 	case int64(reftabClusters)<<clusterBits > maxReftabBytes:
@@ -222,17 +225,20 @@ func (h *Header) parseExtensions(r io.ReaderAt, size, start, backingOffset, back
 		end = backingOffset
 	}
 	var head [8]byte
-	for start+8 <= end {
+	for start < end {
+		if end-start < int64(len(head)) {
+			return hostile("header extensions are cut off")
+		}
 		if _, err := r.ReadAt(head[:], start); err != nil {
 			return hostile("header extensions are cut off")
 		}
 		kind, length := binary.BigEndian.Uint32(head[:]), int64(binary.BigEndian.Uint32(head[4:]))
-		start += 8
-		if kind == extEnd {
-			return nil
-		}
+		start += int64(len(head))
 		if length > end-start {
 			return hostile("header extension %#x of %d bytes does not fit", kind, length)
+		}
+		if kind == extEnd {
+			return nil
 		}
 		if err := h.parseExtension(r, kind, start, length); err != nil {
 			return err

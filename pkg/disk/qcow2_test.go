@@ -83,10 +83,22 @@ func aliasBomb() image {
 
 // hostileImages are named ways to harm a host or to lie.
 var hostileImages = map[string]func(image) image{
-	"alias bomb":                    func(image) image { return aliasBomb() },
-	"backing host file":             func(b image) image { b.backing("/etc/passwd"); return b },
-	"backing network":               func(b image) image { b.backing("nbd:127.0.0.1:10809"); return b },
-	"backing json":                  func(b image) image { b.backing(`json:{"driver":"file","filename":"/etc/passwd"}`); return b },
+	"alias bomb":        func(image) image { return aliasBomb() },
+	"backing host file": func(b image) image { b.backing("/etc/passwd"); return b },
+	"backing network":   func(b image) image { b.backing("nbd:127.0.0.1:10809"); return b },
+	"backing json":      func(b image) image { b.backing(`json:{"driver":"file","filename":"/etc/passwd"}`); return b },
+	// Found by comparison with QEMU, which refuses these as well.
+	"snapshot table not aligned":    func(b image) image { b.u64(64, 1); return b },
+	"snapshot table out of range":   func(b image) image { b.u64(64, 1<<63); return b },
+	"end of extensions with length": func(b image) image { b.u32(116, testCluster); return b },
+	"extension cut off by backing": func(b image) image {
+		b.extension(extFeatureNames, "")
+		b.u64(8, 124)
+		b.u32(16, 10)
+		copy(b[124:], "/etc/passwd")
+		return b
+	},
+
 	"backing name of length 0":      func(b image) image { b.u64(8, 512); return b },
 	"backing name too long":         func(b image) image { b.u64(8, 512); b.u32(16, 1024); return b },
 	"backing name in header":        func(b image) image { b.u64(8, 8); b.u32(16, 10); return b },
