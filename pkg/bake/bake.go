@@ -1,7 +1,7 @@
 // Package bake owns the pipeline from a recipe to the layers of an AMI: fetch
 // inputs, make the tree, make the disk, verify. Steps are idempotent and cached
-// by the digest of what goes into them. It imports pkg/recipe, pkg/disk and
-// pkg/model; never the store, the API, a hypervisor or a network.
+// by the digest of what goes into them. It imports pkg/recipe, pkg/disk,
+// pkg/kernel and pkg/model; never the store, the API, a hypervisor or a network.
 package bake
 
 import (
@@ -53,6 +53,7 @@ type Event struct {
 type Result struct {
 	Disks     []DiskFile
 	Kernel    string // file, "" when the firmware boots the disk
+	VMLinux   string // the kernel uncompressed, "" if it holds none with a PVH entry point
 	Initrd    string // file, "" for none
 	Boot      model.Boot
 	LoginUser string
@@ -138,6 +139,9 @@ func (b *baker) bake(ctx context.Context) (*Result, error) {
 			return nil, err
 		}
 		if err := b.takeBootFiles(tree, boot, res); err != nil {
+			return nil, err
+		}
+		if err := b.takeVMLinux(ctx, res); err != nil {
 			return nil, err
 		}
 		rootTree = tree

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/bundt/bundt/pkg/disk"
+	"github.com/bundt/bundt/pkg/kernel"
+	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/recipe"
 )
 
@@ -218,6 +220,38 @@ func (b *baker) takeBootFiles(tree *disk.Tree, boot recipe.BootOptions, res *Res
 		tree.Remove(t.path)
 	}
 	return nil
+}
+
+// takeVMLinux takes the uncompressed kernel out of the kernel, for machines that
+// can start it directly. A kernel without one boots by itself.
+func (b *baker) takeVMLinux(ctx context.Context, res *Result) error {
+	if res.Kernel == "" || b.Arch != model.X8664 || res.Boot.Firmware == model.FirmwareUEFI {
+		return nil
+	}
+	return b.step(ctx, "uncompress kernel", func() (string, bool, error) {
+		in, err := os.Open(res.Kernel)
+		if err != nil {
+			return "", false, err
+		}
+		defer in.Close()
+		path := filepath.Join(b.WorkDir, "vmlinux")
+		out, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
+		if err != nil {
+			return "", false, err
+		}
+		err = kernel.ExtractVMLinux(in, out)
+		if cerr := out.Close(); err == nil {
+			err = cerr
+		}
+		if errors.Is(err, kernel.ErrNoPVH) {
+			return "it uncompresses itself at each boot: " + err.Error(), false, os.Remove(path)
+		}
+		if err != nil {
+			return "", false, err
+		}
+		res.VMLinux = path
+		return "", false, nil
+	})
 }
 
 func copyFile(from, to string) error {

@@ -110,6 +110,9 @@ type BootSpec struct {
 	Kernel   string // file; "" boots the first disk by firmware
 	Initrd   string // file, optional
 	Cmdline  string
+	// VMLinux is Kernel as an ELF file with a PVH entry point, optional: a host
+	// that can start it does so, and saves the guest the decompression.
+	VMLinux string
 }
 
 // Disk is a chain of qcow2 layers, of which only the head is written.
@@ -177,6 +180,7 @@ type ArchSupport struct {
 	Accel    model.Accelerator // the driver's choice and its reason
 	Problem  string            // why guests of this architecture cannot run, "" if they can
 	Fix      string            // what to do about it
+	PVH      bool              // BootSpec.VMLinux can be started
 }
 
 // KVM is the outcome of the probe guest (a loop run on a virtual CPU).

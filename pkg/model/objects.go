@@ -1,6 +1,9 @@
 package model
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Arch is a CPU architecture by EC2's name.
 type Arch string
@@ -44,6 +47,14 @@ type Boot struct {
 	KernelDigest string   `json:"kernelDigest,omitempty"` // "sha256:…" of a blob in the layer store
 	InitrdDigest string   `json:"initrdDigest,omitempty"`
 	Cmdline      string   `json:"cmdline,omitempty"`
+	// VMLinuxDigest is the same kernel, not compressed: a blob that machines with
+	// a PVH loader start instead. Empty if the kernel holds none.
+	VMLinuxDigest string `json:"vmlinuxDigest,omitempty"`
+}
+
+// Blobs are the digests of all blobs that the boot needs.
+func (b Boot) Blobs() []string {
+	return slices.DeleteFunc([]string{b.KernelDigest, b.InitrdDigest, b.VMLinuxDigest}, func(d string) bool { return d == "" })
 }
 
 // BlockDevice is one entry of an image's block device mapping.

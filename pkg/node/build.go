@@ -108,6 +108,9 @@ func (n *Node) publish(ctx context.Context, b *model.Build, res *bake.Result, st
 	if img.Boot.InitrdDigest, err = n.putBlob(ctx, res.Initrd); err != nil {
 		return fmt.Errorf("storing the initrd: %w", err)
 	}
+	if img.Boot.VMLinuxDigest, err = n.putBlob(ctx, res.VMLinux); err != nil {
+		return fmt.Errorf("storing the uncompressed kernel: %w", err)
+	}
 	for _, d := range res.Disks {
 		l := model.Layer{ID: model.NewID(model.LayerPrefix), Frozen: true, SizeBytes: d.SizeBytes, Node: n.ID}
 		layers = append(layers, l)

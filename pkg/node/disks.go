@@ -34,6 +34,9 @@ func (n *Node) Spec(ctx context.Context, inst *model.Instance) (hypervisor.Spec,
 	if s.Boot.Initrd, err = n.blob(inst.Boot.InitrdDigest); err != nil {
 		return s, fmt.Errorf("finding the initrd: %w", err)
 	}
+	if s.Boot.VMLinux, err = n.blob(inst.Boot.VMLinuxDigest); err != nil {
+		return s, fmt.Errorf("finding the uncompressed kernel: %w", err)
+	}
 	err = n.Store.View(ctx, func(tx *store.Tx) error {
 		s.Disks = s.Disks[:0]
 		for _, v := range inst.Volumes {

@@ -169,6 +169,12 @@ func markVolumes(tx *store.Tx, mark func(string)) error {
 	return nil
 }
 
+func (u *usage) markBlobs(b model.Boot) {
+	for _, d := range b.Blobs() {
+		u.blobs[d] = true
+	}
+}
+
 // markBoots marks the kernels and initrds of images and instances, and the
 // recipes of builds under way.
 func (u *usage) markBoots(tx *store.Tx) error {
@@ -178,7 +184,7 @@ func (u *usage) markBoots(tx *store.Tx) error {
 	}
 	for _, i := range images {
 		u.alive[i.ID] = true
-		u.blobs[i.Boot.KernelDigest], u.blobs[i.Boot.InitrdDigest] = true, true
+		u.markBlobs(i.Boot)
 	}
 	insts, err := records.Instances.List(tx)
 	if err != nil {
@@ -187,7 +193,7 @@ func (u *usage) markBoots(tx *store.Tx) error {
 	for _, i := range insts {
 		u.alive[i.ID] = true
 		if i.State != model.InstanceTerminated {
-			u.blobs[i.Boot.KernelDigest], u.blobs[i.Boot.InitrdDigest] = true, true
+			u.markBlobs(i.Boot)
 		}
 	}
 	builds, err := records.Builds.List(tx)

@@ -81,9 +81,7 @@ func (n *Node) unpin(layers []model.Layer, b model.Boot) {
 	for _, l := range layers {
 		drop(l.ID)
 	}
-	for _, d := range []string{b.KernelDigest, b.InitrdDigest} {
-		if d != "" {
-			drop(d)
-		}
+	for _, d := range b.Blobs() {
+		drop(d)
 	}
 }

@@ -201,7 +201,7 @@ func (b *builder) boot() error {
 	if boot.Kernel == "" && boot.Firmware == model.FirmwareNone {
 		return fmt.Errorf("without firmware it needs a kernel")
 	}
-	if boot.Kernel == "" && (boot.Initrd != "" || boot.Cmdline != "") {
+	if boot.Kernel == "" && (boot.Initrd != "" || boot.Cmdline != "" || boot.VMLinux != "") {
 		return fmt.Errorf("an initrd or a command line needs a kernel")
 	}
 	switch boot.Firmware {
@@ -218,7 +218,7 @@ func (b *builder) boot() error {
 		return fmt.Errorf("unknown firmware %q", boot.Firmware)
 	}
 	if boot.Kernel != "" {
-		b.add("-kernel", boot.Kernel)
+		b.add("-kernel", b.kernel())
 		if boot.Initrd != "" {
 			b.add("-initrd", boot.Initrd)
 		}
@@ -227,6 +227,16 @@ func (b *builder) boot() error {
 		}
 	}
 	return nil
+}
+
+// kernel is the file to start. UEFI starts what is an EFI program itself, as a
+// bzImage is and its uncompressed kernel is not.
+func (b *builder) kernel() string {
+	boot := b.spec.Boot
+	if boot.VMLinux != "" && boot.Firmware != model.FirmwareUEFI && b.host.Archs[b.spec.Arch].PVH {
+		return boot.VMLinux
+	}
+	return boot.Kernel
 }
 
 // minUEFIMemory: with less, OVMF does not get as far as its boot menu.

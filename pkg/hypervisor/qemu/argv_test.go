@@ -24,7 +24,7 @@ func testHost() hypervisor.Host {
 		},
 	}
 	for a, q := range qemuArch {
-		h.Archs[a] = hypervisor.ArchSupport{Emulator: "/usr/bin/qemu-system-" + q, Accel: model.Accelerator{Name: accelTCG}}
+		h.Archs[a] = hypervisor.ArchSupport{Emulator: "/usr/bin/qemu-system-" + q, Accel: model.Accelerator{Name: accelTCG}, PVH: a == model.X8664}
 	}
 	return h
 }
@@ -54,6 +54,8 @@ func TestArgvGolden(t *testing.T) {
 	direct := hypervisor.BootSpec{Firmware: model.FirmwareNone, Kernel: "/k/vmlinuz", Initrd: "/k/initrd", Cmdline: "root=/dev/vda1 console=ttyS0,115200"}
 	uefiKernel := direct
 	uefiKernel.Firmware = model.FirmwareUEFI
+	pvh, pvhByUEFI := direct, uefiKernel
+	pvh.VMLinux, pvhByUEFI.VMLinux = "/k/vmlinux", "/k/vmlinux"
 	for name, tc := range map[string]struct {
 		arch  model.Arch
 		boot  hypervisor.BootSpec
@@ -62,6 +64,9 @@ func TestArgvGolden(t *testing.T) {
 		"x86_64-bios":       {model.X8664, hypervisor.BootSpec{Firmware: model.FirmwareBIOS}, ""},
 		"x86_64-uefi":       {model.X8664, hypervisor.BootSpec{Firmware: model.FirmwareUEFI}, ""},
 		"x86_64-kernel-kvm": {model.X8664, direct, "kvm"},
+		"x86_64-pvh":        {model.X8664, pvh, ""},
+		"x86_64-uefi-pvh":   {model.X8664, pvhByUEFI, ""},
+		"i386-pvh":          {model.I386, pvh, ""},
 		"i386-kernel":       {model.I386, direct, "tcg"},
 		"arm64-uefi":        {model.ARM64, hypervisor.BootSpec{Firmware: model.FirmwareUEFI}, ""},
 		"arm64-uefi-kernel": {model.ARM64, uefiKernel, ""},

@@ -3,11 +3,13 @@ package qemu
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"strconv"
+	"strings"
 
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/hypervisor/kvmprobe"
@@ -127,7 +129,26 @@ func (d *Driver) probeArch(ctx context.Context, a model.Arch, versions map[strin
 		s.Problem = fmt.Sprintf("%s is version %s, bundt needs %d.%d or newer", path, version, minMajor, minMinor)
 		s.Fix = "use a newer release of the distribution, or a backport of QEMU"
 	}
+	s.PVH = a == model.X8664 && hasFile(ctx, path, pvhROM)
 	return s
+}
+
+// pvhROM is the option ROM by which QEMU starts an ELF kernel at its PVH entry
+// point. Distributions package firmware apart from QEMU, and not all of it.
+const pvhROM = "pvh.bin"
+
+// hasFile reports whether QEMU finds a file in its data directories.
+func hasFile(ctx context.Context, qemu, name string) bool {
+	out, err := exec.CommandContext(ctx, qemu, "-L", "help").Output()
+	if err != nil {
+		return false
+	}
+	for dir := range strings.Lines(string(out)) {
+		if info, err := os.Stat(filepath.Join(strings.TrimSpace(dir), name)); err == nil && info.Mode().IsRegular() {
+			return true
+		}
+	}
+	return false
 }
 
 func (d *Driver) findEmulator(a model.Arch) (string, error) {

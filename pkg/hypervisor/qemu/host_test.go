@@ -74,6 +74,31 @@ func TestHostExplainsEveryArchitecture(t *testing.T) {
 	}
 }
 
+// TestPVHNeedsItsROM checks that a kernel is started directly only where QEMU has
+// the option ROM that does it.
+func TestPVHNeedsItsROM(t *testing.T) {
+	data := t.TempDir()
+	d := newDriver(t, Options{Emulators: map[model.Arch]string{
+		model.X8664: script(t, `[ "$1" = -L ] && { echo /absent; echo `+data+`; exit; }; echo QEMU emulator version 9.1.0`),
+		model.ARM64: "/absent/qemu", model.I386: "/absent/qemu",
+	}})
+	for _, want := range []bool{false, true} {
+		if want {
+			if err := os.WriteFile(filepath.Join(data, pvhROM), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			d.Refresh()
+		}
+		h, err := d.Host(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Archs[model.X8664].PVH != want {
+			t.Errorf("PVH is %v, want %v", !want, want)
+		}
+	}
+}
+
 func TestAccelerator(t *testing.T) {
 	if len(nativeArchs(runtime.GOARCH)) == 0 {
 		t.Skip("no KVM on this architecture")
