@@ -1,6 +1,6 @@
 // Command init is process 1 of the tiny image once its root disk is mounted: it
 // brings up the network, asks the instance metadata service who it is, serves
-// SSH and runs services. It runs on Linux only and imports no package of this
+// SSH and runs services. Under the name scp it is the far end of scp. It runs on Linux only and imports no package of this
 // project but the image's own boot.
 package main
 
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 
@@ -19,6 +20,9 @@ import (
 func logf(format string, args ...any) { boot.Logf(format, args...) }
 
 func main() {
+	if filepath.Base(os.Args[0]) == "scp" {
+		os.Exit(scpMain(os.Args[1:], os.Stdin, os.Stdout))
+	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "init: this is the first process of a machine; it cannot be run otherwise")
 		os.Exit(1)
