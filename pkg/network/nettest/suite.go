@@ -43,6 +43,7 @@ func Run(t *testing.T, newEnv func(t *testing.T) *Env) {
 		{"Kill", testKill},
 		{"Reopen", testReopen},
 		{"Reconnect", testReconnect},
+		{"GuestDies", testGuestDies},
 		{"Egress", testEgress},
 		{"OverlappingVPCs", testOverlappingVPCs},
 		{"BadConfig", testBadConfig},

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 
@@ -143,6 +144,52 @@ func testReconnect(t *testing.T, n *lab) {
 	eventually(t, "the guest is attached again", func() bool { return n.status(t, 1).Connected })
 	eventually(t, "the guest is reachable again", func() bool {
 		c, err := a.DialTCP(within(t, time.Second), netip.AddrPortFrom(b.IP, 80))
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+}
+
+// testGuestDies: connections to a guest whose QEMU ends are over at once, and do
+// not wait for an answer that cannot come. Others go on.
+func testGuestDies(t *testing.T, n *lab) {
+	a, b := n.pair(t, allow("tcp", 18092, 18092))
+	n.config.Ports[0].Ingress = allowAll
+	n.config.Ports[1].PublicIP = netip.MustParseAddr("127.77.3.8")
+	n.apply(t)
+	go Echo(a.ListenTCP(t, 80))
+	go Echo(b.ListenTCP(t, 18092))
+	dialed, err := n.Datapath.Dial(within(t, patience), n.config.Ports[1].ID, 18092)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dialed.Close()
+	public, err := net.Dial("tcp", "127.77.3.8:18092")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer public.Close()
+	other, err := n.Datapath.Dial(within(t, patience), n.config.Ports[0].ID, 80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	for _, c := range []net.Conn{dialed, public, other} {
+		chat{c}.say(t, "alive")
+	}
+	b.Disconnect()
+	for name, c := range map[string]net.Conn{"dialed": dialed, "public": public} {
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		if _, err := c.Read(make([]byte, 1)); err == nil || errors.Is(err, errTimeout(err)) {
+			t.Errorf("the %s connection outlived its guest: %v", name, err)
+		} else if name == "public" && !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the client takes the end of the guest for the end of the content: %v", err)
+		}
+	}
+	chat{other}.say(t, "still alive")
+	eventually(t, "the next guest is reachable", func() bool {
+		c, err := n.Datapath.Dial(within(t, time.Second), n.config.Ports[1].ID, 18092)
 		if err == nil {
 			c.Close()
 		}

@@ -133,6 +133,7 @@ func (p *port) attach(ctx context.Context, c net.Conn) {
 	}()
 	p.read(c)
 	p.connected.Store(false)
+	p.conns.abortAll() // the guest's side of every connection ended with its QEMU
 	cancel()
 	stop()
 	c.Close()

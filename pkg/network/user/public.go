@@ -155,13 +155,9 @@ func (p *port) servePublic(ln net.Listener, guestPort uint16) {
 // address; one of the host's loopback could not be answered, so these become
 // the gateway. A client that gets no further sees a reset.
 func (p *port) forwardPublic(c *net.TCPConn, guestPort uint16) {
-	reset := func() {
-		_ = c.SetLinger(0)
-		c.Close()
-	}
 	client := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
 	if !p.config.Load().ingress.allow(protoTCP, client.As4(), guestPort) || !p.conns.add(c) {
-		reset()
+		reset(c)
 		return
 	}
 	defer p.conns.remove(c)
@@ -172,7 +168,7 @@ func (p *port) forwardPublic(c *net.TCPConn, guestPort uint16) {
 	defer cancel()
 	guest, err := p.dialGuest(ctx, client, guestPort)
 	if err != nil {
-		reset()
+		reset(c)
 		return
 	}
 	p.splice(guest, c)

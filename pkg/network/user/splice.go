@@ -76,6 +76,20 @@ func (p *pair) Close() error {
 	return p.b.Close()
 }
 
+// reset closes the host's side of a connection so that the other end sees it
+// break, and does not take what it got for the whole. It comes before the guest's
+// side is closed, which splice would pass on as an orderly end.
+func reset(c io.Closer) {
+	switch c := c.(type) {
+	case *pair:
+		reset(c.a)
+		reset(c.b)
+	case *net.TCPConn:
+		_ = c.SetLinger(0)
+		c.Close()
+	}
+}
+
 // splice runs the pair on behalf of the port, until it ends or the port does.
 func (p *port) splice(a, b halfCloser) {
 	both := &pair{a, b}

@@ -170,12 +170,21 @@ func (s *connSet) remove(c closer) {
 	delete(s.open, c)
 }
 
-func (s *connSet) closeAll() {
+// closeAll ends what is open, and whatever is added later.
+func (s *connSet) closeAll() { s.abort(true) }
+
+// abortAll ends what is open: its guest is gone, another may come.
+func (s *connSet) abortAll() { s.abort(false) }
+
+func (s *connSet) abort(forGood bool) {
 	s.mu.Lock()
-	s.closed = true
+	s.closed = s.closed || forGood
 	open := s.open
 	s.open = nil
 	s.mu.Unlock()
+	for c := range open {
+		reset(c)
+	}
 	for c := range open {
 		c.Close()
 	}
