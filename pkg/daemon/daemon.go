@@ -210,9 +210,26 @@ func (d *Daemon) Run(ctx context.Context, ready func()) (err error) {
 		server.Close()
 	}
 	if running {
-		if e := <-reconciling; e != nil && !errors.Is(e, context.Canceled) {
-			err = errors.Join(err, e)
+		err = errors.Join(err, d.awaitNode(stop, reconciling))
+	}
+	return err
+}
+
+// awaitNode waits for the end of the reconciler. In a store that has failed it
+// may wait for ever: then it is given up when ctx ends.
+func (d *Daemon) awaitNode(ctx context.Context, reconciling <-chan error) error {
+	var err error
+	select {
+	case err = <-reconciling:
+	case <-ctx.Done():
+		select {
+		case err = <-reconciling:
+		case <-d.store.Failed():
+			return errors.New("the reconciler did not end after the failure of the store")
 		}
+	}
+	if errors.Is(err, context.Canceled) {
+		return nil
 	}
 	return err
 }

@@ -109,9 +109,10 @@ func (s *Store) connect(ctx context.Context, o Options) error {
 func (s *Store) Close() error {
 	s.close.Do(func() {
 		s.mu.Lock()
+		failed := s.ctx.Err() != nil
 		s.cancel(ErrClosed)
 		s.mu.Unlock()
-		s.tasks.Wait()
+		s.awaitTasks(failed)
 		// A client made of in-process calls has no connection to close and
 		// reports its cancelled context.
 		if err := s.client.Close(); err != nil && !errors.Is(err, context.Canceled) {
@@ -123,6 +124,27 @@ func (s *Store) Close() error {
 	})
 	return s.err
 }
+
+// awaitTasks waits for the tasks in the background. In a member that has failed
+// they may wait for ever for a lock that nobody holds any more.
+func (s *Store) awaitTasks(failed bool) {
+	if !failed {
+		s.tasks.Wait()
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.tasks.Wait()
+	}()
+	select {
+	case <-done:
+	case <-time.After(failedGrace):
+	}
+}
+
+// failedGrace is how long Close waits for the tasks of a store that has failed.
+const failedGrace = time.Second
 
 // Failed is closed when the store can no longer be used: it was closed, or the
 // embedded etcd failed. Err says which.
