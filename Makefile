@@ -84,8 +84,9 @@ bin/tools/golangci-lint: Makefile
 	@touch $@
 
 .PHONY: docs
-docs: ## man pages into docs/man, completions into dist/completions
+docs: ## man pages and the coverage page into docs, completions into dist/completions
 	$(GO) run ./hack/docs -man docs/man -completions dist/completions
+	$(GO) run ./hack/coverage
 
 .PHONY: clean
 clean: ## remove what was built

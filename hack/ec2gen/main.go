@@ -8,7 +8,8 @@
 //
 // The full models are models/apis/SERVICE/VERSION/api-2.json in the Go module
 // github.com/aws/aws-sdk-go (Apache-2.0). They are needed only to add an action:
-// append its name to the service's actions.txt, then run both steps.
+// append its name to the service's actions.txt, then run both steps. A third one,
+// "names", prints the names of all actions in a full model.
 package main
 
 import (
@@ -17,8 +18,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 func main() {
@@ -30,15 +33,33 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return errors.New("usage: ec2gen trim|generate [flags]")
+		return errors.New("usage: ec2gen trim|generate|names [flags]")
 	}
 	switch args[0] {
 	case "trim":
 		return runTrim(args[1:])
 	case "generate":
 		return runGenerate(args[1:])
+	case "names":
+		return runNames(args[1:])
 	}
-	return fmt.Errorf("unknown step %q: want trim or generate", args[0])
+	return fmt.Errorf("unknown step %q: want trim, generate or names", args[0])
+}
+
+func runNames(args []string) error {
+	flags := flag.NewFlagSet("names", flag.ContinueOnError)
+	from := flags.String("model", "", "EC2's full model, api-2.json")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	full, err := readModel(services[0], *from)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(full.Operations)) {
+		fmt.Println(name)
+	}
+	return nil
 }
 
 func runTrim(args []string) error {

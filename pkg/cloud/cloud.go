@@ -51,6 +51,8 @@ type Cloud struct {
 	public netip.Prefix
 	now    func() time.Time
 	info   records.Cloud
+	// instances are those of all accounts.
+	instances *store.Mirror[model.Instance]
 	// admission serialises the capacity check of launches and starts with the
 	// write that uses the capacity up.
 	admission sync.Mutex
@@ -82,6 +84,7 @@ func New(ctx context.Context, o Options) (*Cloud, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the cloud's record: %w", err)
 	}
+	c.instances = store.NewMirror(o.Store, records.Instances)
 	return c, nil
 }
 

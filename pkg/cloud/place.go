@@ -24,7 +24,7 @@ func (c *Account) place(ctx context.Context, tx *store.Tx, typ model.InstanceTyp
 	}
 	// The sum reads at its own revision: a change of an instance's status must
 	// not make every launch start over.
-	insts, err := list(ctx, c.store, records.Instances) // of all accounts
+	insts, err := c.instances.All(ctx)
 	if err != nil {
 		return "", 0, err
 	}
@@ -35,8 +35,11 @@ func (c *Account) place(ctx context.Context, tx *store.Tx, typ model.InstanceTyp
 		}
 		archOK = true
 		free := n.MemoryMiB
-		for i := range insts {
-			if t, ok := model.InstanceTypeByName(insts[i].Type); ok && insts[i].Node == n.ID && holdsMemory(&insts[i]) {
+		for _, i := range insts {
+			if i.Node != n.ID || !holdsMemory(i) {
+				continue
+			}
+			if t, ok := model.InstanceTypeByName(i.Type); ok {
 				free -= t.MemoryMiB
 			}
 		}

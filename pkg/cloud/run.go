@@ -237,9 +237,12 @@ func mergeMapping(img model.Image, over []BlockDeviceOverride) ([]model.BlockDev
 func (c *Account) newVolumes(tx *store.Tx, inst *model.Instance, mapping []model.BlockDevice, tags model.Tags) ([]model.InstanceVolume, error) {
 	var out []model.InstanceVolume
 	for _, b := range mapping {
-		snap, err := get(tx, records.Snapshots, b.SnapshotID, snapshotNotFound(b.SnapshotID))
-		if err != nil {
-			return nil, err
+		var snap model.Snapshot // none: the volume is blank
+		if b.SnapshotID != "" {
+			var err error
+			if snap, err = get(tx, records.Snapshots, b.SnapshotID, snapshotNotFound(b.SnapshotID)); err != nil {
+				return nil, err
+			}
 		}
 		head := model.Layer{ID: model.NewID(model.LayerPrefix), Parent: snap.LayerID, SizeBytes: b.SizeGiB << 30, Node: inst.Node}
 		if err := records.Layers.Put(tx, &head); err != nil {

@@ -29,6 +29,8 @@ type Config struct {
 	PackageMirror string
 	PublicPool    string // CIDR of loopback addresses given to instances; "" gives none
 	ShutdownGrace time.Duration
+	// GuestMemoryMiB is what all guests together may take; 0 is nine tenths of the host's.
+	GuestMemoryMiB int64
 }
 
 // DefaultConfig is for this user: an XDG state directory, or the system's as root.
@@ -122,6 +124,9 @@ func (c *Config) check() error {
 	}
 	if c.ShutdownGrace < 0 {
 		return fmt.Errorf("--shutdown-grace %s: must not be negative", c.ShutdownGrace)
+	}
+	if c.GuestMemoryMiB < 0 {
+		return fmt.Errorf("--guest-memory %d: must not be negative", c.GuestMemoryMiB)
 	}
 	if c.PublicPool != "" {
 		p, err := netip.ParsePrefix(c.PublicPool)

@@ -106,7 +106,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath,
 		Network: node.Network{VPCCIDR: cloud.DefaultVPCCIDR, SubnetCIDR: cloud.DefaultSubnetCIDR, Groups: node.DefaultGroup()},
 		Cloud:   d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"),
-		Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, Logger: d.log,
+		Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Logger: d.log,
 	})
 	return d.buildHandler()
 }

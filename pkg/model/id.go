@@ -21,12 +21,14 @@ const (
 	InterfacePrefix   IDPrefix = "eni"
 	LayerPrefix       IDPrefix = "layer"
 	BuildPrefix       IDPrefix = "build"
+	ImportPrefix      IDPrefix = "import-ami"
+	ExportPrefix      IDPrefix = "export-ami"
 	VPCPrefix         IDPrefix = "vpc"
 	SubnetPrefix      IDPrefix = "subnet"
 	GroupPrefix       IDPrefix = "sg"
 )
 
-var idPattern = regexp.MustCompile(`^[a-z]+-[0-9a-f]{17}$`)
+var idPattern = regexp.MustCompile(`^[a-z]+(-[a-z]+)*-[0-9a-f]{17}$`)
 
 // NewID returns a fresh id: the prefix and 17 hexadecimal digits (68 random
 // bits), EC2's long format.

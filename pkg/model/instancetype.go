@@ -52,10 +52,19 @@ const DefaultInstanceType = "m1.small"
 // InstanceTypes returns every instance type.
 func InstanceTypes() []InstanceType { return slices.Clone(instanceTypes) }
 
+// typeIndex is where each type is in instanceTypes.
+var typeIndex = func() map[string]int {
+	index := make(map[string]int, len(instanceTypes))
+	for i, t := range instanceTypes {
+		index[t.Name] = i
+	}
+	return index
+}()
+
 // InstanceTypeByName returns the type of that name.
 func InstanceTypeByName(name string) (InstanceType, bool) {
-	i := slices.IndexFunc(instanceTypes, func(t InstanceType) bool { return t.Name == name })
-	if i < 0 {
+	i, ok := typeIndex[name]
+	if !ok {
 		return InstanceType{}, false
 	}
 	return instanceTypes[i], true

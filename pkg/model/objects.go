@@ -47,6 +47,7 @@ type Boot struct {
 	KernelDigest string   `json:"kernelDigest,omitempty"` // "sha256:…" of a blob in the layer store
 	InitrdDigest string   `json:"initrdDigest,omitempty"`
 	Cmdline      string   `json:"cmdline,omitempty"`
+	Mode         BootMode `json:"mode,omitempty"` // as registered
 	// VMLinuxDigest is the same kernel, not compressed: a blob that machines with
 	// a PVH loader start instead. Empty if the kernel holds none.
 	VMLinuxDigest string `json:"vmlinuxDigest,omitempty"`
@@ -59,10 +60,13 @@ func (b Boot) Blobs() []string {
 
 // BlockDevice is one entry of an image's block device mapping.
 type BlockDevice struct {
-	Device              string `json:"device"` // "/dev/sda1"
-	SnapshotID          string `json:"snapshotID"`
+	Device              string `json:"device"`               // "/dev/sda1"
+	SnapshotID          string `json:"snapshotID,omitempty"` // none: a blank volume
 	SizeGiB             int64  `json:"sizeGiB"`
 	DeleteOnTermination bool   `json:"deleteOnTermination"`
+	VolumeType          string `json:"volumeType,omitempty"` // EC2's name, "" for the default
+	IOPS                int64  `json:"iops,omitempty"`       // 0 for the type's default
+	Throughput          int64  `json:"throughput,omitempty"` // MiB/s, 0 for the type's default
 }
 
 // ImageState is an AMI's state.
@@ -74,6 +78,7 @@ const (
 	ImagePending      ImageState = "pending"
 	ImageAvailable    ImageState = "available"
 	ImageFailed       ImageState = "failed"
+	ImageDisabled     ImageState = "disabled" // its owner does not want it launched
 	ImageDeregistered ImageState = "deregistered"
 )
 
@@ -110,6 +115,12 @@ type Image struct {
 	Recipe         *RecipeRef    `json:"recipe,omitempty"`         // set on images baked from a recipe
 	ClientToken    string        `json:"clientToken,omitempty"`
 	Launch         Sharing       `json:"launch,omitzero"` // EC2's launch permissions
+	ENA            bool          `json:"ena,omitempty"`
+	SriovNet       string        `json:"sriovNet,omitempty"`    // "simple", or ""
+	IMDS           string        `json:"imds,omitempty"`        // "v2.0": instances ask for tokens unless the launch says otherwise
+	DeprecateAt    time.Time     `json:"deprecateAt,omitzero"`  // from then on only its owner finds it
+	LastLaunched   time.Time     `json:"lastLaunched,omitzero"` // to the hour
+	Protection     Protection    `json:"protection,omitzero"`
 }
 
 // RecipeRef is an image's provenance: which recipe it was baked from, and with what.

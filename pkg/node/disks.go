@@ -86,11 +86,19 @@ func (n *Node) makeDisks(ctx context.Context, inst *model.Instance) error {
 		if err != nil {
 			return err
 		}
-		if err := n.Layers.CreateOverlay(ctx, head.ID, head.Parent, head.SizeBytes); err != nil {
+		if err := n.makeHead(ctx, head); err != nil {
 			return fmt.Errorf("making the disk of volume %s: %w", v.VolumeID, err)
 		}
 	}
 	return nil
+}
+
+// makeHead creates the file of a writable layer; one without a parent is blank.
+func (n *Node) makeHead(ctx context.Context, head model.Layer) error {
+	if head.Parent == "" {
+		return n.Layers.CreateEmpty(ctx, head.ID, head.SizeBytes)
+	}
+	return n.Layers.CreateOverlay(ctx, head.ID, head.Parent, head.SizeBytes)
 }
 
 func (n *Node) headOf(ctx context.Context, volumeID string) (head model.Layer, err error) {

@@ -11,7 +11,6 @@ import (
 	"github.com/bundt/bundt/pkg/metadata"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/network"
-	"github.com/bundt/bundt/pkg/records"
 	"github.com/bundt/bundt/pkg/store"
 )
 
@@ -37,9 +36,16 @@ func DefaultGroup() []network.Rule {
 }
 
 // applyNetwork makes the datapath carry exactly the machines that run here.
+// Callers that wait share what one of them applies: a configuration read after
+// they called has everything they want in it.
 func (n *Node) applyNetwork(ctx context.Context) error {
+	ticket := n.netTickets.Add(1)
 	n.netMu.Lock()
 	defer n.netMu.Unlock()
+	if n.netApplied >= ticket {
+		return nil
+	}
+	covered := n.netTickets.Load()
 	cfg, err := n.networkConfig(ctx)
 	if err != nil {
 		return err
@@ -47,15 +53,12 @@ func (n *Node) applyNetwork(ctx context.Context) error {
 	if err := n.Datapath.Apply(ctx, cfg); err != nil {
 		return fmt.Errorf("applying the network's configuration: %w", err)
 	}
+	n.netApplied = covered
 	return nil
 }
 
 func (n *Node) networkConfig(ctx context.Context) (network.Config, error) {
-	var insts []model.Instance
-	err := n.Store.View(ctx, func(tx *store.Tx) (err error) {
-		insts, err = records.Instances.List(tx)
-		return err
-	})
+	insts, err := n.instances.All(ctx)
 	if err != nil {
 		return network.Config{}, err
 	}
@@ -68,14 +71,14 @@ func (n *Node) networkConfig(ctx context.Context) (network.Config, error) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for i := range insts {
-		socket, ok := n.sockets[insts[i].ID][insts[i].Interface.ID]
+	for _, inst := range insts {
+		socket, ok := n.sockets[inst.ID][inst.Interface.ID]
 		if !ok {
 			continue
 		}
-		port, err := n.port(&insts[i], socket)
+		port, err := n.port(inst, socket)
 		if err != nil {
-			return cfg, fmt.Errorf("instance %s: %w", insts[i].ID, err)
+			return cfg, fmt.Errorf("instance %s: %w", inst.ID, err)
 		}
 		cfg.Ports = append(cfg.Ports, port)
 	}

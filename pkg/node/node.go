@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bundt/bundt/pkg/bake"
@@ -38,6 +39,8 @@ type Options struct {
 	CacheDir string // of bakes
 	WorkDir  string // of bakes; emptied at start
 	Mirror   string // of distribution packages; "" is the default
+	// GuestMemoryMiB is what all guests together may take; 0 is nine tenths of the host's.
+	GuestMemoryMiB int64
 	// ShutdownGrace is how long a guest may take to power off when asked.
 	ShutdownGrace time.Duration
 	Logger        *slog.Logger
@@ -55,10 +58,14 @@ type Node struct {
 	Options
 	queue  *queue
 	builds *queue
+	// instances are those of all nodes.
+	instances *store.Mirror[model.Instance]
 	gc     chan struct{}
 	ready  chan struct{} // closed when the node is registered and has swept
 
-	netMu sync.Mutex // one Apply at a time
+	netMu      sync.Mutex // one Apply at a time
+	netTickets atomic.Int64
+	netApplied int64 // the newest ticket that an Apply has covered
 
 	started time.Time
 
@@ -90,6 +97,7 @@ func New(o Options) *Node {
 		probing: map[string]context.CancelFunc{},
 		pinned:  map[string]int{},
 	}
+	n.instances = store.NewMirror(o.Store, records.Instances)
 	n.queue = newQueue(16, n.reconcileInstance, o.Logger)
 	n.builds = newQueue(1, n.reconcileBuild, o.Logger)
 	return n
@@ -204,6 +212,9 @@ func (n *Node) register(ctx context.Context) error {
 	}
 	if rec.VCPUs, rec.MemoryMiB, err = hostSize(); err != nil {
 		return err
+	}
+	if n.GuestMemoryMiB > 0 {
+		rec.MemoryMiB = n.GuestMemoryMiB
 	}
 	return n.Store.Update(ctx, func(tx *store.Tx) error { return records.Nodes.Put(tx, &rec) })
 }

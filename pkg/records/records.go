@@ -31,6 +31,8 @@ var (
 	Policies   = store.NewCollection("policies", func(p *model.ManagedPolicy) string { return IAMKey(p.AccountID, p.Name) })
 	Roles      = store.NewCollection("roles", func(r *model.Role) string { return IAMKey(r.AccountID, r.Name) })
 	Profiles   = store.NewCollection("instance-profiles", func(p *model.InstanceProfile) string { return IAMKey(p.AccountID, p.Name) })
+	BinImages  = store.NewCollection("binned-images", func(b *model.BinnedImage) string { return b.Image.ID })
+	ImageRules = store.NewCollection("image-rules", func(r *model.ImageRetention) string { return r.OwnerID })
 	Idempotent = store.NewCollection("tokens", func(t *Token) string { return TokenKey(t.OwnerID, t.Action, t.Token) })
 )
 

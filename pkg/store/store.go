@@ -56,6 +56,8 @@ type Store struct {
 	// acknowledged it has applied, so that serializable reads see it.
 	local bool
 
+	mirrors feed
+
 	ctx    context.Context // ends with Close or the failure of the member
 	cancel context.CancelCauseFunc
 	mu     sync.Mutex // orders the start of tasks and Close
@@ -72,6 +74,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
+	s.mirrors.store = s
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	if err := s.connect(ctx, o); err != nil {
 		s.cancel(err)

@@ -125,6 +125,9 @@ func (a *Actions) runInstances(ctx context.Context, in *ec2types.RunInstancesInp
 func (a *Actions) checkPlacement(in *ec2types.RunInstancesInput) error {
 	info := a.cloud.Info()
 	if s := ec2types.Value(in.SubnetId); s != "" && s != info.SubnetID {
+		if err := model.CheckID(model.SubnetPrefix, s); err != nil {
+			return model.Errorf("InvalidSubnetID.Malformed", "Invalid id: %v", err)
+		}
 		return model.Errorf("InvalidSubnetID.NotFound", "The subnet ID '%s' does not exist", s)
 	}
 	for _, g := range in.SecurityGroupIds {

@@ -1,0 +1,277 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// Mirror is a collection decoded in memory, for readers that look at many
+// objects: a reading costs no decoding and no request for each object. Every
+// reading shows at least what was acknowledged before it began, whoever wrote it.
+type Mirror[T any] struct {
+	feed *feed
+	copy *mirrored[T]
+}
+
+// NewMirror follows a collection until the store ends. Make all mirrors of a
+// store before reading from one: each makes the store's mirrors load anew.
+func NewMirror[T any](s *Store, c Collection[T]) *Mirror[T] {
+	m := &mirrored[T]{objects: map[string]*T{}}
+	s.mirrors.add(c.name, m)
+	return &Mirror[T]{feed: &s.mirrors, copy: m}
+}
+
+// All returns every object, sorted by key. Objects and slice are shared with
+// other readers and must not be changed.
+func (m *Mirror[T]) All(ctx context.Context) ([]*T, error) {
+	if err := m.feed.await(ctx); err != nil {
+		return nil, err
+	}
+	return m.copy.all(), nil
+}
+
+// Get returns the object of that key, nil if there is none. It is shared with
+// other readers and must not be changed.
+func (m *Mirror[T]) Get(ctx context.Context, key string) (*T, error) {
+	if err := m.feed.await(ctx); err != nil {
+		return nil, err
+	}
+	return m.copy.get(key), nil
+}
+
+// mirrored is a mirror's objects.
+type mirrored[T any] struct {
+	mu      sync.Mutex
+	objects map[string]*T
+	sorted  []*T // nil after a change
+}
+
+func (m *mirrored[T]) all() []*T {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.sorted == nil {
+		m.sorted = make([]*T, 0, len(m.objects))
+		for _, key := range slices.Sorted(maps.Keys(m.objects)) {
+			m.sorted = append(m.sorted, m.objects[key])
+		}
+	}
+	return m.sorted
+}
+
+func (m *mirrored[T]) get(key string) *T {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.objects[key]
+}
+
+// load replaces everything at once, so that nobody reads half of it.
+func (m *mirrored[T]) load(entries []entry) error {
+	objects := make(map[string]*T, len(entries))
+	for _, e := range entries {
+		object := new(T)
+		if err := json.Unmarshal(e.value, object); err != nil {
+			return fmt.Errorf("decoding %s: %w", e.key, err)
+		}
+		objects[e.key] = object
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.objects, m.sorted = objects, nil
+	return nil
+}
+
+func (m *mirrored[T]) put(key string, data []byte) error {
+	object := new(T)
+	if err := json.Unmarshal(data, object); err != nil {
+		return fmt.Errorf("decoding %s: %w", key, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.objects[key] = object
+	m.sorted = nil
+	return nil
+}
+
+func (m *mirrored[T]) delete(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.objects, key)
+	m.sorted = nil
+}
+
+// sink is a mirror of some type.
+type sink interface {
+	load(entries []entry) error
+	put(key string, data []byte) error
+	delete(key string)
+}
+
+// feed keeps a store's mirrors up to date by one watch of everything, so that
+// one revision says how new all of them are.
+type feed struct {
+	store *Store
+
+	mu       sync.Mutex
+	sinks    map[string]sink    // by collection
+	restart  context.CancelFunc // ends the present watch; nil until the first mirror
+	revision int64              // the mirrors have everything up to this; 0 while they load
+	err      error              // why they cannot load
+	progress chan struct{}      // closed at the next change of revision or err
+}
+
+func (f *feed) add(collection string, m sink) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	first := f.restart == nil
+	if first {
+		f.sinks, f.progress = map[string]sink{}, make(chan struct{})
+		f.restart = func() {}
+	}
+	f.sinks = maps.Clone(f.sinks) // the feed may be reading the old one
+	f.sinks[collection] = m
+	f.revision = 0
+	f.restart()
+	if first {
+		f.store.start(f.run)
+	}
+}
+
+// progressAfter is how long a reader waits before it asks etcd how far the
+// watch is: what others keep in the same etcd does not show in it.
+const progressAfter = 10 * time.Millisecond
+
+// await waits until the mirrors have everything that is committed now.
+func (f *feed) await(ctx context.Context) error {
+	ctx, cancel := f.store.bound(ctx)
+	defer cancel()
+	target, err := f.store.revision(ctx)
+	if err != nil {
+		return f.store.explain(ctx, err)
+	}
+	for {
+		f.mu.Lock()
+		reached, err, progress := f.revision >= target, f.err, f.progress
+		f.mu.Unlock()
+		if reached || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-progress:
+		case <-time.After(progressAfter):
+			if err := f.store.client.RequestProgress(ctx); err != nil {
+				return f.store.explain(ctx, err)
+			}
+		}
+	}
+}
+
+// run loads the mirrors and follows the store, again and again, until it ends.
+func (f *feed) run() {
+	for f.store.ctx.Err() == nil {
+		ctx, cancel := context.WithCancel(f.store.ctx)
+		f.mu.Lock()
+		f.restart = cancel
+		f.revision = 0
+		f.mu.Unlock()
+		rev, err := f.load(ctx)
+		switch {
+		case err == nil:
+			f.follow(ctx, rev)
+		case ctx.Err() == nil:
+			f.reached(0, err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(watchRetry):
+			}
+		}
+		cancel()
+	}
+}
+
+// load reads all mirrored collections at one revision and returns it.
+func (f *feed) load(ctx context.Context) (int64, error) {
+	rev, err := f.store.revision(ctx)
+	if err != nil {
+		return 0, f.store.explain(ctx, err)
+	}
+	sinks := f.mirrored()
+	for collection, m := range sinks {
+		prefix := collectionPrefix(collection)
+		resp, err := f.store.client.Get(ctx, prefix, f.store.readOptions(clientv3.WithPrefix(), clientv3.WithRev(rev))...)
+		if err != nil {
+			return 0, f.store.explain(ctx, err)
+		}
+		entries := make([]entry, len(resp.Kvs))
+		for i, kv := range resp.Kvs {
+			entries[i] = entry{string(kv.Key[len(prefix):]), kv.Value}
+		}
+		if err := m.load(entries); err != nil {
+			return 0, fmt.Errorf("loading %s: %w", collection, err)
+		}
+	}
+	f.reached(rev, nil)
+	return rev, nil
+}
+
+// follow applies changes after rev until the watch or ctx ends.
+func (f *feed) follow(ctx context.Context, rev int64) {
+	for resp := range f.store.client.Watch(ctx, root, clientv3.WithPrefix(), clientv3.WithRev(rev+1)) {
+		if err := resp.Err(); err != nil {
+			f.store.log.Debug("watch of the mirrors ended, loading them anew", "error", err)
+			return
+		}
+		if err := f.apply(resp.Events); err != nil {
+			f.store.log.Error("following the store failed, loading the mirrors anew", "error", err)
+			return
+		}
+		switch {
+		case resp.IsProgressNotify():
+			f.reached(resp.Header.Revision, nil)
+		case len(resp.Events) > 0:
+			f.reached(resp.Events[len(resp.Events)-1].Kv.ModRevision, nil)
+		}
+	}
+}
+
+func (f *feed) apply(events []*clientv3.Event) error {
+	sinks := f.mirrored()
+	for _, e := range events {
+		collection, key, ok := splitKey(string(e.Kv.Key))
+		if !ok || sinks[collection] == nil {
+			continue
+		}
+		if e.Type == clientv3.EventTypeDelete {
+			sinks[collection].delete(key)
+			continue
+		}
+		if err := sinks[collection].put(key, e.Kv.Value); err != nil {
+			return fmt.Errorf("following %s: %w", collection, err)
+		}
+	}
+	return nil
+}
+
+// mirrored returns the mirrors; the map is never changed.
+func (f *feed) mirrored() map[string]sink {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sinks
+}
+
+// reached tells waiting readers how far the mirrors are, or why they are not.
+func (f *feed) reached(rev int64, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.revision, f.err = rev, err
+	close(f.progress)
+	f.progress = make(chan struct{})
+}

@@ -1,0 +1,148 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+)
+
+func numbers(t testing.TB, m *Mirror[thing]) map[string]int {
+	t.Helper()
+	all, err := m.All(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]int{}
+	last := ""
+	for _, v := range all {
+		if v.ID <= last {
+			t.Fatalf("%q comes after %q: not sorted", v.ID, last)
+		}
+		out[v.ID], last = v.N, v.ID
+	}
+	return out
+}
+
+func TestMirrorShowsWhatWasAcknowledged(t *testing.T) {
+	s := open(t, Options{})
+	put(t, s, thing{"before", 1})
+	m := NewMirror(s, things)
+	if got := numbers(t, m); len(got) != 1 || got["before"] != 1 {
+		t.Fatalf("first reading: %v", got)
+	}
+	for n := range 200 {
+		id := fmt.Sprintf("t%d", n%7)
+		put(t, s, thing{id, n})
+		if got, err := m.Get(t.Context(), id); err != nil || got == nil || got.N != n {
+			t.Fatalf("after writing %d: %+v, %v", n, got, err)
+		}
+	}
+	if err := s.Update(t.Context(), func(tx *Tx) error { return things.Delete(tx, "before") }); err != nil {
+		t.Fatal(err)
+	}
+	if got := numbers(t, m); len(got) != 7 {
+		t.Errorf("after the deletion: %v", got)
+	}
+	if got, err := m.Get(t.Context(), "before"); got != nil || err != nil {
+		t.Errorf("a deleted object: %v, %v", got, err)
+	}
+}
+
+// What other collections are written does not keep readers waiting.
+func TestMirrorOfAQuietCollection(t *testing.T) {
+	s := open(t, Options{})
+	m := NewMirror(s, things)
+	put(t, s, thing{"a", 1})
+	for range 50 {
+		if err := s.Update(t.Context(), func(tx *Tx) error { return records.Put(tx, &record{ID: "r"}) }); err != nil {
+			t.Fatal(err)
+		}
+		if got := numbers(t, m); got["a"] != 1 {
+			t.Fatalf("got %v", got)
+		}
+	}
+}
+
+// Keys of others in the same etcd raise its revision without a change here.
+func TestMirrorBesideForeignKeys(t *testing.T) {
+	s := open(t, Options{})
+	m := NewMirror(s, things)
+	put(t, s, thing{"a", 1})
+	for range 5 {
+		if _, err := s.client.Put(t.Context(), "/elsewhere", "x"); err != nil {
+			t.Fatal(err)
+		}
+		if got := numbers(t, m); got["a"] != 1 {
+			t.Fatalf("got %v", got)
+		}
+	}
+}
+
+func TestMirrorsMadeLater(t *testing.T) {
+	s := open(t, Options{})
+	first := NewMirror(s, things)
+	put(t, s, thing{"a", 1})
+	if got := numbers(t, first); got["a"] != 1 {
+		t.Fatalf("got %v", got)
+	}
+	if err := s.Update(t.Context(), func(tx *Tx) error { return records.Put(tx, &record{ID: "r"}) }); err != nil {
+		t.Fatal(err)
+	}
+	second := NewMirror(s, records)
+	if all, err := second.All(t.Context()); err != nil || len(all) != 1 {
+		t.Errorf("second mirror: %v, %v", all, err)
+	}
+	put(t, s, thing{"b", 2})
+	if got := numbers(t, first); len(got) != 2 {
+		t.Errorf("first mirror: %v", got)
+	}
+}
+
+func TestMirrorOfManyWriters(t *testing.T) {
+	s := open(t, Options{})
+	m := NewMirror(s, things)
+	var wg sync.WaitGroup
+	for w := range 8 {
+		wg.Go(func() {
+			id := fmt.Sprintf("w%d", w)
+			for n := range 40 {
+				if err := s.Update(t.Context(), func(tx *Tx) error { return things.Put(tx, &thing{id, n}) }); err != nil {
+					t.Error(err)
+					return
+				}
+				if got, err := m.Get(t.Context(), id); err != nil || got == nil || got.N != n {
+					t.Errorf("%s wrote %d and reads %+v, %v", id, n, got, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestMirrorEndsWithStore(t *testing.T) {
+	s := open(t, Options{})
+	m := NewMirror(s, things)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if _, err := m.All(ctx); !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v, want ErrClosed", err)
+	}
+}
+
+func BenchmarkMirrorGet(b *testing.B) {
+	s := open(b, Options{})
+	m := NewMirror(s, things)
+	put(b, s, thing{"a", 1})
+	for b.Loop() {
+		if _, err := m.Get(b.Context(), "a"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
