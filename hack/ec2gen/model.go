@@ -1,8 +1,10 @@
 package main
 
 import (
+	_ "embed"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 )
@@ -63,7 +65,36 @@ func readModel(svc service, path string) (*model, error) {
 	if m.Metadata.Protocol != svc.protocol {
 		return nil, fmt.Errorf("model %s has protocol %q, want %s", path, m.Metadata.Protocol, svc.protocol)
 	}
-	return m, nil
+	return m, m.add(svc)
+}
+
+//go:embed additions.json
+var additions []byte
+
+// add gives EC2's model the members that EC2 got after the model was published.
+// Shapes that exist get more members; others are new.
+func (m *model) add(svc service) error {
+	if svc.name != "ec2" {
+		return nil
+	}
+	var more model
+	if err := json.Unmarshal(additions, &more); err != nil {
+		return fmt.Errorf("parsing additions.json: %w", err)
+	}
+	for name, op := range more.Operations {
+		if _, served := m.Operations[name]; served {
+			m.Operations[name] = op
+		}
+	}
+	for name, s := range more.Shapes {
+		have, ok := m.Shapes[name]
+		if !ok {
+			m.Shapes[name] = s
+			continue
+		}
+		maps.Copy(have.Members, s.Members)
+	}
+	return nil
 }
 
 // reach adds to seen the shape of that name and every shape that it is made of.

@@ -42,3 +42,13 @@ func (c *Client) DescribeInventory(ctx context.Context, in *bundttypes.DescribeI
 func (c *Client) DescribeInstanceDetails(ctx context.Context, in *bundttypes.DescribeInstanceDetailsInput) (*bundttypes.DescribeInstanceDetailsOutput, error) {
 	return call[bundttypes.DescribeInstanceDetailsOutput](ctx, c, "DescribeInstanceDetails", in)
 }
+
+// ModifyImageRetention says how long deregistered images stay in the recycle bin.
+func (c *Client) ModifyImageRetention(ctx context.Context, in *bundttypes.ModifyImageRetentionInput) (*bundttypes.ImageRetention, error) {
+	return call[bundttypes.ImageRetention](ctx, c, "ModifyImageRetention", in)
+}
+
+// DescribeImageRetention returns how long deregistered images stay in the recycle bin.
+func (c *Client) DescribeImageRetention(ctx context.Context, in *bundttypes.DescribeImageRetentionInput) (*bundttypes.ImageRetention, error) {
+	return call[bundttypes.ImageRetention](ctx, c, "DescribeImageRetention", in)
+}

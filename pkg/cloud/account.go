@@ -92,10 +92,15 @@ func owned[T any, P object[T]](ctx context.Context, c *Account, col store.Collec
 	return slices.DeleteFunc(all, func(v T) bool { return P(&v).Owner() != c.id }), err
 }
 
-// Images returns the account's images and those shared with it.
+// Images returns the account's images and those shared with it, each as the
+// account sees it.
 func (c *Account) Images(ctx context.Context) ([]model.Image, error) {
 	all, err := list(ctx, c.store, records.Images)
-	return slices.DeleteFunc(all, func(i model.Image) bool { return !i.UsableBy(c.id) }), err
+	all = slices.DeleteFunc(all, func(i model.Image) bool { return !i.UsableBy(c.id) })
+	for i := range all {
+		all[i] = all[i].SeenBy(c.id)
+	}
+	return all, err
 }
 
 // Instances returns the account's instances, those terminated within the last hour included.

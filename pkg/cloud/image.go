@@ -25,14 +25,14 @@ type ImageRequest struct {
 	NoReboot     bool
 	Tags         model.Tags
 	SnapshotTags model.Tags
-	// BlockDevices changes sizes and deletion of the resulting mapping.
-	BlockDevices []BlockDeviceOverride
+	// Mappings changes the block device mapping that the instance's volumes give.
+	Mappings []ImageMapping
 }
 
 // CreateImage writes the intent to make an image of an instance's volumes and
 // returns the image as pending.
 func (c *Account) CreateImage(ctx context.Context, r ImageRequest) (model.Image, error) {
-	if err := checkTags(r.Tags, r.SnapshotTags); err != nil {
+	if err := errors.Join(checkTags(r.Tags, r.SnapshotTags), checkDescription(r.Description)); err != nil {
 		return model.Image{}, err
 	}
 	var img model.Image
@@ -49,14 +49,18 @@ func (c *Account) CreateImage(ctx context.Context, r ImageRequest) (model.Image,
 			ID: model.NewID(model.ImagePrefix), OwnerID: c.id, Name: r.Name, Description: r.Description,
 			Arch: i.Arch, State: model.ImagePending, Created: now, RootDevice: i.RootDevice, Boot: i.Boot,
 			LoginUser: i.LoginUser, Tags: r.Tags, SourceInstance: i.ID, ParentImage: i.ImageID, NoReboot: r.NoReboot,
+			ENA: true,
+		}
+		if parent, err := records.Images.Get(tx, i.ImageID); err == nil {
+			img.IMDS, img.SriovNet = parent.IMDS, parent.SriovNet
 		}
 		if err := c.takeName(tx, img.Name, img.ID); err != nil {
 			return err
 		}
-		if img.BlockDevices, err = c.newSnapshots(tx, &i, &img, r.SnapshotTags); err != nil {
+		if img.BlockDevices, err = c.newSnapshots(tx, &i, &img, r); err != nil {
 			return err
 		}
-		if img.BlockDevices, err = mergeMapping(img, r.BlockDevices); err != nil {
+		if img.BlockDevices, err = c.changeMapping(tx, &img, r.Mappings); err != nil {
 			return err
 		}
 		if !r.NoReboot && i.State == model.InstanceRunning {
@@ -79,17 +83,21 @@ func requestReboot(i *model.Instance, now time.Time) {
 	i.RebootsRequested++
 }
 
-// newSnapshots makes a pending snapshot record for each of the instance's volumes.
-func (c *Account) newSnapshots(tx *store.Tx, i *model.Instance, img *model.Image, tags model.Tags) ([]model.BlockDevice, error) {
+// newSnapshots makes a pending snapshot record for each of the instance's volumes
+// that the request does not leave out.
+func (c *Account) newSnapshots(tx *store.Tx, i *model.Instance, img *model.Image, r ImageRequest) ([]model.BlockDevice, error) {
 	var out []model.BlockDevice
 	for _, v := range i.Volumes {
+		if slices.ContainsFunc(r.Mappings, func(m ImageMapping) bool { return m.NoDevice && m.Device == v.Device }) {
+			continue
+		}
 		vol, err := get(tx, records.Volumes, v.VolumeID, volumeNotFound(v.VolumeID))
 		if err != nil {
 			return nil, err
 		}
 		snap := model.Snapshot{
 			ID: model.NewID(model.SnapshotPrefix), OwnerID: c.id, VolumeID: vol.ID, SizeGiB: vol.SizeGiB,
-			State: model.SnapshotPending, Started: img.Created, Tags: maps.Clone(tags),
+			State: model.SnapshotPending, Started: img.Created, Tags: maps.Clone(r.SnapshotTags),
 			Description: "Created by CreateImage(" + i.ID + ") for " + img.ID,
 		}
 		if err := records.Snapshots.Put(tx, &snap); err != nil {
@@ -102,8 +110,11 @@ func (c *Account) newSnapshots(tx *store.Tx, i *model.Instance, img *model.Image
 
 func (c *Account) putImage(tx *store.Tx, img *model.Image) error {
 	parent := img.SourceInstance
-	if img.Recipe != nil {
+	switch {
+	case img.Recipe != nil:
 		parent = img.Recipe.Digest
+	case parent == "":
+		parent = img.ParentImage
 	}
 	err := records.Lineages.Put(tx, &model.Lineage{ID: img.ID, OwnerID: img.OwnerID, Kind: model.LineageImage, Name: img.Name, Parent: parent, Created: img.Created})
 	if err != nil {
@@ -128,59 +139,6 @@ func (c *Account) takeName(tx *store.Tx, name, id string) error {
 	return records.Names.Put(tx, &records.Name{Kind: model.ImagePrefix, OwnerID: c.id, Name: name, ID: id})
 }
 
-// Registration is what RegisterImage asks for.
-type Registration struct {
-	Name         string
-	Description  string
-	Arch         model.Arch
-	RootDevice   string
-	Firmware     model.Firmware
-	BlockDevices []model.BlockDevice
-	Tags         model.Tags
-}
-
-// RegisterImage makes an image of existing snapshots. It boots by firmware, as
-// on EC2, unless its root snapshot belongs to an image that boots a kernel
-// directly: then it boots as that one does.
-func (c *Account) RegisterImage(ctx context.Context, r Registration) (model.Image, error) {
-	if err := checkTags(r.Tags); err != nil {
-		return model.Image{}, err
-	}
-	var img model.Image
-	err := c.store.Update(ctx, func(tx *store.Tx) error {
-		img = model.Image{
-			ID: model.NewID(model.ImagePrefix), OwnerID: c.id, Name: r.Name, Description: r.Description,
-			Arch: r.Arch, State: model.ImageAvailable, Created: c.now().UTC(), RootDevice: r.RootDevice,
-			Boot: model.Boot{Firmware: r.Firmware}, Tags: r.Tags,
-		}
-		if err := c.takeName(tx, img.Name, img.ID); err != nil {
-			return err
-		}
-		for _, b := range r.BlockDevices {
-			snap, err := c.usableSnapshot(tx, b.SnapshotID)
-			if err != nil {
-				return err
-			}
-			if b.SizeGiB == 0 {
-				b.SizeGiB = snap.SizeGiB
-			}
-			if b.SizeGiB < snap.SizeGiB || b.SizeGiB > maxVolume {
-				return model.Errorf(model.CodeInvalidBlockDeviceMapping, "Volume of size %dGB for snapshot '%s': expect %dGB to %dGB", b.SizeGiB, snap.ID, snap.SizeGiB, maxVolume)
-			}
-			img.BlockDevices = append(img.BlockDevices, b)
-		}
-		root := slices.IndexFunc(img.BlockDevices, func(b model.BlockDevice) bool { return b.Device == img.RootDevice })
-		if root < 0 {
-			return model.Errorf(model.CodeInvalidBlockDeviceMapping, "The block device mapping has no entry for the root device %q", img.RootDevice)
-		}
-		if err := inheritBoot(tx, &img, img.BlockDevices[root].SnapshotID); err != nil {
-			return err
-		}
-		return c.putImage(tx, &img)
-	})
-	return img, err
-}
-
 func (c *Account) usableSnapshot(tx *store.Tx, id string) (model.Snapshot, error) {
 	if err := model.CheckID(model.SnapshotPrefix, id); err != nil {
 		return model.Snapshot{}, model.Errorf(model.CodeSnapshotIDMalformed, "Invalid id: %v", err)
@@ -198,48 +156,6 @@ func (c *Account) usableSnapshot(tx *store.Tx, id string) (model.Snapshot, error
 	return snap, nil
 }
 
-func inheritBoot(tx *store.Tx, img *model.Image, rootSnapshot string) error {
-	images, err := records.Images.List(tx)
-	if err != nil {
-		return err
-	}
-	for _, other := range images {
-		for _, b := range other.BlockDevices {
-			if b.SnapshotID != rootSnapshot || b.Device != other.RootDevice {
-				continue
-			}
-			img.ParentImage, img.LoginUser = other.ID, other.LoginUser
-			if other.Boot.KernelDigest != "" {
-				img.Boot = other.Boot
-			}
-			return nil
-		}
-	}
-	return nil
-}
-
-// DeregisterImage forgets an image; its snapshots stay, as on EC2.
-// Instances that run from it are not affected.
-func (c *Account) DeregisterImage(ctx context.Context, id string) error {
-	if err := model.CheckID(model.ImagePrefix, id); err != nil {
-		return model.Errorf(model.CodeImageIDMalformed, "Invalid id: %v", err)
-	}
-	return c.store.Update(ctx, func(tx *store.Tx) error {
-		img, err := own(c, tx, records.Images, id, imageNotFound(id))
-		if err != nil {
-			return err
-		}
-		if img.State == model.ImagePending {
-			return model.Errorf(model.CodeImageIDUnavailable, "The image %s is still being made", id).
-				WithHint("wait until it is available")
-		}
-		if err := records.Images.Delete(tx, id); err != nil {
-			return err
-		}
-		return records.Names.Delete(tx, records.NameKey(model.ImagePrefix, img.OwnerID, img.Name))
-	})
-}
-
 // snapshotUser returns the id of an image that maps the snapshot, or "".
 func snapshotUser(tx *store.Tx, snapshotID string) (string, error) {
 	images, err := records.Images.List(tx)
@@ -253,7 +169,7 @@ func snapshotUser(tx *store.Tx, snapshotID string) (string, error) {
 			}
 		}
 	}
-	return "", nil
+	return binnedSnapshotUser(tx, snapshotID)
 }
 
 // DeleteSnapshot forgets a snapshot that no image uses. Volumes made from it are

@@ -142,6 +142,9 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string,
 		return nil, err
 	}
 	now := c.now().UTC()
+	if err := noteLaunch(tx, img, now); err != nil {
+		return nil, err
+	}
 	base := model.Instance{
 		ReservationID: model.NewID(model.ReservationPrefix), OwnerID: c.id,
 		ClientToken: l.ClientToken, ImageID: img.ID, Type: typ.Name, Arch: img.Arch,

@@ -95,3 +95,17 @@ type ImageRetention struct {
 
 // Owner is the account that the rule is for.
 func (r *ImageRetention) Owner() string { return r.OwnerID }
+
+// FirmwareFor is the firmware of an image that is registered with a boot mode; by
+// EC2's default, where none is given, UEFI on arm64 and BIOS elsewhere.
+func FirmwareFor(mode BootMode, arch Arch) (Firmware, error) {
+	switch {
+	case mode == BootModeBIOS && arch == ARM64:
+		return "", Errorf(CodeInvalidParameterCombination, "arm64 images boot by uefi only")
+	case mode == "" && arch == ARM64, mode == BootModeUEFI, mode == BootModeUEFIPreferred:
+		return FirmwareUEFI, nil
+	case mode == "", mode == BootModeBIOS:
+		return FirmwareBIOS, nil
+	}
+	return "", Errorf(CodeInvalidParameterValue, "Value (%s) for parameter BootMode is invalid: must be legacy-bios, uefi or uefi-preferred", mode)
+}

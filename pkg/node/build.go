@@ -95,9 +95,10 @@ func (n *Node) publish(ctx context.Context, b *model.Build, res *bake.Result, st
 	img := model.Image{
 		ID: b.ImageID, OwnerID: b.OwnerID, Name: b.ImageName, Arch: b.Arch, State: model.ImageAvailable,
 		Created: n.Now().UTC(), Boot: res.Boot, LoginUser: res.LoginUser, Tags: b.Tags, Consistency: model.ConsistencyStopped,
-		Description: "Baked from recipe " + b.RecipeName + " " + b.RecipeVersion,
-		Recipe:      &model.RecipeRef{Name: b.RecipeName, Version: b.RecipeVersion, Digest: b.RecipeDigest, BuildID: b.ID, Inputs: res.Inputs},
+		ENA: true, Description: "Baked from recipe " + b.RecipeName + " " + b.RecipeVersion,
+		Recipe: &model.RecipeRef{Name: b.RecipeName, Version: b.RecipeVersion, Digest: b.RecipeDigest, BuildID: b.ID, Inputs: res.Inputs},
 	}
+	img.Boot.Mode = model.BootModeOf(img.Boot.Firmware)
 	var layers []model.Layer
 	var snaps []model.Snapshot
 	defer func() { n.unpin(layers, img.Boot) }()

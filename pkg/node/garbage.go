@@ -69,6 +69,9 @@ func (n *Node) Collect(ctx context.Context) error {
 	}
 	var use usage
 	err = n.Store.Update(ctx, func(tx *store.Tx) error {
+		if err := n.emptyBin(tx); err != nil {
+			return err
+		}
 		if use, err = readUsage(tx); err != nil {
 			return err
 		}
@@ -185,6 +188,14 @@ func (u *usage) markBoots(tx *store.Tx) error {
 	for _, i := range images {
 		u.alive[i.ID] = true
 		u.markBlobs(i.Boot)
+	}
+	binned, err := records.BinImages.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, b := range binned {
+		u.alive[b.Image.ID] = true
+		u.blobs[b.Image.Boot.KernelDigest], u.blobs[b.Image.Boot.InitrdDigest] = true, true
 	}
 	insts, err := records.Instances.List(tx)
 	if err != nil {

@@ -95,9 +95,15 @@ func (n *Node) planSwaps(ctx context.Context, img *model.Image) (swaps []swap, e
 	err = n.Store.Update(ctx, func(tx *store.Tx) error {
 		swaps = swaps[:0]
 		for _, b := range img.BlockDevices {
+			if b.SnapshotID == "" {
+				continue // a blank volume
+			}
 			snap, err := records.Snapshots.Get(tx, b.SnapshotID)
 			if err != nil {
 				return err
+			}
+			if snap.State == model.SnapshotCompleted {
+				continue // added by the request
 			}
 			vol, err := records.Volumes.Get(tx, snap.VolumeID)
 			if err != nil {

@@ -251,7 +251,7 @@ func TestStory(t *testing.T) {
 	w.wait(twin.ID, model.InstanceRunning)
 
 	// The twin's chain survives its parent image and its parent.
-	if err := w.cloud.DeregisterImage(t.Context(), live.ID); err != nil {
+	if _, err := w.cloud.DeregisterImage(t.Context(), live.ID, false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.cloud.Terminate(t.Context(), []string{first.ID}); err != nil {

@@ -66,7 +66,7 @@ func stateOf(s model.InstanceState) *ec2types.InstanceState {
 func (a *Actions) instanceOf(i *model.Instance) ec2types.Instance {
 	out := ec2types.Instance{
 		AmiLaunchIndex: ptr(int32(i.LaunchIndex)), Architecture: ptr(string(i.Arch)), ClientToken: ptr(i.ClientToken),
-		BootMode: bootMode(i.Boot), EbsOptimized: ptr(false), EnaSupport: ptr(true), Hypervisor: ptr("xen"), // EC2 says xen for Nitro too
+		BootMode: str(string(i.Boot.Mode)), EbsOptimized: ptr(false), EnaSupport: ptr(true), Hypervisor: ptr("xen"), // EC2 says xen for Nitro too
 		ImageId: ptr(i.ImageID), InstanceId: ptr(i.ID), InstanceType: ptr(i.Type), KeyName: str(i.KeyName),
 		LaunchTime: ptr(i.LaunchTime), Monitoring: &ec2types.Monitoring{State: ptr("disabled")},
 		Placement:      &ec2types.Placement{AvailabilityZone: ptr(a.cloud.Zone()), GroupName: ptr(""), Tenancy: ptr("default")},
@@ -134,39 +134,6 @@ func enabled(b bool) string {
 		return "enabled"
 	}
 	return "disabled"
-}
-
-// bootMode is EC2's name of a firmware; a kernel that is loaded directly has none.
-func bootMode(b model.Boot) *string {
-	switch b.Firmware {
-	case model.FirmwareBIOS:
-		return ptr("legacy-bios")
-	case model.FirmwareUEFI:
-		return ptr("uefi")
-	}
-	return nil
-}
-
-// imageOf is the image in EC2's shape.
-func (a *Actions) imageOf(i *model.Image) ec2types.Image {
-	out := ec2types.Image{
-		Architecture: ptr(string(i.Arch)), BootMode: bootMode(i.Boot), CreationDate: ptr(i.Created.UTC().Format("2006-01-02T15:04:05.000Z")),
-		Description: str(i.Description), EnaSupport: ptr(true), Hypervisor: ptr("xen"), ImageId: ptr(i.ID),
-		ImageLocation: ptr(i.OwnerID + "/" + i.Name), ImageType: ptr("machine"), Name: ptr(i.Name), OwnerId: ptr(i.OwnerID),
-		PlatformDetails: ptr("Linux/UNIX"), Public: ptr(false), RootDeviceName: ptr(i.RootDevice), RootDeviceType: ptr("ebs"),
-		SourceInstanceId: str(i.SourceInstance), State: ptr(string(i.State)), StateReason: reasonOf(i.StateReason), Tags: tagsOf(i.Tags),
-		VirtualizationType: ptr("hvm"), UsageOperation: ptr("RunInstances"),
-	}
-	for _, b := range i.BlockDevices {
-		out.BlockDeviceMappings = append(out.BlockDeviceMappings, ec2types.BlockDeviceMapping{
-			DeviceName: ptr(b.Device),
-			Ebs: &ec2types.EbsBlockDevice{
-				DeleteOnTermination: ptr(b.DeleteOnTermination), Encrypted: ptr(false), SnapshotId: ptr(b.SnapshotID),
-				VolumeSize: ptr(int32(b.SizeGiB)), VolumeType: ptr(volumeType),
-			},
-		})
-	}
-	return out
 }
 
 // volumeType is what bundt's volumes are closest to: no burst bucket, any size.

@@ -54,6 +54,7 @@ type query[T any] struct {
 	filters     []ec2types.Filter
 	fields      map[string]func(*T) []string
 	tags        func(*T) model.Tags
+	also        any // other parameters that select objects
 	max         *int32
 	token       *string
 	least, most int32 // bounds of max
@@ -86,7 +87,7 @@ func describe[T any](a *Actions, q query[T]) ([]T, *string, error) {
 		return nil, nil, err
 	}
 	page, next, err := api.Paginate(a.pager, api.PageRequest{
-		Action: q.action, NextToken: q.token, MaxResults: q.max, Query: []any{q.ids, q.filters}, Min: q.least, Max: q.most,
+		Action: q.action, NextToken: q.token, MaxResults: q.max, Query: []any{q.ids, q.filters, q.also}, Min: q.least, Max: q.most,
 	}, out, q.kind.id)
 	if err != nil {
 		return nil, nil, err

@@ -3,7 +3,6 @@ package actions
 import (
 	"context"
 	"slices"
-	"strconv"
 
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/ec2types"
@@ -11,32 +10,39 @@ import (
 	"github.com/bundt/bundt/pkg/model"
 )
 
+// mappingActs are the members of a block device mapping that an image can have.
+func mappingActs(more ...string) []string {
+	acts := []string{"BlockDeviceMappings.DeviceName", "BlockDeviceMappings.Ebs.Encrypted=false"}
+	for _, m := range []string{"DeleteOnTermination", "Iops", "SnapshotId", "Throughput", "VolumeSize", "VolumeType"} {
+		acts = append(acts, "BlockDeviceMappings.Ebs."+m)
+	}
+	return append(acts, more...)
+}
+
 func (a *Actions) registerImages(t *api.Table) {
 	api.Register(t, api.Action[ec2types.CreateImageInput, ec2types.CreateImageOutput]{
-		Name: "CreateImage", Handler: a.createImage,
-		Acts: []string{
-			"InstanceId", "Name", "Description", "NoReboot", "TagSpecifications",
-			"BlockDeviceMappings.DeviceName", "BlockDeviceMappings.Ebs.VolumeSize", "BlockDeviceMappings.Ebs.DeleteOnTermination",
-		},
+		Name: "CreateImage", Handler: a.createImage, KeepEmpty: []string{"BlockDeviceMappings.NoDevice"},
+		Acts: mappingActs("BlockDeviceMappings.NoDevice", "InstanceId", "Name", "Description", "NoReboot", "TagSpecifications"),
 	})
 	api.Register(t, api.Action[ec2types.RegisterImageInput, ec2types.RegisterImageOutput]{
 		Name: "RegisterImage", Handler: a.registerImage,
-		Acts: []string{
-			"Name", "Description", "Architecture", "RootDeviceName", "BootMode", "VirtualizationType", "EnaSupport", "TagSpecifications",
-			"BlockDeviceMappings.DeviceName", "BlockDeviceMappings.Ebs.SnapshotId", "BlockDeviceMappings.Ebs.VolumeSize",
-			"BlockDeviceMappings.Ebs.DeleteOnTermination", "BlockDeviceMappings.Ebs.VolumeType",
-		},
+		Acts: mappingActs("Name", "Description", "Architecture", "RootDeviceName", "BootMode", "VirtualizationType=hvm", "EnaSupport",
+			"ImdsSupport", "SriovNetSupport", "TagSpecifications"),
+	})
+	api.Register(t, api.Action[ec2types.CopyImageInput, ec2types.CopyImageOutput]{
+		Name: "CopyImage", Handler: a.copyImage,
+		Acts: []string{"ClientToken", "CopyImageTags", "Description", "Encrypted=false", "Name", "SourceImageId", "SourceRegion", "TagSpecifications"},
 	})
 	api.Register(t, api.Action[ec2types.DeregisterImageInput, ec2types.DeregisterImageOutput]{
-		Name: "DeregisterImage", Acts: []string{"ImageId"},
-		Handler: func(ctx context.Context, in *ec2types.DeregisterImageInput) (*ec2types.DeregisterImageOutput, error) {
-			return &ec2types.DeregisterImageOutput{}, a.account(ctx).DeregisterImage(ctx, ec2types.Value(in.ImageId))
-		},
+		Name: "DeregisterImage", Handler: a.deregisterImage, Acts: []string{"ImageId", "DeleteAssociatedSnapshots"},
 	})
 	api.Register(t, api.Action[ec2types.DescribeImagesInput, ec2types.DescribeImagesOutput]{
 		Name: "DescribeImages", Handler: a.describeImages,
 		Acts: []string{"ImageIds", "Owners", "ExecutableUsers", "Filters", "IncludeDeprecated", "IncludeDisabled", "MaxResults", "NextToken"},
 	})
+	a.registerImageAttributes(t)
+	a.registerImageStates(t)
+	a.registerImageBin(t)
 }
 
 func (a *Actions) createImage(ctx context.Context, in *ec2types.CreateImageInput) (*ec2types.CreateImageOutput, error) {
@@ -44,19 +50,24 @@ func (a *Actions) createImage(ctx context.Context, in *ec2types.CreateImageInput
 	if err != nil {
 		return nil, err
 	}
-	req := cloud.ImageRequest{
+	img, err := a.account(ctx).CreateImage(ctx, cloud.ImageRequest{
 		InstanceID: ec2types.Value(in.InstanceId), Name: ec2types.Value(in.Name), Description: ec2types.Value(in.Description), NoReboot: ec2types.Value(in.NoReboot),
-		Tags: tags["image"], SnapshotTags: tags["snapshot"],
-	}
-	for _, m := range in.BlockDeviceMappings {
-		o := cloud.BlockDeviceOverride{Device: ec2types.Value(m.DeviceName)}
-		if m.Ebs != nil {
-			o.SizeGiB, o.DeleteOnTermination = int64(ec2types.Value(m.Ebs.VolumeSize)), m.Ebs.DeleteOnTermination
-		}
-		req.BlockDevices = append(req.BlockDevices, o)
-	}
-	img, err := a.account(ctx).CreateImage(ctx, req)
+		Tags: tags["image"], SnapshotTags: tags["snapshot"], Mappings: imageMappings(in.BlockDeviceMappings),
+	})
 	return &ec2types.CreateImageOutput{ImageId: ptr(img.ID)}, err
+}
+
+func imageMappings(in []ec2types.BlockDeviceMapping) []cloud.ImageMapping {
+	var out []cloud.ImageMapping
+	for _, m := range in {
+		o := cloud.ImageMapping{Device: ec2types.Value(m.DeviceName), NoDevice: m.NoDevice != nil}
+		if e := m.Ebs; e != nil {
+			o.SnapshotID, o.DeleteOnTermination, o.VolumeType = ec2types.Value(e.SnapshotId), e.DeleteOnTermination, ec2types.Value(e.VolumeType)
+			o.SizeGiB, o.IOPS, o.Throughput = int64(ec2types.Value(e.VolumeSize)), int64(ec2types.Value(e.Iops)), int64(ec2types.Value(e.Throughput))
+		}
+		out = append(out, o)
+	}
+	return out
 }
 
 func (a *Actions) registerImage(ctx context.Context, in *ec2types.RegisterImageInput) (*ec2types.RegisterImageOutput, error) {
@@ -66,74 +77,49 @@ func (a *Actions) registerImage(ctx context.Context, in *ec2types.RegisterImageI
 	}
 	r := cloud.Registration{
 		Name: ec2types.Value(in.Name), Description: ec2types.Value(in.Description), Arch: model.Arch(ec2types.Value(in.Architecture)), RootDevice: ec2types.Value(in.RootDeviceName),
-		Tags: tags["image"],
+		Mode: model.BootMode(ec2types.Value(in.BootMode)), ENA: ec2types.Value(in.EnaSupport), SriovNet: ec2types.Value(in.SriovNetSupport), IMDS: ec2types.Value(in.ImdsSupport),
+		Tags: tags["image"], Mappings: imageMappings(in.BlockDeviceMappings),
+	}
+	if r.RootDevice == "" {
+		return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter RootDeviceName")
+	}
+	if r.SriovNet != "" && r.SriovNet != "simple" {
+		return nil, model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter SriovNetSupport is invalid: must be simple", r.SriovNet)
 	}
 	if r.Arch == "" {
 		r.Arch = model.I386 // EC2's default for images backed by EBS
 	}
 	if !r.Arch.Valid() {
-		return nil, model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter architecture is invalid: must be one of %v", r.Arch, model.Archs)
+		return nil, model.Errorf(model.CodeUnsupportedOperation, "The architecture %s is not supported: only %v are", r.Arch, model.Archs)
 	}
-	if v := ec2types.Value(in.VirtualizationType); v != "" && v != "hvm" {
-		return nil, model.Errorf(model.CodeUnsupportedOperation, "virtualization type '%s' is not supported: only hvm is", v)
-	}
-	if r.Firmware, err = firmwareFor(ec2types.Value(in.BootMode), r.Arch); err != nil {
+	if r.Firmware, err = model.FirmwareFor(r.Mode, r.Arch); err != nil {
 		return nil, err
-	}
-	for _, m := range in.BlockDeviceMappings {
-		b := model.BlockDevice{Device: ec2types.Value(m.DeviceName), DeleteOnTermination: true}
-		if m.Ebs == nil || ec2types.Value(m.Ebs.SnapshotId) == "" {
-			return nil, model.Errorf(model.CodeUnsupportedOperation, "the device '%s' has no snapshot: images with blank volumes are not supported yet", b.Device)
-		}
-		b.SnapshotID, b.SizeGiB = ec2types.Value(m.Ebs.SnapshotId), int64(ec2types.Value(m.Ebs.VolumeSize))
-		if d := m.Ebs.DeleteOnTermination; d != nil {
-			b.DeleteOnTermination = *d
-		}
-		if v := ec2types.Value(m.Ebs.VolumeType); v != "" && v != volumeType {
-			return nil, model.Errorf(model.CodeUnsupportedOperation, "volume type '%s' is not supported: only %s is", v, volumeType)
-		}
-		r.BlockDevices = append(r.BlockDevices, b)
 	}
 	img, err := a.account(ctx).RegisterImage(ctx, r)
 	return &ec2types.RegisterImageOutput{ImageId: ptr(img.ID)}, err
 }
 
-// firmwareFor is EC2's default where no boot mode is given: UEFI on arm64, BIOS elsewhere.
-func firmwareFor(mode string, arch model.Arch) (model.Firmware, error) {
-	switch {
-	case mode == "uefi", mode == "" && arch == model.ARM64:
-		return model.FirmwareUEFI, nil
-	case mode == "legacy-bios" && arch == model.ARM64:
-		return "", model.Errorf(model.CodeInvalidParameterCombination, "arm64 images boot by uefi only")
-	case mode == "legacy-bios", mode == "":
-		return model.FirmwareBIOS, nil
-	case mode == "uefi-preferred":
-		return model.FirmwareUEFI, nil
+func (a *Actions) copyImage(ctx context.Context, in *ec2types.CopyImageInput) (*ec2types.CopyImageOutput, error) {
+	tags, err := tagSpecs(in.TagSpecifications, "image", "snapshot")
+	if err != nil {
+		return nil, err
 	}
-	return "", model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter BootMode is invalid: must be legacy-bios, uefi or uefi-preferred", mode)
+	id, err := a.account(ctx).CopyImage(ctx, cloud.ImageCopy{
+		SourceImageID: ec2types.Value(in.SourceImageId), SourceRegion: ec2types.Value(in.SourceRegion), Name: ec2types.Value(in.Name),
+		Description: ec2types.Value(in.Description), CopyTags: ec2types.Value(in.CopyImageTags), Tags: tags["image"], SnapshotTags: tags["snapshot"],
+		ClientToken: ec2types.Value(in.ClientToken),
+	})
+	return &ec2types.CopyImageOutput{ImageId: ptr(id)}, err
 }
 
-func (a *Actions) describeImages(ctx context.Context, in *ec2types.DescribeImagesInput) (*ec2types.DescribeImagesOutput, error) {
-	all, err := a.account(ctx).Images(ctx)
+func (a *Actions) deregisterImage(ctx context.Context, in *ec2types.DeregisterImageInput) (*ec2types.DeregisterImageOutput, error) {
+	done, err := a.account(ctx).DeregisterImage(ctx, ec2types.Value(in.ImageId), ec2types.Value(in.DeleteAssociatedSnapshots))
 	if err != nil {
 		return nil, err
 	}
-	if !mine(ctx, in.Owners) || len(in.ExecutableUsers) > 0 && !mine(ctx, in.ExecutableUsers) {
-		if err := imageKind.check(in.ImageIds, func(id string) bool { return slices.ContainsFunc(all, func(i model.Image) bool { return i.ID == id }) }); err != nil {
-			return nil, err
-		}
-		return &ec2types.DescribeImagesOutput{}, nil // only this account's images exist
-	}
-	page, next, err := describe(a, query[model.Image]{
-		action: "DescribeImages", all: all, ids: in.ImageIds, kind: imageKind, filters: in.Filters,
-		fields: a.imageFields(), tags: func(i *model.Image) model.Tags { return i.Tags }, max: in.MaxResults, token: in.NextToken, least: 1, most: 1000,
-	})
-	if err != nil {
-		return nil, err
-	}
-	out := &ec2types.DescribeImagesOutput{NextToken: next}
-	for i := range page {
-		out.Images = append(out.Images, a.imageOf(&page[i]))
+	out := &ec2types.DeregisterImageOutput{Return: ptr(true)}
+	for _, d := range done {
+		out.DeleteSnapshotResults = append(out.DeleteSnapshotResults, ec2types.DeleteSnapshotReturnCode{SnapshotId: ptr(d.SnapshotID), ReturnCode: ptr(d.Result)})
 	}
 	return out, nil
 }
@@ -141,43 +127,4 @@ func (a *Actions) describeImages(ctx context.Context, in *ec2types.DescribeImage
 // mine reports whether a list of owners or users takes in this account.
 func mine(ctx context.Context, owners []string) bool {
 	return len(owners) == 0 || slices.Contains(owners, "self") || slices.Contains(owners, api.PrincipalFrom(ctx).AccountID)
-}
-
-func (a *Actions) imageFields() map[string]func(*model.Image) []string {
-	one := func(get func(*model.Image) string) func(*model.Image) []string {
-		return func(i *model.Image) []string { return []string{get(i)} }
-	}
-	each := func(get func(model.BlockDevice) string) func(*model.Image) []string {
-		return func(i *model.Image) []string {
-			var out []string
-			for _, b := range i.BlockDevices {
-				out = append(out, get(b))
-			}
-			return out
-		}
-	}
-	return map[string]func(*model.Image) []string{
-		"architecture":                     one(func(i *model.Image) string { return string(i.Arch) }),
-		"block-device-mapping.device-name": each(func(b model.BlockDevice) string { return b.Device }),
-		"block-device-mapping.snapshot-id": each(func(b model.BlockDevice) string { return b.SnapshotID }),
-		"block-device-mapping.volume-size": each(func(b model.BlockDevice) string { return strconv.FormatInt(b.SizeGiB, 10) }),
-		"block-device-mapping.delete-on-termination": each(func(b model.BlockDevice) string {
-			return strconv.FormatBool(b.DeleteOnTermination)
-		}),
-		"creation-date":       func(i *model.Image) []string { return timeFilter(i.Created) },
-		"description":         one(func(i *model.Image) string { return i.Description }),
-		"hypervisor":          one(func(*model.Image) string { return "xen" }),
-		"image-id":            one(func(i *model.Image) string { return i.ID }),
-		"image-type":          one(func(*model.Image) string { return "machine" }),
-		"is-public":           one(func(*model.Image) string { return "false" }),
-		"manifest-location":   one(func(i *model.Image) string { return i.OwnerID + "/" + i.Name }),
-		"name":                one(func(i *model.Image) string { return i.Name }),
-		"owner-id":            one(func(i *model.Image) string { return i.OwnerID }),
-		"root-device-name":    one(func(i *model.Image) string { return i.RootDevice }),
-		"root-device-type":    one(func(*model.Image) string { return "ebs" }),
-		"source-instance-id":  one(func(i *model.Image) string { return i.SourceInstance }),
-		"state":               one(func(i *model.Image) string { return string(i.State) }),
-		"state-reason-code":   one(func(i *model.Image) string { return i.StateReason.Code }),
-		"virtualization-type": one(func(*model.Image) string { return "hvm" }),
-	}
 }

@@ -214,3 +214,18 @@ type VolumeLayers struct {
 	LayerIds []string `json:"LayerIds,omitzero" xml:"layerSet>item"`
 	VolumeId string   `json:"VolumeId" xml:"volumeId"`
 }
+
+// ModifyImageRetentionInput is the request of ModifyImageRetention: how long
+// images that the account deregisters from now on stay in the recycle bin.
+type ModifyImageRetentionInput struct {
+	DryRun        *bool  `json:"DryRun,omitempty" query:"DryRun"`
+	RetentionDays *int32 `json:"RetentionDays,omitempty" query:"RetentionDays" required:"true" min:"0" max:"365"` // 0 turns the recycle bin off
+}
+
+// DescribeImageRetentionInput is the request of DescribeImageRetention.
+type DescribeImageRetentionInput struct{}
+
+// ImageRetention is the response of ModifyImageRetention and DescribeImageRetention.
+type ImageRetention struct {
+	RetentionDays int32 `json:"RetentionDays" xml:"retentionDays"`
+}

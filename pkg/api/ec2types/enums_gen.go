@@ -698,6 +698,15 @@ const (
 	SnapshotAttributeNameProductCodes           = "productCodes"
 )
 
+// The values of SnapshotReturnCodes.
+const (
+	SnapshotReturnCodesClientError        = "client-error"
+	SnapshotReturnCodesInternalError      = "internal-error"
+	SnapshotReturnCodesMissingPermissions = "missing-permissions"
+	SnapshotReturnCodesSkipped            = "skipped"
+	SnapshotReturnCodesSuccess            = "success"
+)
+
 // The values of SnapshotState.
 const (
 	SnapshotStateCompleted   = "completed"
@@ -953,6 +962,7 @@ var enums = map[string][]string{
 	"SSEType":                                     {SSETypeNone, SSETypeSseEbs, SSETypeSseKms},
 	"ShutdownBehavior":                            {ShutdownBehaviorStop, ShutdownBehaviorTerminate},
 	"SnapshotAttributeName":                       {SnapshotAttributeNameCreateVolumePermission, SnapshotAttributeNameProductCodes},
+	"SnapshotReturnCodes":                         {SnapshotReturnCodesClientError, SnapshotReturnCodesInternalError, SnapshotReturnCodesMissingPermissions, SnapshotReturnCodesSkipped, SnapshotReturnCodesSuccess},
 	"SnapshotState":                               {SnapshotStateCompleted, SnapshotStateError, SnapshotStatePending, SnapshotStateRecoverable, SnapshotStateRecovering},
 	"SpotInstanceType":                            {SpotInstanceTypeOneTime, SpotInstanceTypePersistent},
 	"StatusName":                                  {StatusNameReachability},

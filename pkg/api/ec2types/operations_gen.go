@@ -704,12 +704,16 @@ type DeleteVpcOutput struct{}
 // DeregisterImageInput is the request of DeregisterImage.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeregisterImage.html
 type DeregisterImageInput struct {
-	DryRun  *bool   `json:"DryRun,omitempty" query:"DryRun"`
-	ImageId *string `json:"ImageId,omitempty" query:"ImageId" required:"true"`
+	DeleteAssociatedSnapshots *bool   `json:"DeleteAssociatedSnapshots,omitempty" query:"DeleteAssociatedSnapshots"`
+	DryRun                    *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	ImageId                   *string `json:"ImageId,omitempty" query:"ImageId" required:"true"`
 }
 
 // DeregisterImageOutput is the response of DeregisterImage.
-type DeregisterImageOutput struct{}
+type DeregisterImageOutput struct {
+	DeleteSnapshotResults []DeleteSnapshotReturnCode `json:"DeleteSnapshotResults,omitzero" xml:"deleteSnapshotResultSet>item,omitempty"`
+	Return                *bool                      `json:"Return,omitempty" xml:"return,omitempty"`
+}
 
 // DescribeAccountAttributesInput is the request of DescribeAccountAttributes.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeAccountAttributes.html

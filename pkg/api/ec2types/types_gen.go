@@ -285,6 +285,13 @@ type DeleteLaunchTemplateVersionsResponseSuccessItem struct {
 	VersionNumber      *int64  `json:"VersionNumber,omitempty" xml:"versionNumber,omitempty"`
 }
 
+// DeleteSnapshotReturnCode is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteSnapshotReturnCode.html
+type DeleteSnapshotReturnCode struct {
+	ReturnCode *string `json:"ReturnCode,omitempty" xml:"returnCode,omitempty" enum:"SnapshotReturnCodes"`
+	SnapshotId *string `json:"SnapshotId,omitempty" xml:"snapshotId,omitempty"`
+}
+
 // DhcpConfiguration is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DhcpConfiguration.html
 type DhcpConfiguration struct {
@@ -588,6 +595,8 @@ type Image struct {
 	RamdiskId                *string              `json:"RamdiskId,omitempty" xml:"ramdiskId,omitempty"`
 	RootDeviceName           *string              `json:"RootDeviceName,omitempty" xml:"rootDeviceName,omitempty"`
 	RootDeviceType           *string              `json:"RootDeviceType,omitempty" xml:"rootDeviceType,omitempty" enum:"DeviceType"`
+	SourceImageId            *string              `json:"SourceImageId,omitempty" xml:"sourceImageId,omitempty"`
+	SourceImageRegion        *string              `json:"SourceImageRegion,omitempty" xml:"sourceImageRegion,omitempty"`
 	SourceInstanceId         *string              `json:"SourceInstanceId,omitempty" xml:"sourceInstanceId,omitempty"`
 	SriovNetSupport          *string              `json:"SriovNetSupport,omitempty" xml:"sriovNetSupport,omitempty"`
 	State                    *string              `json:"State,omitempty" xml:"imageState,omitempty" enum:"ImageState"`

@@ -1,0 +1,104 @@
+package cloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/store"
+)
+
+// ImageCopy is what CopyImage asks for.
+type ImageCopy struct {
+	SourceImageID string
+	SourceRegion  string
+	Name          string
+	Description   string
+	CopyTags      bool
+	Tags          model.Tags
+	SnapshotTags  model.Tags
+	ClientToken   string `json:"-"`
+}
+
+// CopyImage makes an image of the account's own of one that it may use. The copy
+// has snapshots of its own on the same layers: nothing is copied on disk, and the
+// source may go.
+func (c *Account) CopyImage(ctx context.Context, r ImageCopy) (id string, err error) {
+	if err := errors.Join(checkTags(r.Tags, r.SnapshotTags), checkDescription(r.Description)); err != nil {
+		return "", err
+	}
+	if r.SourceRegion != c.info.Region {
+		return "", model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter SourceRegion is invalid: this cloud has the region %s only", r.SourceRegion, c.info.Region).
+			WithHint("to bring an image from another cloud, export it there and import it here")
+	}
+	hash, err := paramsHash(r)
+	if err != nil {
+		return "", err
+	}
+	err = c.store.Update(ctx, func(tx *store.Tx) error {
+		ids, err := c.idempotent(tx, "CopyImage", r.ClientToken, hash, func() ([]string, error) {
+			img, err := c.copyImage(tx, r)
+			return []string{img.ID}, err
+		})
+		if err == nil {
+			id = ids[0]
+		}
+		return err
+	})
+	return id, err
+}
+
+func (c *Account) copyImage(tx *store.Tx, r ImageCopy) (model.Image, error) {
+	src, err := c.visibleImage(tx, r.SourceImageID)
+	if err != nil {
+		return src, err
+	}
+	if src.State != model.ImageAvailable {
+		return src, unavailable(&src, "copied")
+	}
+	img := src
+	img.ID, img.OwnerID, img.Name, img.Description, img.Created = model.NewID(model.ImagePrefix), c.id, r.Name, r.Description, c.Now()
+	img.ParentImage, img.SourceInstance, img.Recipe, img.ClientToken = src.ID, "", nil, ""
+	img.Launch, img.Protection = model.Sharing{}, model.Protection{}
+	img.DeprecateAt, img.LastLaunched = src.SeenBy("").LastLaunched, src.SeenBy("").LastLaunched
+	img.Tags = model.Tags{}
+	if r.CopyTags {
+		maps.Copy(img.Tags, src.SeenBy(c.id).Tags)
+	}
+	maps.Copy(img.Tags, r.Tags)
+	if err := c.takeName(tx, img.Name, img.ID); err != nil {
+		return img, err
+	}
+	img.BlockDevices = nil
+	for _, b := range src.BlockDevices {
+		if b.SnapshotID != "" {
+			if b.SnapshotID, err = c.copySnapshotOf(tx, &src, &img, b.SnapshotID, r.SnapshotTags); err != nil {
+				return img, err
+			}
+		}
+		img.BlockDevices = append(img.BlockDevices, b)
+	}
+	return img, c.putImage(tx, &img)
+}
+
+// copySnapshotOf makes a snapshot on the layer of one of the source image's. Of
+// another account's image the snapshots must be shared too, as on EC2.
+func (c *Account) copySnapshotOf(tx *store.Tx, src, img *model.Image, id string, tags model.Tags) (string, error) {
+	snap, err := get(tx, records.Snapshots, id, snapshotNotFound(id))
+	if err != nil {
+		return "", err
+	}
+	if !snap.UsableBy(c.id) {
+		return "", model.Errorf("InvalidRequest", "You do not have permission to access the storage of this ami").
+			WithHint("the owner of %s must share its snapshot %s with this account too", src.ID, id)
+	}
+	dup := model.Snapshot{
+		ID: model.NewID(model.SnapshotPrefix), OwnerID: c.id, LayerID: snap.LayerID, SizeGiB: snap.SizeGiB,
+		State: snap.State, Started: img.Created, Tags: maps.Clone(tags),
+		Description: fmt.Sprintf("Copied for DestinationAmi %s from SourceAmi %s for SourceSnapshot %s.", img.ID, src.ID, id),
+	}
+	return dup.ID, records.Snapshots.Put(tx, &dup)
+}
