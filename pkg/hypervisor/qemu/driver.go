@@ -218,11 +218,8 @@ func (d *Driver) Remove(ctx context.Context, id string) error {
 	if m.removed {
 		return nil
 	}
-	if err := m.kill(ctx); err != nil {
+	if err := m.remove(ctx); err != nil {
 		return err
-	}
-	if err := errors.Join(os.RemoveAll(m.paths.Run), os.RemoveAll(m.paths.State)); err != nil {
-		return fmt.Errorf("removing machine %s: %w", id, err)
 	}
 	m.removed = true
 	d.forget(m)

@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -47,6 +48,7 @@ type run struct {
 	halted   bool   // the guest powered off
 	quitting bool   // and QEMU was told to end
 	killed   bool   // by us
+	unwanted bool   // and nothing of it is to be kept
 	synced   bool   // rec's chains are QEMU's
 }
 
@@ -180,15 +182,41 @@ func (m *machine) paused(r *run) bool {
 // kill ends the process and waits until its end is recorded. It is called with
 // op held.
 func (m *machine) kill(ctx context.Context) error {
-	r := m.current()
-	if r == nil {
-		return nil
+	if r := m.current(); r != nil {
+		return m.killRun(ctx, r, false)
 	}
+	return nil
+}
+
+// remove ends the process and deletes what the machine has on this host. It is
+// called with op held. Most of the files go while the kernel takes the process
+// apart, which takes longer; it was told to end before, and if we end meanwhile
+// it is found in /proc like any other process of ours.
+func (m *machine) remove(ctx context.Context) error {
+	if r := m.current(); r != nil {
+		if err := m.killRun(ctx, r, true); err != nil {
+			return err
+		}
+	}
+	return m.removeFiles()
+}
+
+func (m *machine) removeFiles() error {
+	if err := errors.Join(os.RemoveAll(m.paths.Run), os.RemoveAll(m.paths.State)); err != nil {
+		return fmt.Errorf("removing machine %s: %w", m.id, err)
+	}
+	return nil
+}
+
+func (m *machine) killRun(ctx context.Context, r *run, unwanted bool) error {
 	m.mu.Lock()
-	r.killed = true
+	r.killed, r.unwanted = true, unwanted
 	m.mu.Unlock()
 	if err := r.proc.kill(); err != nil {
 		return err
+	}
+	if unwanted {
+		_ = m.removeFiles() // what fails or comes again is removed after the process's end
 	}
 	ctx, cancel := context.WithTimeout(ctx, killTimeout)
 	defer cancel()
@@ -216,9 +244,12 @@ func (m *machine) finish(r *run) {
 		}
 	}
 	m.end, m.run = end, nil
+	unwanted := r.unwanted
 	m.mu.Unlock()
-	if err := m.settle(end); err != nil {
-		m.driver.log.Error("recording the end of a machine", "machine", m.id, "error", err)
+	if !unwanted {
+		if err := m.settle(end); err != nil {
+			m.driver.log.Error("recording the end of a machine", "machine", m.id, "error", err)
+		}
 	}
 	close(r.finished)
 	m.driver.watchers.emit(m.id, "stopped")
