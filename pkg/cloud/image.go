@@ -44,6 +44,9 @@ func (c *Account) CreateImage(ctx context.Context, r ImageRequest) (model.Image,
 		if i.State != model.InstanceRunning && i.State != model.InstanceStopped {
 			return wrongState(&i, "imaged")
 		}
+		if !hasRoot(&i) {
+			return noRoot(&i)
+		}
 		now := c.now().UTC()
 		img = model.Image{
 			ID: model.NewID(model.ImagePrefix), OwnerID: c.id, Name: r.Name, Description: r.Description,
@@ -84,7 +87,7 @@ func requestReboot(i *model.Instance, now time.Time) {
 }
 
 // newSnapshots makes a pending snapshot record for each of the instance's volumes
-// that the request does not leave out.
+// that the request does not leave out and that are not being detached.
 func (c *Account) newSnapshots(tx *store.Tx, i *model.Instance, img *model.Image, r ImageRequest) ([]model.BlockDevice, error) {
 	var out []model.BlockDevice
 	for _, v := range i.Volumes {
@@ -95,15 +98,17 @@ func (c *Account) newSnapshots(tx *store.Tx, i *model.Instance, img *model.Image
 		if err != nil {
 			return nil, err
 		}
-		snap := model.Snapshot{
-			ID: model.NewID(model.SnapshotPrefix), OwnerID: c.id, VolumeID: vol.ID, SizeGiB: vol.SizeGiB,
-			State: model.SnapshotPending, Started: img.Created, Tags: maps.Clone(r.SnapshotTags),
-			Description: "Created by CreateImage(" + i.ID + ") for " + img.ID,
+		if vol.Attachment != nil && vol.Attachment.State.Leaving() {
+			continue
 		}
+		snap := pendingSnapshot(&vol, img.ID, img.Created)
+		snap.Tags, snap.Description = maps.Clone(r.SnapshotTags), "Created by CreateImage("+i.ID+") for "+img.ID
 		if err := records.Snapshots.Put(tx, &snap); err != nil {
 			return nil, err
 		}
-		out = append(out, model.BlockDevice{Device: v.Device, SnapshotID: snap.ID, SizeGiB: vol.SizeGiB, DeleteOnTermination: v.DeleteOnTermination})
+		b := model.BlockDevice{Device: v.Device, SnapshotID: snap.ID, SizeGiB: vol.SizeGiB, DeleteOnTermination: v.DeleteOnTermination}
+		b.SetKind(vol.VolumeKind)
+		out = append(out, b)
 	}
 	return out, nil
 }
@@ -139,70 +144,7 @@ func (c *Account) takeName(tx *store.Tx, name, id string) error {
 	return records.Names.Put(tx, &records.Name{Kind: model.ImagePrefix, OwnerID: c.id, Name: name, ID: id})
 }
 
-func (c *Account) usableSnapshot(tx *store.Tx, id string) (model.Snapshot, error) {
-	if err := model.CheckID(model.SnapshotPrefix, id); err != nil {
-		return model.Snapshot{}, model.Errorf(model.CodeSnapshotIDMalformed, "Invalid id: %v", err)
-	}
-	snap, err := get(tx, records.Snapshots, id, snapshotNotFound(id))
-	if err != nil {
-		return snap, err
-	}
-	if !snap.UsableBy(c.id) {
-		return model.Snapshot{}, snapshotNotFound(id)
-	}
-	if snap.State != model.SnapshotCompleted {
-		return snap, model.Errorf("IncorrectState", "Snapshot %s is %s, not completed", id, snap.State)
-	}
-	return snap, nil
-}
-
-// snapshotUser returns the id of an image that maps the snapshot, or "".
-func snapshotUser(tx *store.Tx, snapshotID string) (string, error) {
-	images, err := records.Images.List(tx)
-	if err != nil {
-		return "", err
-	}
-	for _, img := range images {
-		for _, b := range img.BlockDevices {
-			if b.SnapshotID == snapshotID {
-				return img.ID, nil
-			}
-		}
-	}
-	return binnedSnapshotUser(tx, snapshotID)
-}
-
-// DeleteSnapshot forgets a snapshot that no image uses. Volumes made from it are
-// not affected: its layer stays for as long as one of them needs it.
-func (c *Account) DeleteSnapshot(ctx context.Context, id string) error {
-	if err := model.CheckID(model.SnapshotPrefix, id); err != nil {
-		return model.Errorf(model.CodeSnapshotIDMalformed, "Invalid id: %v", err)
-	}
-	return c.store.Update(ctx, func(tx *store.Tx) error {
-		if _, err := own(c, tx, records.Snapshots, id, snapshotNotFound(id)); err != nil {
-			return err
-		}
-		user, err := snapshotUser(tx, id)
-		if err != nil {
-			return err
-		}
-		if user != "" {
-			return model.Errorf(model.CodeSnapshotInUse, "The snapshot %s is currently in use by %s", id, user).
-				WithHint("deregister the image first: bundt image delete %s", user)
-		}
-		return records.Snapshots.Delete(tx, id)
-	})
-}
-
 func imageNotFound(id string) *model.Error {
 	return model.Errorf(model.CodeImageIDNotFound, "The image id '[%s]' does not exist", id).
 		WithHint("bundt image ls shows the images there are; bundt build makes one from a recipe")
-}
-
-func snapshotNotFound(id string) *model.Error {
-	return model.Errorf(model.CodeSnapshotNotFound, "The snapshot '%s' does not exist.", id)
-}
-
-func volumeNotFound(id string) *model.Error {
-	return model.Errorf(model.CodeVolumeNotFound, "The volume '%s' does not exist.", id)
 }

@@ -97,8 +97,8 @@ func (m ImageMapping) change(b *model.BlockDevice) error {
 		return model.Errorf(model.CodeInvalidBlockDeviceMapping, "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", m.SizeGiB, b.SnapshotID, b.SizeGiB)
 	}
 	b.SizeGiB = cmp.Or(m.SizeGiB, b.SizeGiB)
-	if b.SizeGiB < 1 || b.SizeGiB > maxVolume {
-		return model.Errorf(model.CodeInvalidParameterValue, "Volume of %dGiB: expect 1GiB to %dGiB", b.SizeGiB, maxVolume)
+	if b.SizeGiB < 1 || b.SizeGiB > model.MaxVolumeGiB {
+		return model.Errorf(model.CodeInvalidParameterValue, "Volume of %dGiB: expect 1GiB to %dGiB", b.SizeGiB, model.MaxVolumeGiB)
 	}
 	if m.DeleteOnTermination != nil {
 		b.DeleteOnTermination = *m.DeleteOnTermination

@@ -33,6 +33,9 @@ func (c *Account) Start(ctx context.Context, ids []string) ([]StateChange, error
 		default:
 			return wrongState(i, "started")
 		}
+		if !hasRoot(i) {
+			return noRoot(i)
+		}
 		typ, err := chooseType(i.Type, i.Arch)
 		if err != nil {
 			return err

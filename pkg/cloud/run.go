@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"slices"
 
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
@@ -32,20 +31,12 @@ type Launch struct {
 	VolumeTags      model.Tags
 }
 
-// BlockDeviceOverride changes one entry of the image's block device mapping.
-type BlockDeviceOverride struct {
-	Device              string
-	SizeGiB             int64 // 0 keeps the image's
-	DeleteOnTermination *bool // nil keeps the image's
-}
-
 const (
 	maxUserData = 16 << 10 // EC2's limit, before base64
 	maxLaunch   = 1000
 	// uefiMemoryMiB is what OVMF and AAVMF need beside a small guest: with 128
 	// they end without a word.
 	uefiMemoryMiB = 256
-	maxVolume     = 16 << 10 // GiB: 16 TiB, EC2's limit for gp3 when this was written
 )
 
 // Run writes the intent to run new instances of an image and returns them as
@@ -133,7 +124,7 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string,
 	if err != nil {
 		return nil, err
 	}
-	mapping, err := mergeMapping(img, l.BlockDevices)
+	mapping, err := c.launchMapping(tx, &img, l.BlockDevices)
 	if err != nil {
 		return nil, err
 	}
@@ -204,62 +195,4 @@ func (c *Account) launchKey(tx *store.Tx, name string) (string, error) {
 		return "", err
 	}
 	return k.PublicKey, nil
-}
-
-// mergeMapping applies a launch's overrides to the image's block device mapping.
-func mergeMapping(img model.Image, over []BlockDeviceOverride) ([]model.BlockDevice, error) {
-	out := slices.Clone(img.BlockDevices)
-	seen := map[string]bool{}
-	for _, o := range over {
-		if seen[o.Device] {
-			return nil, model.Errorf(model.CodeInvalidBlockDeviceMapping, "the device %s is mapped twice", o.Device)
-		}
-		seen[o.Device] = true
-		i := slices.IndexFunc(out, func(b model.BlockDevice) bool { return b.Device == o.Device })
-		if i < 0 {
-			return nil, model.Errorf(model.CodeUnsupportedOperation, "the image %s has no device %s; adding volumes at launch is not supported yet", img.ID, o.Device)
-		}
-		if o.SizeGiB != 0 {
-			if o.SizeGiB < out[i].SizeGiB {
-				return nil, model.Errorf(model.CodeInvalidBlockDeviceMapping, "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", o.SizeGiB, out[i].SnapshotID, out[i].SizeGiB)
-			}
-			if o.SizeGiB > maxVolume {
-				return nil, model.Errorf(model.CodeInvalidParameterValue, "Volume of %dGiB is too large; maximum is %dGiB", o.SizeGiB, maxVolume)
-			}
-			out[i].SizeGiB = o.SizeGiB
-		}
-		if o.DeleteOnTermination != nil {
-			out[i].DeleteOnTermination = *o.DeleteOnTermination
-		}
-	}
-	return out, nil
-}
-
-// newVolumes makes the records of an instance's volumes, each with a writable
-// layer on its snapshot's. The files come when the node starts the instance.
-func (c *Account) newVolumes(tx *store.Tx, inst *model.Instance, mapping []model.BlockDevice, tags model.Tags) ([]model.InstanceVolume, error) {
-	var out []model.InstanceVolume
-	for _, b := range mapping {
-		var snap model.Snapshot // none: the volume is blank
-		if b.SnapshotID != "" {
-			var err error
-			if snap, err = get(tx, records.Snapshots, b.SnapshotID, snapshotNotFound(b.SnapshotID)); err != nil {
-				return nil, err
-			}
-		}
-		head := model.Layer{ID: model.NewID(model.LayerPrefix), Parent: snap.LayerID, SizeBytes: b.SizeGiB << 30, Node: inst.Node}
-		if err := records.Layers.Put(tx, &head); err != nil {
-			return nil, err
-		}
-		vol := model.Volume{
-			ID: model.NewID(model.VolumePrefix), OwnerID: c.id, SnapshotID: snap.ID,
-			SizeGiB: b.SizeGiB, State: model.VolumeInUse, Head: head.ID, Created: inst.LaunchTime, Tags: maps.Clone(tags),
-			Attachment: &model.Attachment{InstanceID: inst.ID, Device: b.Device, DeleteOnTermination: b.DeleteOnTermination, Attached: inst.LaunchTime},
-		}
-		if err := records.Volumes.Put(tx, &vol); err != nil {
-			return nil, err
-		}
-		out = append(out, model.InstanceVolume{Device: b.Device, VolumeID: vol.ID, DeleteOnTermination: b.DeleteOnTermination})
-	}
-	return out, nil
 }

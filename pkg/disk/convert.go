@@ -106,6 +106,19 @@ func convertArgs(srcFormat string, o ConvertOptions) ([]string, error) {
 	if o.MaxBytes < 0 || o.MaxCPU < 0 {
 		return nil, errors.New("limits must not be negative")
 	}
+	args, err := limitedQemuImg(o)
+	if err != nil {
+		return nil, err
+	}
+	args = append(args, "convert", "-q", "-f", srcFormat, "-O", "qcow2")
+	if o.Compress {
+		args = append(args, "-c")
+	}
+	return append(args, "--"), nil
+}
+
+// limitedQemuImg is the command line of qemu-img under limits, up to its verb.
+func limitedQemuImg(o ConvertOptions) ([]string, error) {
 	maxBytes, maxCPU := o.MaxBytes, o.MaxCPU
 	if maxBytes == 0 {
 		maxBytes = MaxVirtualBytes
@@ -121,19 +134,15 @@ func convertArgs(srcFormat string, o ConvertOptions) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoQemuImg, err)
 	}
-	args := []string{
+	return []string{
 		prlimit,
 		fmt.Sprintf("--as=%d", int64(convertMemory)),
 		fmt.Sprintf("--fsize=%d", maxBytes),
 		fmt.Sprintf("--cpu=%d", int64((maxCPU+time.Second-1)/time.Second)),
 		fmt.Sprintf("--nofile=%d", convertFiles),
 		"--core=0",
-		"--", qemuImg, "convert", "-q", "-f", srcFormat, "-O", "qcow2",
-	}
-	if o.Compress {
-		args = append(args, "-c")
-	}
-	return append(args, "--"), nil
+		"--", qemuImg,
+	}, nil
 }
 
 func runQemuImg(ctx context.Context, args []string) error {

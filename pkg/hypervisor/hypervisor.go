@@ -20,6 +20,8 @@ var (
 	ErrNotRunning = errors.New("machine is not running")
 	// ErrUnavailable: the hypervisor itself is missing or unusable on this host.
 	ErrUnavailable = errors.New("hypervisor unavailable")
+	// ErrBusy: the guest has not let go of the disk yet.
+	ErrBusy = errors.New("the guest still holds the disk")
 	// ErrUnsupported: the driver cannot do this for this machine.
 	ErrUnsupported = errors.New("not supported by this driver")
 )
@@ -63,6 +65,22 @@ type Snapshotter interface {
 	// backing file is the disk's present head). When the guest agent answers,
 	// filesystems are frozen meanwhile, and always thawed.
 	Snapshot(ctx context.Context, id string, disks []SnapshotDisk) (SnapshotResult, error)
+}
+
+// DiskPlugger is the capability to change the disks of a running machine. Like
+// Driver's, its methods are idempotent. They return ErrNotFound or ErrNotRunning
+// for a machine that has no process.
+type DiskPlugger interface {
+	// Disks returns the ids of the disks that the guest has right now.
+	Disks(ctx context.Context, id string) ([]string, error)
+	// AttachDisk gives the guest another disk.
+	AttachDisk(ctx context.Context, id string, disk Disk) error
+	// DetachDisk asks the guest to let go of a disk, and takes it away when it
+	// has. It waits for a moment only: ErrBusy says to call again, soon or at an
+	// Event "unplugged". The root disk cannot be taken away.
+	DetachDisk(ctx context.Context, id, diskID string) error
+	// ResizeDisk lets a disk's head and its guest have at least that many bytes.
+	ResizeDisk(ctx context.Context, id, diskID string, bytes int64) error
 }
 
 // Console is the capability to read what a machine wrote on its serial port.
@@ -162,7 +180,7 @@ type Status struct {
 // Event says that a machine's status changed.
 type Event struct {
 	ID   string
-	Kind string // "started", "stopped", "paused", "reset"
+	Kind string // "started", "stopped", "paused", "reset", "unplugged"
 }
 
 // Host is what the host can run and why not more.

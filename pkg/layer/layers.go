@@ -128,6 +128,26 @@ func (s *Store) adoptOverlay(path string, o disk.Overlay) error {
 	return disk.WriteOverlay(path, o)
 }
 
+// Grow makes a writable layer that no machine has open larger; one that is that
+// large already is success. It never shrinks.
+func (s *Store) Grow(ctx context.Context, id string, sizeBytes int64) error {
+	if err := errors.Join(ctx.Err(), checkID(id)); err != nil {
+		return err
+	}
+	defer s.locks.lock(id)()
+	st, err := os.Stat(s.Path(id))
+	if err != nil {
+		return fmt.Errorf("growing layer: %w", notFound(err, "layer", id))
+	}
+	if st.Mode().Perm()&0o222 == 0 {
+		return fmt.Errorf("growing layer %s: it is frozen", id)
+	}
+	if err := disk.Grow(ctx, s.Path(id), sizeBytes); err != nil {
+		return fmt.Errorf("growing layer %s: %w", id, err)
+	}
+	return nil
+}
+
 // Freeze makes a layer immutable: nothing in bundt writes to it again.
 func (s *Store) Freeze(ctx context.Context, id string) error {
 	if err := errors.Join(ctx.Err(), checkID(id)); err != nil {

@@ -69,13 +69,6 @@ type Accelerator struct {
 	Reason string `json:"reason"` // for people: "software emulation: slow, because …"
 }
 
-// InstanceVolume is one disk of an instance, in order of attachment.
-type InstanceVolume struct {
-	Device              string `json:"device"`
-	VolumeID            string `json:"volumeID"`
-	DeleteOnTermination bool   `json:"deleteOnTermination"`
-}
-
 // NetworkInterface is an instance's place in the network.
 type NetworkInterface struct {
 	ID        string   `json:"id"`

@@ -154,12 +154,14 @@ type Snapshot struct {
 	OwnerID      string        `json:"ownerID"`
 	LayerID      string        `json:"layerID"`
 	VolumeID     string        `json:"volumeID,omitempty"` // volume it was taken of; none if baked
+	Set          string        `json:"set,omitempty"`      // what all of one moment have in common: an image's id, or one of CreateSnapshots
 	SizeGiB      int64         `json:"sizeGiB"`
 	State        SnapshotState `json:"state"`
 	StateReason  Reason        `json:"stateReason,omitzero"`
 	Started      time.Time     `json:"started"`
 	Description  string        `json:"description,omitempty"`
 	Tags         Tags          `json:"tags,omitempty"`
+	Consistency  Consistency   `json:"consistency,omitempty"`
 	CreateVolume Sharing       `json:"createVolume,omitzero"` // EC2's create volume permissions
 }
 
@@ -171,40 +173,6 @@ type Layer struct {
 	Frozen    bool   `json:"frozen"`
 	SizeBytes int64  `json:"sizeBytes"` // virtual size
 	Node      string `json:"node"`      // node whose disk holds it
-}
-
-// VolumeState is an EBS volume's state.
-type VolumeState string
-
-// The states of a volume.
-const (
-	VolumeCreating  VolumeState = "creating"
-	VolumeAvailable VolumeState = "available"
-	VolumeInUse     VolumeState = "in-use"
-	VolumeDeleting  VolumeState = "deleting"
-	VolumeErrored   VolumeState = "error"
-)
-
-// Volume is a disk that a machine writes to: a chain of layers with a writable head.
-type Volume struct {
-	ID         string      `json:"id"`
-	OwnerID    string      `json:"ownerID"`
-	SnapshotID string      `json:"snapshotID,omitempty"`
-	SizeGiB    int64       `json:"sizeGiB"`
-	State      VolumeState `json:"state"`
-	Head       string      `json:"head"`               // id of the writable layer
-	NextHead   string      `json:"nextHead,omitempty"` // layer that replaces Head once a snapshot in progress is done
-	Created    time.Time   `json:"created"`
-	Attachment *Attachment `json:"attachment,omitempty"`
-	Tags       Tags        `json:"tags,omitempty"`
-}
-
-// Attachment ties a volume to an instance.
-type Attachment struct {
-	InstanceID          string    `json:"instanceID"`
-	Device              string    `json:"device"`
-	DeleteOnTermination bool      `json:"deleteOnTermination"`
-	Attached            time.Time `json:"attached"`
 }
 
 // KeyPair is a public key that instances can be launched with. Private keys are never kept.

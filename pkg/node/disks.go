@@ -44,20 +44,29 @@ func (n *Node) Spec(ctx context.Context, inst *model.Instance) (hypervisor.Spec,
 			if err != nil {
 				return err
 			}
-			d := hypervisor.Disk{ID: vol.ID}
-			for id := vol.Head; id != ""; {
-				l, err := records.Layers.Get(tx, id)
-				if err != nil {
-					return err
-				}
-				d.Layers = append(d.Layers, hypervisor.Layer{ID: id, Path: n.Layers.Path(id)})
-				id = l.Parent
+			d, err := n.diskOf(tx, &vol)
+			if err != nil {
+				return err
 			}
 			s.Disks = append(s.Disks, d)
 		}
 		return nil
 	})
 	return s, err
+}
+
+// diskOf describes a volume's chain of layers.
+func (n *Node) diskOf(tx *store.Tx, vol *model.Volume) (hypervisor.Disk, error) {
+	d := hypervisor.Disk{ID: vol.ID}
+	for id := vol.Head; id != ""; {
+		l, err := records.Layers.Get(tx, id)
+		if err != nil {
+			return d, err
+		}
+		d.Layers = append(d.Layers, hypervisor.Layer{ID: id, Path: n.Layers.Path(id)})
+		id = l.Parent
+	}
+	return d, nil
 }
 
 func (n *Node) blob(digest string) (string, error) {
@@ -78,17 +87,25 @@ func uuidFor(id string) string {
 
 // makeDisks creates the files of the instance's writable layers.
 func (n *Node) makeDisks(ctx context.Context, inst *model.Instance) error {
+	for _, v := range inst.Volumes {
+		if err := n.makeDisk(ctx, v.VolumeID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// makeDisk creates the file of a volume's writable layer, if it is not there yet.
+func (n *Node) makeDisk(ctx context.Context, volumeID string) error {
 	if err := n.CheckSpace(); err != nil {
 		return err
 	}
-	for _, v := range inst.Volumes {
-		head, err := n.headOf(ctx, v.VolumeID)
-		if err != nil {
-			return err
-		}
-		if err := n.makeHead(ctx, head); err != nil {
-			return fmt.Errorf("making the disk of volume %s: %w", v.VolumeID, err)
-		}
+	head, err := n.headOf(ctx, volumeID)
+	if err != nil {
+		return err
+	}
+	if err := n.makeHead(ctx, head); err != nil {
+		return fmt.Errorf("making the disk of volume %s: %w", volumeID, err)
 	}
 	return nil
 }

@@ -44,17 +44,25 @@ func (n *Node) reconcileInstance(ctx context.Context, id string) (time.Duration,
 	if err != nil {
 		return 0, err
 	}
-	if err := n.takeImages(ctx, &inst, st); err != nil {
+	if err := n.takeSnapshots(ctx, &inst, st); err != nil {
 		return 0, err
 	}
-	switch inst.Desired {
-	case model.InstanceTerminated:
+	if inst.Desired == model.InstanceTerminated {
 		return n.terminate(ctx, &inst, st)
-	case model.InstanceStopped:
-		return n.stop(ctx, &inst, st)
-	default:
-		return n.keepRunning(ctx, &inst, st)
 	}
+	if st.State == hypervisor.StateStopped {
+		if err := n.settleVolumes(ctx, &inst); err != nil {
+			return 0, err
+		}
+	}
+	if inst.Desired == model.InstanceStopped {
+		return n.stop(ctx, &inst, st)
+	}
+	again, err := n.keepRunning(ctx, &inst, st)
+	if err == nil && st.State != hypervisor.StateStopped {
+		return n.plugVolumes(ctx, &inst, again)
+	}
+	return again, err
 }
 
 // status is the driver's; a machine that does not exist counts as stopped.
@@ -256,10 +264,8 @@ func (n *Node) terminate(ctx context.Context, inst *model.Instance, st hyperviso
 	if err != nil {
 		return 0, err
 	}
-	for _, id := range garbage {
-		if err := n.Layers.Delete(ctx, id); err != nil {
-			return 0, fmt.Errorf("deleting layer %s: %w", id, err)
-		}
+	if err := n.deleteLayers(ctx, garbage); err != nil {
+		return 0, err
 	}
 	n.wakeCollector()
 	return terminatedFor, nil
@@ -333,16 +339,7 @@ func releaseVolume(tx *store.Tx, v model.InstanceVolume) (garbage []string, err 
 		vol.State, vol.Attachment = model.VolumeAvailable, nil
 		return nil, records.Volumes.Put(tx, &vol)
 	}
-	for _, l := range []string{vol.Head, vol.NextHead} {
-		if l == "" {
-			continue
-		}
-		if err := records.Layers.Delete(tx, l); err != nil {
-			return nil, err
-		}
-		garbage = append(garbage, l)
-	}
-	return garbage, records.Volumes.Delete(tx, vol.ID)
+	return forgetVolume(tx, &vol)
 }
 
 // forget removes the record of an instance that was terminated long enough ago.

@@ -56,12 +56,13 @@ const terminatedFor = time.Hour
 // Node is the reconciler of one host.
 type Node struct {
 	Options
-	queue  *queue
-	builds *queue
+	queue   *queue
+	builds  *queue
+	volumes *queue // of what is attached to no instance
 	// instances are those of all nodes.
 	instances *store.Mirror[model.Instance]
-	gc     chan struct{}
-	ready  chan struct{} // closed when the node is registered and has swept
+	gc        chan struct{}
+	ready     chan struct{} // closed when the node is registered and has swept
 
 	netMu      sync.Mutex // one Apply at a time
 	netTickets atomic.Int64
@@ -100,6 +101,7 @@ func New(o Options) *Node {
 	n.instances = store.NewMirror(o.Store, records.Instances)
 	n.queue = newQueue(16, n.reconcileInstance, o.Logger)
 	n.builds = newQueue(1, n.reconcileBuild, o.Logger)
+	n.volumes = newQueue(4, n.reconcileVolume, o.Logger)
 	return n
 }
 
@@ -116,7 +118,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	close(n.ready)
 	var wg sync.WaitGroup
-	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.collectGarbage} {
+	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.volumes.run, n.collectGarbage} {
 		wg.Go(func() { work(ctx) })
 	}
 	defer wg.Wait()
@@ -159,6 +161,10 @@ func (n *Node) changed(ctx context.Context, ch store.Change) error {
 		n.wakeCollector()
 	case ch.Collection == records.Images.Name():
 		return n.enqueueImage(ctx, ch.Key)
+	case ch.Collection == records.Volumes.Name():
+		return n.enqueueVolume(ctx, ch.Key)
+	case ch.Collection == records.Snapshots.Name():
+		return n.enqueueSnapshot(ctx, ch.Key)
 	}
 	return nil
 }
@@ -193,6 +199,15 @@ func (n *Node) enqueueAll(ctx context.Context) error {
 		}
 		for i := range builds {
 			n.builds.add(builds[i].ID)
+		}
+		volumes, err := records.Volumes.List(tx)
+		if err != nil {
+			return err
+		}
+		for i := range volumes {
+			if volumes[i].Attachment == nil {
+				n.volumes.add(volumes[i].ID)
+			}
 		}
 		return nil
 	})

@@ -39,7 +39,9 @@ func Register(t *api.Table, c *cloud.Cloud, n Node) {
 	a := &Actions{cloud: c, node: n, pager: api.NewPager(c.Info().Secret)}
 	a.registerInstances(t)
 	a.registerImages(t)
-	a.registerStorage(t)
+	a.registerVolumes(t)
+	a.registerVolumeStatus(t)
+	a.registerSnapshots(t)
 	a.registerKeys(t)
 	a.registerTags(t)
 	a.registerBundt(t)

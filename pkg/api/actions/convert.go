@@ -86,7 +86,7 @@ func (a *Actions) instanceOf(i *model.Instance) ec2types.Instance {
 		out.BlockDeviceMappings = append(out.BlockDeviceMappings, ec2types.InstanceBlockDeviceMapping{
 			DeviceName: ptr(v.Device),
 			Ebs: &ec2types.EbsInstanceBlockDevice{
-				AttachTime: ptr(i.LaunchTime), DeleteOnTermination: ptr(v.DeleteOnTermination), Status: ptr("attached"), VolumeId: ptr(v.VolumeID),
+				AttachTime: ptr(attachTime(i, v)), DeleteOnTermination: ptr(v.DeleteOnTermination), Status: ptr("attached"), VolumeId: ptr(v.VolumeID),
 			},
 		})
 	}
@@ -94,6 +94,14 @@ func (a *Actions) instanceOf(i *model.Instance) ec2types.Instance {
 		a.addNetwork(&out, i)
 	}
 	return out
+}
+
+// attachTime is when a volume was attached: with the launch, if it is not noted.
+func attachTime(i *model.Instance, v model.InstanceVolume) time.Time {
+	if v.Attached.IsZero() {
+		return i.LaunchTime
+	}
+	return v.Attached
 }
 
 func (a *Actions) addNetwork(out *ec2types.Instance, i *model.Instance) {
@@ -136,38 +144,7 @@ func enabled(b bool) string {
 	return "disabled"
 }
 
-// volumeType is what bundt's volumes are closest to: no burst bucket, any size.
-const volumeType = "gp3"
-
-func snapshotOf(s *model.Snapshot) ec2types.Snapshot {
-	progress := "0%"
-	if s.State == model.SnapshotCompleted {
-		progress = "100%"
-	}
-	volume := s.VolumeID
-	if volume == "" {
-		volume = "vol-ffffffff" // EC2's placeholder for a snapshot that was not taken of a volume
-	}
-	return ec2types.Snapshot{
-		Description: ptr(s.Description), Encrypted: ptr(false), OwnerId: ptr(s.OwnerID), Progress: ptr(progress), SnapshotId: ptr(s.ID),
-		StartTime: ptr(s.Started), State: ptr(string(s.State)), StateMessage: str(s.StateReason.Message), StorageTier: ptr("standard"),
-		Tags: tagsOf(s.Tags), VolumeId: ptr(volume), VolumeSize: ptr(int32(s.SizeGiB)),
-	}
-}
-
-func (a *Actions) volumeOf(v *model.Volume) ec2types.Volume {
-	out := ec2types.Volume{
-		AvailabilityZone: ptr(a.cloud.Zone()), CreateTime: ptr(v.Created), Encrypted: ptr(false), MultiAttachEnabled: ptr(false),
-		Size: ptr(int32(v.SizeGiB)), SnapshotId: ptr(v.SnapshotID), State: ptr(string(v.State)), Tags: tagsOf(v.Tags),
-		VolumeId: ptr(v.ID), VolumeType: ptr(volumeType),
-	}
-	if at := v.Attachment; at != nil {
-		out.Attachments = []ec2types.VolumeAttachment{{
-			AttachTime: ptr(at.Attached), DeleteOnTermination: ptr(at.DeleteOnTermination), Device: ptr(at.Device),
-			InstanceId: ptr(at.InstanceID), State: ptr("attached"), VolumeId: ptr(v.ID),
-		}}
-	}
-	return out
-}
+// volumeType is the type of volumes that nobody chose one for.
+const volumeType = model.DefaultVolumeType
 
 func timeFilter(t time.Time) []string { return []string{t.UTC().Format("2006-01-02T15:04:05.000Z")} }

@@ -15,13 +15,12 @@ import (
 
 func (a *Actions) registerInstances(t *api.Table) {
 	api.Register(t, api.Action[ec2types.RunInstancesInput, ec2types.RunInstancesOutput]{
-		Name: "RunInstances", Handler: a.runInstances,
-		Acts: []string{
+		Name: "RunInstances", Handler: a.runInstances, KeepEmpty: emptyNoDevice(),
+		Acts: append([]string{
 			"ImageId", "InstanceType", "KeyName", "UserData", "MinCount", "MaxCount", "ClientToken", "TagSpecifications",
 			"InstanceInitiatedShutdownBehavior", "SubnetId", "SecurityGroupIds", "SecurityGroups", "Placement.AvailabilityZone",
-			"BlockDeviceMappings.DeviceName", "BlockDeviceMappings.Ebs.VolumeSize", "BlockDeviceMappings.Ebs.DeleteOnTermination",
 			"MetadataOptions.HttpTokens", "MetadataOptions.HttpEndpoint", "MetadataOptions.HttpPutResponseHopLimit", "MetadataOptions.InstanceMetadataTags",
-		},
+		}, blockDeviceActs()...),
 	})
 	api.Register(t, api.Action[ec2types.DescribeInstancesInput, ec2types.DescribeInstancesOutput]{
 		Name: "DescribeInstances", Handler: a.describeInstances, Acts: []string{"InstanceIds", "Filters", "MaxResults", "NextToken"},
@@ -105,12 +104,8 @@ func (a *Actions) runInstances(ctx context.Context, in *ec2types.RunInstancesInp
 	if l.Metadata, err = metadataOptions(in.MetadataOptions); err != nil {
 		return nil, err
 	}
-	for _, m := range in.BlockDeviceMappings {
-		o := cloud.BlockDeviceOverride{Device: ec2types.Value(m.DeviceName)}
-		if m.Ebs != nil {
-			o.SizeGiB, o.DeleteOnTermination = int64(ec2types.Value(m.Ebs.VolumeSize)), m.Ebs.DeleteOnTermination
-		}
-		l.BlockDevices = append(l.BlockDevices, o)
+	if l.BlockDevices, err = blockDevices(in.BlockDeviceMappings); err != nil {
+		return nil, err
 	}
 	insts, err := a.account(ctx).Run(ctx, l)
 	if err != nil {

@@ -25,6 +25,9 @@ func spec(id string) hypervisor.Spec {
 func TestConformance(t *testing.T) {
 	host := fake.NewHost()
 	host.SocketDir = t.TempDir()
+	host.GuestFor = func(s hypervisor.Spec) fake.Guest {
+		return fake.Guest{Console: "guest " + s.ID + " is up\n", ShutdownTime: time.Millisecond, Holds: true}
+	}
 	layers := 0
 	hvtest.Run(t, hvtest.Harness{
 		New:  func(*testing.T) hypervisor.Driver { return fake.New(host) },
@@ -33,6 +36,12 @@ func TestConformance(t *testing.T) {
 			layers++
 			return hypervisor.Layer{ID: fmt.Sprintf("layer-%d", layers), Path: fmt.Sprintf("/%d", layers)}
 		},
+		Release: func(t *testing.T, _ hypervisor.Driver, id string) {
+			if err := host.LetGo(id); err != nil {
+				t.Error(err)
+			}
+		},
+		Size:   func(_ *testing.T, id, diskID string, _ hypervisor.Layer) int64 { return host.DiskSize(id, diskID) },
 		Banner: "is up",
 		Crash: func(t *testing.T, s hypervisor.Status) {
 			if err := host.Crash(s.ID, "crashed by the test"); err != nil {

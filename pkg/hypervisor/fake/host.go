@@ -28,6 +28,8 @@ type Guest struct {
 	ShutdownTime time.Duration
 	// Agent says that a guest agent answers, so that snapshots are consistent.
 	Agent bool
+	// Holds says that the guest does not let go of its disks.
+	Holds bool
 }
 
 // Op names a driver's operation for failures and delays.
@@ -45,6 +47,10 @@ const (
 	OpList        Op = "List"
 	OpSnapshot    Op = "Snapshot"
 	OpConsole     Op = "ConsoleOutput"
+	OpDisks       Op = "Disks"
+	OpAttachDisk  Op = "AttachDisk"
+	OpDetachDisk  Op = "DetachDisk"
+	OpResizeDisk  Op = "ResizeDisk"
 )
 
 // Host is the simulated machine room: what exists whether or not a driver looks
@@ -88,7 +94,8 @@ type machine struct {
 	console   []byte
 	resets    int
 	buttons   int
-	run       int // counts starts, so that a late timer spares the next run
+	sizes     map[string]int64 // of disks that were resized
+	run       int              // counts starts, so that a late timer spares the next run
 }
 
 // consoleKept bounds a console's log.
@@ -259,6 +266,24 @@ func (h *Host) Spec(id string) (hypervisor.Spec, bool) {
 		return hypervisor.Spec{}, false
 	}
 	return m.spec, true
+}
+
+// LetGo makes a machine's guest give up the disks that it held.
+func (h *Host) LetGo(id string) error {
+	return h.control(id, func(m *machine) {
+		m.guest.Holds = false
+		h.emit(m, "unplugged")
+	})
+}
+
+// DiskSize returns what a machine's disk was last resized to, in bytes.
+func (h *Host) DiskSize(id, diskID string) int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if m, ok := h.machines[id]; ok {
+		return m.sizes[diskID]
+	}
+	return 0
 }
 
 // Resets returns how often a machine was reset.

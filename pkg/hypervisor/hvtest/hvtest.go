@@ -31,6 +31,11 @@ type Harness struct {
 	// Written waits until the guest has written to the layer; nil if guests
 	// do not write.
 	Written func(t *testing.T, l hypervisor.Layer)
+	// Release makes the guest let go of disks that it was asked for; nil if it
+	// does so by itself.
+	Release func(t *testing.T, d hypervisor.Driver, id string)
+	// Size is how large a machine's disk is, in bytes.
+	Size func(t *testing.T, id, diskID string, head hypervisor.Layer) int64
 	// Banner is what the guest prints when it is up.
 	Banner string
 	// Crash ends a machine's process behind the driver's back.
@@ -60,6 +65,7 @@ func Run(t *testing.T, h Harness) {
 		{"Reset", s.reset},
 		{"Crash", s.crash},
 		{"Snapshot", s.snapshot},
+		{"Disks", s.disks},
 		{"Adoption", s.adoption},
 		{"HaltWhileAway", s.haltWhileAway},
 		{"EndedContext", s.endedContext},
@@ -71,6 +77,7 @@ func Run(t *testing.T, h Harness) {
 type suite struct {
 	Harness
 	closed map[hypervisor.Driver]bool
+	chains map[string][]hypervisor.Layer // of disks, after snapshots
 }
 
 // open returns a driver that is closed with the test, its machines removed.

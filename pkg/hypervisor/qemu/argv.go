@@ -23,7 +23,8 @@ const (
 const (
 	maxNodeName   = 31 // block node names
 	maxDiskSerial = 20 // VIRTIO_BLK_ID_BYTES
-	maxDisks      = 12
+	diskPorts     = 16
+	maxDisks      = 1 + diskPorts
 	maxNICs       = 8
 )
 
@@ -33,9 +34,8 @@ const (
 	slotRNG    = 0x02
 	slotSerial = 0x03
 	slotNIC    = 0x04
-	slotDisk   = 0x0c
-	slotSpare  = 0x1c // 0x1f is q35's own
-	spares     = 2
+	slotDisk   = 0x0c // of the root disk
+	slotPorts  = 0x1c // and the next: eight ports each; 0x1f is q35's own
 )
 
 var idPattern = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
@@ -79,16 +79,23 @@ func check(spec hypervisor.Spec) error {
 		return fmt.Errorf("unknown accelerator %q: use %q or %q", spec.Accel, accelKVM, accelTCG)
 	}
 	for _, d := range spec.Disks {
-		if len(d.Layers) == 0 {
-			return fmt.Errorf("disk %s has no layers", d.ID)
+		if err := checkDisk(d); err != nil {
+			return err
 		}
-		if len(serial(d.ID)) > maxDiskSerial {
-			return fmt.Errorf("disk id %q is longer than a disk's serial number", d.ID)
-		}
-		for _, l := range d.Layers {
-			if err := checkLayer(l); err != nil {
-				return err
-			}
+	}
+	return nil
+}
+
+func checkDisk(d hypervisor.Disk) error {
+	if len(d.Layers) == 0 {
+		return fmt.Errorf("disk %s has no layers", d.ID)
+	}
+	if !strings.HasPrefix(d.ID, "vol-") || len(serial(d.ID)) > maxDiskSerial {
+		return fmt.Errorf("disk id %q is no volume's, or longer than a disk's serial number", d.ID)
+	}
+	for _, l := range d.Layers {
+		if err := checkLayer(l); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -264,7 +271,9 @@ func (b *builder) uefi() error {
 }
 
 // devices adds monitors, serial port, guest agent port, random numbers and
-// sockets for later: hot-plugged devices need a root port of their own.
+// the ports for disks that come and go: each needs a root port of its own, which
+// cannot be added later. They reserve no I/O ports, of which a machine has too
+// few for all of them.
 func (b *builder) devices() error {
 	for _, m := range []struct {
 		id string
@@ -283,8 +292,12 @@ func (b *builder) devices() error {
 	if b.x86() {
 		b.add("-device", "vmgenid,guid=auto,id=vmgenid0")
 	}
-	for i := range spares {
-		b.add("-device", fmt.Sprintf("pcie-root-port,id=spare%d,chassis=%d,slot=%d,addr=%#x", i, i+1, i+1, slotSpare+i))
+	for i := range diskPorts {
+		port := fmt.Sprintf("pcie-root-port,id=%s,chassis=%d,slot=%d,addr=%#x.%d,io-reserve=0", diskPort(i), i+1, i+1, slotPorts+i/8, i%8)
+		if i%8 == 0 {
+			port += ",multifunction=on"
+		}
+		b.add("-device", port)
 	}
 	return nil
 }
@@ -325,14 +338,39 @@ func (b *builder) disks() error {
 			}
 			backing = l.ID
 		}
-		// Index 0 belongs to the ROM that loads a -kernel.
-		b.add("-device", fmt.Sprintf("virtio-blk-pci,id=%s,drive=%s,serial=%s,bootindex=%d,addr=%#x,werror=stop,rerror=report",
-			diskDevice(i), disk.Layers[0].ID, serial(disk.ID), i+1, slotDisk+i))
+		b.addJSON("-device", b.coldDisk(i, disk))
 	}
 	return nil
 }
 
-func diskDevice(i int) string { return fmt.Sprintf("disk%d", i) }
+// coldDisk is the device of a disk that is there from the start: the root disk on
+// the root complex, the others on ports, which can be unplugged.
+func (b *builder) coldDisk(i int, disk hypervisor.Disk) blockdev {
+	port := ""
+	if i > 0 {
+		port = diskPort(i - 1)
+	}
+	args := diskArgs(disk, port)
+	if i == 0 {
+		args["bus"], args["addr"] = "pcie.0", fmt.Sprintf("%#x", slotDisk)
+	}
+	args["bootindex"] = i + 1 // 0 belongs to the ROM that loads a -kernel
+	return args
+}
+
+// diskArgs are a virtio disk's properties, for -device and device_add.
+func diskArgs(disk hypervisor.Disk, port string) blockdev {
+	return blockdev{
+		"driver": "virtio-blk-pci", "id": diskDevice(disk.ID), "drive": disk.Layers[0].ID, "serial": serial(disk.ID),
+		"bus": port, "werror": "stop", "rerror": "report",
+	}
+}
+
+// diskDevice is the id of a disk's device.
+func diskDevice(diskID string) string { return serial(diskID) }
+
+// diskPort is the id of a port for a disk that comes and goes.
+func diskPort(i int) string { return fmt.Sprintf("port%d", i) }
 
 // nics adds the interfaces. QEMU listens, so that the network's switch can come
 // and go. No option ROM: nothing boots from the network.

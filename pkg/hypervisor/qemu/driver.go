@@ -57,6 +57,7 @@ var (
 	_ hypervisor.Driver      = (*Driver)(nil)
 	_ hypervisor.Snapshotter = (*Driver)(nil)
 	_ hypervisor.Console     = (*Driver)(nil)
+	_ hypervisor.DiskPlugger = (*Driver)(nil)
 	_ hypervisor.Refresher   = (*Driver)(nil)
 )
 

@@ -138,6 +138,10 @@ func (m *machine) handle(r *run, client *qmp.Client, e qmp.Event) {
 		}
 	case "STOP", "RESUME", "GUEST_PANICKED":
 		m.ask(r, client)
+	case "DEVICE_DELETED":
+		if deletedDevice(e) != "" {
+			m.driver.watchers.emit(m.id, "unplugged")
+		}
 	case "RESET":
 		m.driver.watchers.emit(m.id, "reset")
 	}

@@ -178,14 +178,14 @@ func (m *machine) syncChains(ctx context.Context, r *run, client *qmp.Client, di
 	if synced {
 		return nil
 	}
-	heads, err := queryHeads(ctx, client)
+	blocks, err := queryBlocks(ctx, client)
 	if err != nil {
 		return err
 	}
 	var done []overlay
 	for i, disk := range spec.Disks {
-		head := heads[diskDevice(i)]
-		if head == disk.Layers[0].ID {
+		head := blocks[diskDevice(disk.ID)].head
+		if head == disk.Layers[0].ID || head == "" { // "": unplugged meanwhile
 			continue
 		}
 		at := slices.IndexFunc(disks, func(sd hypervisor.SnapshotDisk) bool { return sd.DiskID == disk.ID && sd.LayerID == head })
@@ -203,24 +203,4 @@ func (m *machine) syncChains(ctx context.Context, r *run, client *qmp.Client, di
 	r.synced = true
 	m.mu.Unlock()
 	return nil
-}
-
-// queryHeads returns the node that each disk device writes to.
-func queryHeads(ctx context.Context, client *qmp.Client) (map[string]string, error) {
-	var devices []struct {
-		QDev     string `json:"qdev"` // /machine/peripheral/disk0/virtio-backend
-		Inserted struct {
-			Node string `json:"node-name"`
-		} `json:"inserted"`
-	}
-	if err := client.Execute(ctx, "query-block", nil, &devices); err != nil {
-		return nil, err
-	}
-	heads := map[string]string{}
-	for _, d := range devices {
-		name := strings.TrimPrefix(d.QDev, "/machine/peripheral/")
-		name, _, _ = strings.Cut(name, "/")
-		heads[name] = d.Inserted.Node
-	}
-	return heads, nil
 }

@@ -164,12 +164,31 @@ func (w *world) written(t *testing.T, l hypervisor.Layer) {
 
 func (w *world) harness(patience time.Duration) hvtest.Harness {
 	return hvtest.Harness{
-		New:         func(t *testing.T) hypervisor.Driver { return w.driver(t) },
-		Spec:        func(t *testing.T, id string) hypervisor.Spec { return w.spec(t, id) },
-		Overlay:     func(t *testing.T, below hypervisor.Layer) hypervisor.Layer { return w.overlay(t, below) },
-		Written:     w.written,
-		Banner:      banner,
-		Crash:       func(_ *testing.T, s hypervisor.Status) { _ = syscall.Kill(s.PID, syscall.SIGKILL) },
+		New:     func(t *testing.T) hypervisor.Driver { return w.driver(t) },
+		Spec:    func(t *testing.T, id string) hypervisor.Spec { return w.spec(t, id) },
+		Overlay: func(t *testing.T, below hypervisor.Layer) hypervisor.Layer { return w.overlay(t, below) },
+		Written: w.written,
+		Banner:  banner,
+		Crash:   func(_ *testing.T, s hypervisor.Status) { _ = syscall.Kill(s.PID, syscall.SIGKILL) },
+		// At a reset QEMU takes what the guest was asked for.
+		Release: func(t *testing.T, d hypervisor.Driver, id string) {
+			if err := d.Reset(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Size: func(t *testing.T, _, _ string, head hypervisor.Layer) int64 {
+			out, err := exec.Command("qemu-img", "info", "-U", "--output=json", "-f", "qcow2", head.Path).Output()
+			if err != nil {
+				t.Fatalf("qemu-img info: %v", err)
+			}
+			var info struct {
+				Size int64 `json:"virtual-size"`
+			}
+			if err := json.Unmarshal(out, &info); err != nil {
+				t.Fatal(err)
+			}
+			return info.Size
+		},
 		RealSockets: true,
 		Patience:    patience,
 	}

@@ -1,0 +1,135 @@
+package hvtest
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/bundt/bundt/pkg/hypervisor"
+)
+
+const secondDisk = "vol-00000000000000002"
+
+// disks plugs a disk into a running machine, snapshots, grows and unplugs it.
+func (s *suite) disks(t *testing.T, d hypervisor.Driver) {
+	ctx := t.Context()
+	spec := s.Spec(t, "i-0000000000000000a")
+	root := spec.Disks[0]
+	base := root.Layers[len(root.Layers)-1]
+	p := d.(hypervisor.DiskPlugger)
+	if _, err := p.Disks(ctx, spec.ID); !errors.Is(err, hypervisor.ErrNotFound) {
+		t.Errorf("disks of an absent machine: %v", err)
+	}
+	s.start(t, d, spec)
+	s.console(t, d, spec.ID, 1)
+	extra := hypervisor.Disk{ID: secondDisk, Layers: []hypervisor.Layer{s.Overlay(t, base), base}}
+	for range 2 { // the second changes nothing
+		if err := p.AttachDisk(ctx, spec.ID, extra); err != nil {
+			t.Fatalf("attaching: %v", err)
+		}
+	}
+	s.has(t, p, spec.ID, root.ID, extra.ID)
+
+	extra = s.moment(t, d, spec, extra)
+
+	// A driver that comes later knows the disk and goes on with it.
+	s.close(t, d)
+	d = s.open(t)
+	p = d.(hypervisor.DiskPlugger)
+	s.has(t, p, spec.ID, root.ID, extra.ID)
+	extra = s.moment(t, d, spec, extra)
+	for _, size := range []int64{8 << 20, 8 << 20, 4 << 20} { // it never shrinks
+		if err := p.ResizeDisk(ctx, spec.ID, extra.ID, size); err != nil {
+			t.Fatalf("resizing: %v", err)
+		}
+		if got := s.Size(t, spec.ID, extra.ID, extra.Layers[0]); got != 8<<20 {
+			t.Errorf("the disk has %d bytes", got)
+		}
+	}
+	if err := p.ResizeDisk(ctx, spec.ID, "vol-0000000000000dead", 1<<20); err == nil {
+		t.Error("a disk that is not there was resized")
+	}
+
+	if err := p.DetachDisk(ctx, spec.ID, root.ID); err == nil || errors.Is(err, hypervisor.ErrBusy) {
+		t.Errorf("detaching the root disk: %v", err)
+	}
+	s.detach(t, d, spec.ID, extra.ID)
+	s.has(t, p, spec.ID, root.ID)
+	if err := p.DetachDisk(ctx, spec.ID, extra.ID); err != nil {
+		t.Errorf("detaching what is not there: %v", err)
+	}
+	// And back again, on a new head.
+	again := hypervisor.Disk{ID: extra.ID, Layers: slices.Insert(slices.Clone(extra.Layers), 0, s.Overlay(t, extra.Layers[0]))}
+	if err := p.AttachDisk(ctx, spec.ID, again); err != nil {
+		t.Fatalf("attaching again: %v", err)
+	}
+	s.has(t, p, spec.ID, root.ID, extra.ID)
+	if err := d.Kill(ctx, spec.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.AttachDisk(ctx, spec.ID, again); !errors.Is(err, hypervisor.ErrNotRunning) {
+		t.Errorf("attaching to a stopped machine: %v", err)
+	}
+	spec.Disks = []hypervisor.Disk{root, again}
+	spec.Disks[0].Layers = s.chains[root.ID]
+	s.start(t, d, spec) // with both from the start
+	s.has(t, p, spec.ID, root.ID, extra.ID)
+	s.detach(t, d, spec.ID, extra.ID)
+}
+
+func (s *suite) has(t *testing.T, p hypervisor.DiskPlugger, id string, want ...string) {
+	t.Helper()
+	got, err := p.Disks(t.Context(), id)
+	if err != nil {
+		t.Fatalf("listing disks: %v", err)
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("it has the disks %v, want %v", got, want)
+	}
+}
+
+// moment snapshots the root disk and the other in one transaction, and returns
+// the other as it is afterwards.
+func (s *suite) moment(t *testing.T, d hypervisor.Driver, spec hypervisor.Spec, extra hypervisor.Disk) hypervisor.Disk {
+	t.Helper()
+	if s.chains == nil {
+		s.chains = map[string][]hypervisor.Layer{}
+	}
+	var request []hypervisor.SnapshotDisk
+	for _, disk := range []hypervisor.Disk{spec.Disks[0], extra} {
+		if s.chains[disk.ID] == nil || disk.ID == extra.ID {
+			s.chains[disk.ID] = disk.Layers
+		}
+		next := s.Overlay(t, s.chains[disk.ID][0])
+		s.chains[disk.ID] = slices.Insert(slices.Clone(s.chains[disk.ID]), 0, next)
+		request = append(request, hypervisor.SnapshotDisk{DiskID: disk.ID, LayerID: next.ID, Path: next.Path})
+	}
+	if _, err := d.(hypervisor.Snapshotter).Snapshot(t.Context(), spec.ID, request); err != nil {
+		t.Fatalf("snapshotting two disks: %v", err)
+	}
+	extra.Layers = s.chains[extra.ID]
+	return extra
+}
+
+// detach takes a disk from a machine, as the node does: it asks until the guest
+// has let go.
+func (s *suite) detach(t *testing.T, d hypervisor.Driver, id, diskID string) {
+	t.Helper()
+	p := d.(hypervisor.DiskPlugger)
+	released := false
+	for end := time.Now().Add(s.Patience); ; time.Sleep(20 * time.Millisecond) {
+		err := p.DetachDisk(t.Context(), id, diskID)
+		switch {
+		case err == nil:
+			return
+		case !errors.Is(err, hypervisor.ErrBusy) || time.Now().After(end):
+			t.Fatalf("detaching: %v", err)
+		case !released && s.Release != nil:
+			s.Release(t, d, id)
+			released = true
+		}
+	}
+}

@@ -1,0 +1,330 @@
+package qemu
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/bundt/bundt/pkg/hypervisor"
+	"github.com/bundt/bundt/pkg/hypervisor/qemu/qmp"
+)
+
+// peripherals is where QEMU keeps the devices that have an id.
+const peripherals = "/machine/peripheral/"
+
+// unplugTime is how long a call waits for the guest to let go of a disk. Guests
+// that use PCI Express' own hot-plug blink the slot's light for five seconds first.
+const unplugTime = 2 * time.Second
+
+// Disks returns the ids of the disks that QEMU shows the guest.
+func (d *Driver) Disks(ctx context.Context, id string) ([]string, error) {
+	var ids []string
+	err := d.plugging(ctx, id, func(m *machine, _ *run, client *qmp.Client) error {
+		devices, err := diskDevices(ctx, client)
+		if err != nil {
+			return err
+		}
+		for dev := range devices {
+			ids = append(ids, diskOf(dev))
+		}
+		slices.Sort(ids)
+		return nil
+	})
+	return ids, err
+}
+
+// AttachDisk opens the disk's layers that are not open yet and puts a virtio disk
+// on a free port.
+func (d *Driver) AttachDisk(ctx context.Context, id string, disk hypervisor.Disk) error {
+	if err := checkDisk(disk); err != nil {
+		return fmt.Errorf("machine %s: %w", id, err)
+	}
+	return d.plugging(ctx, id, func(m *machine, _ *run, client *qmp.Client) error {
+		devices, err := diskDevices(ctx, client)
+		if err != nil {
+			return err
+		}
+		if _, there := devices[diskDevice(disk.ID)]; there {
+			return m.noteDisk(disk)
+		}
+		port, err := freePort(devices)
+		if err != nil {
+			return err
+		}
+		opened, err := openChain(ctx, client, disk.Layers)
+		if err == nil {
+			err = client.Execute(ctx, "device_add", diskArgs(disk, port), nil)
+		}
+		if err != nil {
+			closeNodes(client, opened)
+			return err
+		}
+		return m.noteDisk(disk)
+	})
+}
+
+// DetachDisk asks the guest to let go, and closes the disk's layers when it has.
+func (d *Driver) DetachDisk(ctx context.Context, id, diskID string) error {
+	return d.plugging(ctx, id, func(m *machine, _ *run, client *qmp.Client) error {
+		m.mu.Lock()
+		i := diskIndex(m.rec.Spec, diskID)
+		m.mu.Unlock()
+		if i == 0 {
+			return fmt.Errorf("disk %s is the root disk: %w", diskID, hypervisor.ErrUnsupported)
+		}
+		if err := unplug(ctx, client, diskDevice(diskID)); err != nil {
+			return err
+		}
+		if i > 0 {
+			return m.dropDisk(ctx, client, i)
+		}
+		return nil
+	})
+}
+
+// ResizeDisk grows the head and tells the guest.
+func (d *Driver) ResizeDisk(ctx context.Context, id, diskID string, bytes int64) error {
+	return d.plugging(ctx, id, func(m *machine, _ *run, client *qmp.Client) error {
+		blocks, err := queryBlocks(ctx, client)
+		if err != nil {
+			return err
+		}
+		b, ok := blocks[diskDevice(diskID)]
+		switch {
+		case !ok:
+			return fmt.Errorf("it has no disk %s", diskID)
+		case b.size >= bytes:
+			return nil
+		}
+		return client.Execute(ctx, "block_resize", map[string]any{"node-name": b.head, "size": bytes}, nil)
+	})
+}
+
+// plugging calls f with the machine's monitor, while nothing else changes it.
+func (d *Driver) plugging(ctx context.Context, id string, f func(*machine, *run, *qmp.Client) error) error {
+	m, err := d.known(id)
+	if err != nil {
+		return err
+	}
+	m.op.Lock()
+	defer m.op.Unlock()
+	r, client, err := m.monitor(ctx)
+	if err != nil {
+		return err
+	}
+	if err := f(m, r, client); err != nil {
+		return fmt.Errorf("machine %s: %w", id, err)
+	}
+	return nil
+}
+
+// diskDevices returns the virtio disks by device id, each with the id of the port
+// that it is on, "" for one on the root complex.
+func diskDevices(ctx context.Context, client *qmp.Client) (map[string]string, error) {
+	var list []struct{ Name, Type string }
+	if err := client.Execute(ctx, "qom-list", map[string]any{"path": strings.TrimSuffix(peripherals, "/")}, &list); err != nil {
+		return nil, err
+	}
+	devices := map[string]string{}
+	for _, dev := range list {
+		if dev.Type != "child<virtio-blk-pci>" {
+			continue
+		}
+		var bus string // /machine/peripheral/port3/port3
+		err := client.Execute(ctx, "qom-get", map[string]any{"path": peripherals + dev.Name, "property": "parent_bus"}, &bus)
+		var refusal *qmp.Error
+		if errors.As(err, &refusal) {
+			continue // gone between the two commands
+		}
+		if err != nil {
+			return nil, err
+		}
+		port, onPort := strings.CutPrefix(bus, peripherals)
+		if port, _, _ = strings.Cut(port, "/"); !onPort {
+			port = ""
+		}
+		devices[dev.Name] = port
+	}
+	return devices, nil
+}
+
+// diskOf is the inverse of diskDevice: volume ids have one dash, after their prefix.
+func diskOf(device string) string {
+	return "vol-" + strings.TrimPrefix(device, "vol")
+}
+
+func freePort(devices map[string]string) (string, error) {
+	taken := map[string]bool{}
+	for _, port := range devices {
+		taken[port] = true
+	}
+	for i := range diskPorts {
+		if p := diskPort(i); !taken[p] {
+			return p, nil
+		}
+	}
+	return "", fmt.Errorf("all of its %d ports for disks are taken", diskPorts)
+}
+
+// openChain opens the layers that QEMU does not have open yet, base first, and
+// returns their nodes in that order. What it opened is closed again on an error.
+func openChain(ctx context.Context, client *qmp.Client, layers []hypervisor.Layer) (opened []string, err error) {
+	var nodes []struct {
+		Name string `json:"node-name"`
+	}
+	if err := client.Execute(ctx, "query-named-block-nodes", map[string]any{"flat": true}, &nodes); err != nil {
+		return nil, err
+	}
+	open := map[string]bool{}
+	for _, n := range nodes {
+		open[n.Name] = true
+	}
+	var backing any // JSON null, as in the argv
+	for j := len(layers) - 1; j >= 0; j-- {
+		l := layers[j]
+		if open[l.ID] && j == 0 {
+			// Left by a driver that was killed before its device_add, or after the
+			// device was gone: it may have been opened with other options.
+			if err := client.Execute(ctx, "blockdev-del", map[string]any{"node-name": l.ID}, nil); err != nil {
+				return opened, fmt.Errorf("closing layer %s to open it anew: %w", l.ID, err)
+			}
+		}
+		if !open[l.ID] || j == 0 {
+			if err := client.Execute(ctx, "blockdev-add", layerNode(l, j == 0, backing), nil); err != nil {
+				return opened, fmt.Errorf("opening layer %s: %w", l.Path, err)
+			}
+			opened = append(opened, l.ID)
+		}
+		backing = l.ID
+	}
+	return opened, nil
+}
+
+// closeNodes closes nodes, the last first. One that something else uses by now
+// stays: QEMU refuses.
+func closeNodes(client *qmp.Client, nodes []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
+	defer cancel()
+	for _, n := range slices.Backward(nodes) {
+		if client.Execute(ctx, "blockdev-del", map[string]any{"node-name": n}, nil) != nil {
+			return
+		}
+	}
+}
+
+// unplug asks for the end of a device and waits for it, a little.
+func unplug(ctx context.Context, client *qmp.Client, device string) error {
+	events := client.Subscribe()
+	defer events.Close()
+	devices, err := diskDevices(ctx, client)
+	if err != nil {
+		return err
+	}
+	if _, there := devices[device]; !there {
+		return nil
+	}
+	err = client.Execute(ctx, "device_del", map[string]any{"id": device}, nil)
+	var refusal *qmp.Error
+	switch {
+	case errors.As(err, &refusal) && refusal.Class == "DeviceNotFound":
+		return nil
+	case errors.As(err, &refusal) && strings.Contains(refusal.Desc, "unplug"): // asked already
+	case err != nil:
+		return err
+	}
+	patience := time.NewTimer(unplugTime)
+	defer patience.Stop()
+	for {
+		select {
+		case e, ok := <-events.C():
+			if !ok {
+				return qmp.ErrClosed
+			}
+			if deletedDevice(e) == device {
+				return nil
+			}
+		case <-patience.C:
+			return fmt.Errorf("unplugging %s: %w", device, hypervisor.ErrBusy)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// deletedDevice returns the id of the device whose end an event tells, or "".
+func deletedDevice(e qmp.Event) string {
+	var d struct{ Device string }
+	if e.Name != "DEVICE_DELETED" || json.Unmarshal(e.Data, &d) != nil {
+		return ""
+	}
+	return d.Device
+}
+
+// noteDisk records a disk that QEMU has.
+func (m *machine) noteDisk(disk hypervisor.Disk) error {
+	m.mu.Lock()
+	if diskIndex(m.rec.Spec, disk.ID) >= 0 {
+		m.mu.Unlock()
+		return nil
+	}
+	spec := m.rec.Spec
+	spec.Disks = append(slices.Clone(spec.Disks), disk)
+	m.rec.Spec = spec
+	rec := m.rec
+	m.mu.Unlock()
+	return save(m.paths.spec(), rec, true)
+}
+
+// dropDisk closes the layers of a disk that the guest no longer has, those that
+// no other disk uses, and forgets it. The head in QEMU may be a newer one than in
+// the record, if a driver was killed between a snapshot and its record.
+func (m *machine) dropDisk(ctx context.Context, client *qmp.Client, i int) error {
+	m.mu.Lock()
+	spec := m.rec.Spec
+	layers := slices.Clone(spec.Disks[i].Layers)
+	spec.Disks = slices.Delete(slices.Clone(spec.Disks), i, i+1)
+	m.rec.Spec = spec
+	rec := m.rec
+	m.mu.Unlock()
+	nodes := make([]string, 0, len(layers))
+	for _, l := range slices.Backward(layers) {
+		nodes = append(nodes, l.ID)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	closeNodes(client, nodes)
+	return save(m.paths.spec(), rec, true)
+}
+
+// block is what QEMU says of a disk device's medium.
+type block struct {
+	head string // node
+	size int64  // bytes
+}
+
+// queryBlocks returns what each disk device writes to.
+func queryBlocks(ctx context.Context, client *qmp.Client) (map[string]block, error) {
+	var devices []struct {
+		QDev     string `json:"qdev"` // /machine/peripheral/vol0123/virtio-backend
+		Inserted struct {
+			Node  string `json:"node-name"`
+			Image struct {
+				Size int64 `json:"virtual-size"`
+			} `json:"image"`
+		} `json:"inserted"`
+	}
+	if err := client.Execute(ctx, "query-block", nil, &devices); err != nil {
+		return nil, err
+	}
+	blocks := map[string]block{}
+	for _, d := range devices {
+		name, _, _ := strings.Cut(strings.TrimPrefix(d.QDev, peripherals), "/")
+		blocks[name] = block{head: d.Inserted.Node, size: d.Inserted.Image.Size}
+	}
+	return blocks, nil
+}
