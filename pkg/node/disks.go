@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/bundt/bundt/pkg/hypervisor"
+	"github.com/bundt/bundt/pkg/layer"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
 	"github.com/bundt/bundt/pkg/store"
@@ -34,7 +35,8 @@ func (n *Node) Spec(ctx context.Context, inst *model.Instance) (hypervisor.Spec,
 	if s.Boot.Initrd, err = n.blob(inst.Boot.InitrdDigest); err != nil {
 		return s, fmt.Errorf("finding the initrd: %w", err)
 	}
-	if s.Boot.VMLinux, err = n.blob(inst.Boot.VMLinuxDigest); err != nil {
+	s.Boot.VMLinux, err = n.blob(inst.Boot.VMLinuxDigest)
+	if err != nil && !errors.Is(err, layer.ErrNotFound) { // without it the kernel uncompresses itself
 		return s, fmt.Errorf("finding the uncompressed kernel: %w", err)
 	}
 	err = n.Store.View(ctx, func(tx *store.Tx) error {

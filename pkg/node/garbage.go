@@ -195,7 +195,7 @@ func (u *usage) markBoots(tx *store.Tx) error {
 	}
 	for _, b := range binned {
 		u.alive[b.Image.ID] = true
-		u.blobs[b.Image.Boot.KernelDigest], u.blobs[b.Image.Boot.InitrdDigest] = true, true
+		u.markBlobs(b.Image.Boot)
 	}
 	insts, err := records.Instances.List(tx)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"testing"
 	"testing/fstest"
@@ -95,8 +96,13 @@ func bakeNothing(_ context.Context, r bake.Request) (*bake.Result, error) {
 	if err := disk.WriteOverlay(path, disk.Overlay{SizeBytes: 64 << 20}); err != nil {
 		return nil, err
 	}
+	kernel, vmlinux := filepath.Join(r.WorkDir, "kernel"), filepath.Join(r.WorkDir, "vmlinux")
+	if err := errors.Join(os.WriteFile(kernel, []byte("kernel"), 0o600), os.WriteFile(vmlinux, []byte("uncompressed"), 0o600)); err != nil {
+		return nil, err
+	}
 	r.Progress(bake.Event{Step: "make disk", Done: true})
 	return &bake.Result{
+		Kernel: kernel, VMLinux: vmlinux,
 		Disks: []bake.DiskFile{{Device: "/dev/sda1", Path: path, SizeBytes: 64 << 20, DeleteOnTermination: true}},
 		Boot:  model.Boot{Firmware: model.FirmwareBIOS}, LoginUser: "root",
 	}, nil
