@@ -30,6 +30,7 @@ type toyCloud struct {
 	builds    []*bundttypes.Build
 	looks     map[string]int // at an instance since its last change
 	stuck     bool           // nothing ever becomes reachable
+	toyStorage
 }
 
 // serve answers on a unix socket until the test ends.
@@ -93,6 +94,7 @@ func (c *toyCloud) table() *api.Table {
 	api.RegisterStream(t, api.Stream[bundttypes.WatchBuildInput, bundttypes.Build]{Name: "WatchBuild", Acts: []string{"BuildId"}, Handler: c.watch})
 	register(t, "DescribeHost", []string{"Refresh"}, describeHost)
 	register(t, "DescribeLineage", []string{"ImageId", "InstanceId"}, c.lineage)
+	c.storageTable(t)
 	return t
 }
 

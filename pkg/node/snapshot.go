@@ -117,11 +117,18 @@ func (n *Node) pendingSets(ctx context.Context, match func(*model.Volume) bool) 
 // takeSet takes a set of volumes of an instance, or of volumes that are attached
 // to none ("").
 func (n *Node) takeSet(ctx context.Context, s *set, instanceID string, st hypervisor.Status) error {
+	has, err := n.disksOf(ctx, instanceID, st)
+	if err != nil {
+		return err
+	}
+	if err := n.settleSizes(ctx, s, instanceID, has); err != nil {
+		return err
+	}
 	swaps, err := n.planSwaps(ctx, s, instanceID)
 	if err != nil {
 		return err
 	}
-	consistency, cause := n.swapHeads(ctx, instanceID, swaps, st)
+	consistency, cause := n.swapHeads(ctx, instanceID, swaps, has, st)
 	if cause != nil {
 		if ctx.Err() != nil {
 			return cause
@@ -143,6 +150,24 @@ func (n *Node) takeSet(ctx context.Context, s *set, instanceID string, st hyperv
 		}
 	}
 	return n.setDone(ctx, s, swaps, consistency)
+}
+
+// settleSizes finishes what modifies the set's volumes: a next head has the size of
+// the record, which the file may be ahead of.
+func (n *Node) settleSizes(ctx context.Context, s *set, instanceID string, has []string) error {
+	if s.begun {
+		return nil // no modification goes on before it is done
+	}
+	for _, snap := range s.snaps {
+		machine := ""
+		if slices.Contains(has, snap.VolumeID) {
+			machine = instanceID
+		}
+		if err := n.modifyVolume(ctx, snap.VolumeID, machine); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // planSwaps is step 1. A snapshot that was deleted meanwhile is left out, and one
@@ -204,13 +229,9 @@ func (n *Node) planSwap(tx *store.Tx, setID string, vol *model.Volume) (swap, er
 	return s, err
 }
 
-// swapHeads is steps 2 and 3.
-func (n *Node) swapHeads(ctx context.Context, instanceID string, swaps []swap, st hypervisor.Status) (model.Consistency, error) {
+// swapHeads is steps 2 and 3; has are the disks that the machine has.
+func (n *Node) swapHeads(ctx context.Context, instanceID string, swaps []swap, has []string, st hypervisor.Status) (model.Consistency, error) {
 	if err := n.CheckSpace(); err != nil {
-		return "", err
-	}
-	has, err := n.disksOf(ctx, instanceID, st)
-	if err != nil {
 		return "", err
 	}
 	var disks []hypervisor.SnapshotDisk
@@ -287,6 +308,7 @@ func swapDone(tx *store.Tx, s swap, c model.Consistency) error {
 		return err
 	}
 	snap.LayerID, snap.State, snap.Consistency = s.old.ID, model.SnapshotCompleted, c
+	snap.SizeGiB = max(snap.SizeGiB, vol.SizeGiB) // it may have grown since it was asked for
 	return records.Snapshots.Put(tx, &snap)
 }
 
@@ -300,7 +322,8 @@ func imageDone(tx *store.Tx, id string) error {
 		return err
 	}
 	c := model.ConsistencyStopped
-	for _, b := range img.BlockDevices {
+	for i := range img.BlockDevices {
+		b := &img.BlockDevices[i]
 		if b.SnapshotID == "" {
 			continue
 		}
@@ -311,6 +334,7 @@ func imageDone(tx *store.Tx, id string) error {
 		if snap.State != model.SnapshotCompleted {
 			return nil
 		}
+		b.SizeGiB = max(b.SizeGiB, snap.SizeGiB)
 		if slices.Index(worst, snap.Consistency) > slices.Index(worst, c) {
 			c = snap.Consistency
 		}

@@ -273,7 +273,9 @@ func (n *Node) volumesOf(ctx context.Context, inst *model.Instance) (vols []mode
 			if err != nil {
 				return err
 			}
-			vols = append(vols, vol)
+			if vol.Attachment != nil && vol.Attachment.InstanceID == inst.ID { // else inst is old
+				vols = append(vols, vol)
+			}
 		}
 		return nil
 	})

@@ -92,6 +92,32 @@ func Snapshots(f *factory.Factory) cobra.CompletionFunc {
 	})
 }
 
+// Volumes completes the volumes, then the instances to attach one to.
+func Volumes(f *factory.Factory) cobra.CompletionFunc {
+	volumes := from(f, func(ctx context.Context, c *client.Client) ([]cobra.Completion, error) {
+		all, err := resolve.Volumes(ctx, c)
+		var found []cobra.Completion
+		for _, v := range all {
+			name := resolve.Tag(v.Tags, "Name")
+			found = append(found, cobra.CompletionWithDesc(ec2types.Value(v.VolumeId), output.Clean(name+" "+ec2types.Value(v.State))))
+			if name != "" {
+				found = append(found, cobra.CompletionWithDesc(name, ec2types.Value(v.State)))
+			}
+		}
+		return found, err
+	})
+	instances := Instances(f)
+	return func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		switch len(args) {
+		case 0:
+			return volumes(cmd, args, toComplete)
+		case 1:
+			return instances(cmd, args, toComplete)
+		}
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
 // InstanceTypes completes the names of instance types.
 func InstanceTypes(f *factory.Factory) cobra.CompletionFunc {
 	return from(f, func(ctx context.Context, c *client.Client) ([]cobra.Completion, error) {

@@ -135,7 +135,8 @@ func codeOfAPI(code string) int {
 	switch {
 	case strings.HasSuffix(code, ".NotFound"):
 		return NotFound
-	case code == model.CodeIncorrectInstanceState, strings.HasSuffix(code, ".InUse"),
+	case code == model.CodeIncorrectInstanceState, code == model.CodeIncorrectState, code == model.CodeIncorrectModificationState,
+		code == model.CodeVolumeInUse, strings.HasSuffix(code, ".InUse"),
 		strings.HasSuffix(code, ".Unavailable"), strings.HasSuffix(code, ".Duplicate"):
 		return WrongState
 	}

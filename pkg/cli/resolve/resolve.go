@@ -106,6 +106,35 @@ func Images(ctx context.Context, c *client.Client, filters ...ec2types.Filter) (
 	return all, nil
 }
 
+// Volumes returns every volume that passes the filters.
+func Volumes(ctx context.Context, c *client.Client, filters ...ec2types.Filter) ([]ec2types.Volume, error) {
+	var all []ec2types.Volume
+	for page, err := range c.DescribeVolumesPages(ctx, &ec2types.DescribeVolumesInput{Filters: filters}) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Volumes...)
+	}
+	return all, nil
+}
+
+// Volume returns the id of the volume that ref, an id or the Name tag of exactly
+// one volume, means.
+func Volume(ctx context.Context, c *client.Client, ref string) (string, error) {
+	if model.CheckID(model.VolumePrefix, ref) == nil {
+		return ref, nil
+	}
+	found, err := Volumes(ctx, c, Filter("tag:Name", exactly(ref)))
+	if err != nil {
+		return "", err
+	}
+	var ids []string
+	for _, v := range found {
+		ids = append(ids, ec2types.Value(v.VolumeId))
+	}
+	return one("volume", ref, ids, "bundt volume ls lists the volumes")
+}
+
 // RecipeTag is the tag that the daemon gives an image that it baked: the
 // recipe's name.
 const RecipeTag = "bundt:recipe"

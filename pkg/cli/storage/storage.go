@@ -25,9 +25,12 @@ func NewVolumeCommand(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "volume VERB",
 		Aliases: []string{"volumes"},
-		Short:   "See volumes: the disks of instances",
+		Short:   "Manage volumes: the disks of instances",
 	}
-	cmd.AddCommand(NewVolumeListCommand(f, nil))
+	cmd.AddCommand(
+		NewVolumeListCommand(f, nil), NewVolumeCreateCommand(f, nil), NewVolumeAttachCommand(f, nil), NewVolumeDetachCommand(f, nil),
+		NewVolumeResizeCommand(f, nil), NewVolumeSnapshotCommand(f, nil), NewVolumeDeleteCommand(f, nil),
+	)
 	return cmd
 }
 
@@ -38,7 +41,10 @@ func NewSnapshotCommand(f *factory.Factory) *cobra.Command {
 		Aliases: []string{"snapshots"},
 		Short:   "Manage snapshots: what volumes were at a moment",
 	}
-	cmd.AddCommand(NewSnapshotListCommand(f, nil), NewSnapshotDeleteCommand(f, nil))
+	cmd.AddCommand(
+		NewSnapshotListCommand(f, nil), NewSnapshotCreateCommand(f, nil), NewSnapshotCopyCommand(f, nil),
+		NewSnapshotShareCommand(f, nil), NewSnapshotDeleteCommand(f, nil),
+	)
 	return cmd
 }
 
@@ -93,6 +99,7 @@ func listVolumes(ctx context.Context, o *ListOptions) error {
 			{Title: "SIZE", Text: func(v ec2types.Volume) string { return gib(v.Size) }},
 			{Title: "INSTANCE", Text: func(v ec2types.Volume) string { return attached(v).instance }},
 			{Title: "DEVICE", Text: func(v ec2types.Volume) string { return attached(v).device }},
+			{Title: "TYPE", Wide: true, Text: func(v ec2types.Volume) string { return value(v.VolumeType) }},
 			{Title: "SNAPSHOT", Text: func(v ec2types.Volume) string { return value(v.SnapshotId) }},
 			{Title: "AGE", Text: func(v ec2types.Volume) string { return output.Age(now, ec2types.Value(v.CreateTime)) }},
 			{Title: "NAME", Wide: true, Text: func(v ec2types.Volume) string { return resolve.Tag(v.Tags, "Name") }},

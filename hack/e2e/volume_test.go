@@ -1,0 +1,93 @@
+//go:build vm
+
+package e2e
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/bundt/bundt/pkg/api/ec2types"
+)
+
+// TestVolumes plugs a volume into a running guest, writes to it, takes a snapshot,
+// and finds the same bytes in another guest; it grows a volume that is in use, and
+// kills the daemon in between.
+func TestVolumes(t *testing.T) {
+	d := newDaemon(t)
+	image := d.build(t, "tiny", "x86_64")
+	key := filepath.Join(d.Dir, "key")
+	d.cli(t, "key", "create", "k", "--file", key)
+	first := d.cli(t, "run", image, "--key", "k", "--type", "b1.nano", "-o", "name")
+	ssh := func(id, script string) string { t.Helper(); return d.cli(t, "ssh", "-i", key, id, "--", script) }
+	zone, err := d.API.DescribeInstances(t.Context(), &ec2types.DescribeInstancesInput{InstanceIds: []string{first}})
+	must(t, err)
+	placed := *zone.Reservations[0].Instances[0].Placement.AvailabilityZone
+
+	data := d.cli(t, "volume", "create", "--size", "1", "--zone", placed)
+	d.cli(t, "volume", "attach", data, first)
+	serial := strings.ReplaceAll(data, "-", "")
+	disk := d.guestDisk(t, key, first, serial)
+	ssh(first, fmt.Sprintf("mke2fs -q %[1]s && mount %[1]s /mnt && echo cake > /mnt/recipe && sync", disk))
+
+	// The next daemon finds the disk where the last one plugged it.
+	d.Kill()
+	must(t, d.Start(t.Context()))
+	snap := d.cli(t, "volume", "snapshot", data)
+	ssh(first, "echo eaten > /mnt/recipe && sync")
+
+	// Growing it shows in the guest, and in its file system.
+	d.cli(t, "volume", "resize", data, "3")
+	eventually(t, "the guest sees 3 GiB", func() error {
+		out, err := d.Bundt(t.Context(), "ssh", "-i", key, first, "--", "cat /sys/block/"+filepath.Base(disk)+"/size")
+		if err == nil && strings.TrimSpace(out) != fmt.Sprint(3<<30/512) {
+			err = fmt.Errorf("it has %q sectors", out)
+		}
+		return err
+	})
+
+	// A moment of both disks, while both are in use.
+	if all := strings.Fields(d.cli(t, "snapshot", "create", "--instance", first)); len(all) != 2 {
+		t.Errorf("snapshots of the instance: %v", all)
+	}
+
+	// Unplugged, its content is as it was left, in another guest as well.
+	ssh(first, "umount /mnt")
+	d.cli(t, "volume", "detach", data)
+	if out := ssh(first, "cat /sys/block/vd*/serial"); strings.Contains(out, serial) {
+		t.Errorf("the guest still has %q", out)
+	}
+	second := d.cli(t, "run", image, "--key", "k", "--type", "b1.nano", "-o", "name")
+	restored := d.cli(t, "volume", "create", "--snapshot", snap, "--zone", placed)
+	for volume, want := range map[string]string{restored: "cake", data: "eaten"} {
+		d.cli(t, "volume", "attach", volume, second)
+		disk := d.guestDisk(t, key, second, strings.ReplaceAll(volume, "-", ""))
+		if got := ssh(second, fmt.Sprintf("mount %s /mnt && cat /mnt/recipe; umount /mnt", disk)); got != want {
+			t.Errorf("volume %s says %q, want %q", volume, got, want)
+		}
+	}
+	d.cli(t, "stop", second)
+	d.cli(t, "volume", "detach", data)
+	d.cli(t, "start", second)
+	d.guestDisk(t, key, second, strings.ReplaceAll(restored, "-", ""))
+	d.cli(t, "rm", first, second)
+	d.cli(t, "volume", "delete", data)
+	d.cli(t, "volume", "delete", restored)
+	d.nothingLeft(t)
+}
+
+// guestDisk waits until the guest has a disk of that serial number, and returns
+// its device.
+func (d daemon) guestDisk(t *testing.T, key, id, serial string) (device string) {
+	t.Helper()
+	eventually(t, "the guest has the disk "+serial, func() error {
+		out, err := d.Bundt(t.Context(), "ssh", "-i", key, id, "--", "grep -l "+serial+" /sys/block/vd*/serial")
+		if err != nil {
+			return err
+		}
+		device = "/dev/" + filepath.Base(filepath.Dir(strings.TrimSpace(out)))
+		return nil
+	})
+	return device
+}
