@@ -105,7 +105,11 @@ func (c *Account) Images(ctx context.Context) ([]model.Image, error) {
 
 // Instances returns the account's instances, those terminated within the last hour included.
 func (c *Account) Instances(ctx context.Context) ([]model.Instance, error) {
-	return owned(ctx, c, records.Instances)
+	all, err := owned(ctx, c, records.Instances)
+	if err != nil {
+		return nil, err
+	}
+	return all, c.nameInstances(ctx, all)
 }
 
 // Volumes returns the account's volumes.

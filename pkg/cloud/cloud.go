@@ -71,6 +71,9 @@ func New(ctx context.Context, o Options) (*Cloud, error) {
 			if err == nil {
 				err = records.Clouds.Put(tx, &got)
 			}
+			if err == nil {
+				_, err = ensureDefaultNetwork(tx, got.Region, got.AccountID, got, got.Created)
+			}
 		}
 		if err != nil {
 			return err

@@ -43,6 +43,9 @@ func (c *Account) Start(ctx context.Context, ids []string) ([]StateChange, error
 		if _, _, err := c.place(ctx, tx, typ, i.Arch, 1, 1); err != nil {
 			return err
 		}
+		if err := c.startInterfaces(tx, i); err != nil {
+			return err
+		}
 		i.State, i.Desired = model.InstancePending, model.InstanceRunning
 		i.StateReason, i.TransitionReason = model.Reason{}, ""
 		i.LaunchTime = c.now().UTC() // EC2 sets it anew at each start

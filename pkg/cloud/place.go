@@ -67,28 +67,6 @@ func holdsMemory(i *model.Instance) bool {
 	return i.Desired == model.InstanceRunning || i.State == model.InstanceStopping || i.State == model.InstanceShuttingDown || i.State == model.InstanceRunning
 }
 
-// newInterface reserves the addresses of a new network interface in the default subnet.
-func (c *Account) newInterface(tx *store.Tx) (model.NetworkInterface, error) {
-	n := model.NetworkInterface{
-		ID: model.NewID(model.InterfacePrefix), VPCID: c.info.VPCID, SubnetID: c.info.SubnetID,
-		Groups: []string{c.info.GroupID},
-	}
-	n.MAC = macFor(n.ID)
-	private, err := reserve(tx, c.info.SubnetID, DefaultSubnetCIDR, n.ID)
-	if err != nil {
-		return n, err
-	}
-	n.PrivateIP = private.String()
-	if c.public.IsValid() {
-		public, err := reserve(tx, records.PublicPool, c.public, n.ID)
-		if err != nil {
-			return n, err
-		}
-		n.PublicIP = public.String()
-	}
-	return n, nil
-}
-
 // macFor derives a locally administered unicast address from an interface's id.
 func macFor(id string) string {
 	sum := sha256.Sum256([]byte(id))
@@ -117,7 +95,15 @@ func reserve(tx *store.Tx, pool string, cidr netip.Prefix, interfaceID string) (
 			return ip, records.Addresses.Put(tx, &records.Address{Pool: pool, IP: ip.String(), InterfaceID: interfaceID})
 		}
 	}
-	return netip.Addr{}, model.Errorf("InsufficientFreeAddressesInSubnet", "There are no free addresses left in %s", cidr)
+	return netip.Addr{}, model.Errorf(noAddressCode(pool), "There are no free addresses left in %s", cidr)
+}
+
+// noAddressCode is EC2's error code for a pool without a free address.
+func noAddressCode(pool string) string {
+	if pool == records.PublicPool {
+		return "InsufficientAddressCapacity"
+	}
+	return "InsufficientFreeAddressesInSubnet"
 }
 
 func addrAt(cidr netip.Prefix, n int64) netip.Addr {

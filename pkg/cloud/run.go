@@ -29,6 +29,8 @@ type Launch struct {
 	Accel           string // "", "kvm" or "tcg"
 	Tags            model.Tags
 	VolumeTags      model.Tags
+	InterfaceTags   model.Tags
+	Interfaces      []LaunchInterface // none is one new interface in the default subnet
 }
 
 const (
@@ -47,6 +49,9 @@ func (c *Account) Run(ctx context.Context, l Launch) ([]model.Instance, error) {
 	}
 	hash, err := paramsHash(l)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := c.defaults(ctx); err != nil {
 		return nil, err
 	}
 	c.admission.Lock()
@@ -69,10 +74,19 @@ func (c *Account) Run(ctx context.Context, l Launch) ([]model.Instance, error) {
 		}
 		return nil
 	})
-	return out, err
+	if err != nil {
+		return nil, err
+	}
+	return out, c.nameInstances(ctx, out)
 }
 
 func (l *Launch) check() error {
+	if len(l.Interfaces) == 0 {
+		l.Interfaces = []LaunchInterface{{}}
+	}
+	if err := l.checkInterfaces(); err != nil {
+		return err
+	}
 	switch {
 	case l.MinCount < 1 || l.MaxCount < l.MinCount:
 		return model.Errorf(model.CodeInvalidParameterValue, "MinCount %d and MaxCount %d: both must be at least 1, and MaxCount not less than MinCount", l.MinCount, l.MaxCount)
@@ -84,7 +98,7 @@ func (l *Launch) check() error {
 	case l.Accel != "" && l.Accel != "kvm" && l.Accel != "tcg":
 		return model.Errorf(model.CodeInvalidParameterValue, "accelerator %q: must be kvm or tcg", l.Accel)
 	}
-	return checkTags(l.Tags, l.VolumeTags)
+	return checkTags(l.Tags, l.VolumeTags, l.InterfaceTags)
 }
 
 // paramsHash identifies a request's parameters, so that a reused client token
@@ -149,7 +163,7 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string,
 	for n := range count {
 		inst := base
 		inst.ID, inst.LaunchIndex, inst.Tags = model.NewID(model.InstancePrefix), n, maps.Clone(l.Tags)
-		if inst.Interface, err = c.newInterface(tx); err != nil {
+		if err := c.addInterfaces(tx, &inst, l); err != nil {
 			return nil, err
 		}
 		if inst.Volumes, err = c.newVolumes(tx, &inst, mapping, l.VolumeTags); err != nil {

@@ -73,6 +73,17 @@ var taggable = map[model.IDPrefix]retagger{
 	model.SnapshotPrefix: retag(records.Snapshots, snapshotNotFound, func(s *model.Snapshot) *model.Tags { return &s.Tags }),
 	model.VolumePrefix:   retag(records.Volumes, volumeNotFound, func(v *model.Volume) *model.Tags { return &v.Tags }),
 	model.KeyPairPrefix:  retag(records.KeyPairs, keyPairNotFound, func(k *model.KeyPair) *model.Tags { return &k.Tags }),
+
+	model.VPCPrefix:         retag(records.VPCs, vpcNotFound, func(v *model.VPC) *model.Tags { return &v.Tags }),
+	model.SubnetPrefix:      retag(records.Subnets, subnetNotFound, func(s *model.Subnet) *model.Tags { return &s.Tags }),
+	model.GroupPrefix:       retag(records.Groups, groupNotFound, func(g *model.SecurityGroup) *model.Tags { return &g.Tags }),
+	model.RulePrefix:        {edit: retagRule, read: readRule},
+	model.GatewayPrefix:     retag(records.Gateways, gatewayNotFound, func(g *model.InternetGateway) *model.Tags { return &g.Tags }),
+	model.RouteTablePrefix:  retag(records.RouteTables, routeTableNotFound, func(t *model.RouteTable) *model.Tags { return &t.Tags }),
+	model.ACLPrefix:         retag(records.NetworkACLs, aclNotFound, func(a *model.NetworkACL) *model.Tags { return &a.Tags }),
+	model.DHCPOptionsPrefix: retag(records.DHCPOptions, dhcpOptionsNotFound, func(d *model.DHCPOptions) *model.Tags { return &d.Tags }),
+	model.InterfacePrefix:   {edit: retagInterface, read: retag(records.Interfaces, interfaceNotFound, func(n *model.NetworkInterface) *model.Tags { return &n.Tags }).read},
+	model.AllocationPrefix:  retag(records.ElasticAddresses, allocationNotFound, func(a *model.ElasticAddress) *model.Tags { return &a.Tags }),
 }
 
 func retag[T any, P object[T]](col store.Collection[T], notFound func(id string) *model.Error, tags func(*T) *model.Tags) retagger {

@@ -78,7 +78,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 		return err
 	}
 	var err error
-	if d.store, err = store.Open(ctx, store.Options{Dir: d.path("etcd"), Endpoints: d.cfg.EtcdEndpoints, Logger: d.log}); err != nil {
+	if d.store, err = store.Open(ctx, store.Options{Dir: d.path("etcd"), Endpoints: d.cfg.EtcdEndpoints, Migrations: cloud.Migrations(), Logger: d.log}); err != nil {
 		return err
 	}
 	if d.layers, err = layer.Open(d.cfg.DataDir); err != nil {
@@ -104,8 +104,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	}
 	d.node = node.New(node.Options{
 		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath,
-		Network: node.Network{VPCCIDR: cloud.DefaultVPCCIDR, SubnetCIDR: cloud.DefaultSubnetCIDR, Groups: node.DefaultGroup()},
-		Cloud:   d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"),
+		Cloud: d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"),
 		Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Logger: d.log,
 	})
 	return d.buildHandler()

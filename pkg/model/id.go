@@ -27,6 +27,17 @@ const (
 	VPCPrefix         IDPrefix = "vpc"
 	SubnetPrefix      IDPrefix = "subnet"
 	GroupPrefix       IDPrefix = "sg"
+	RulePrefix        IDPrefix = "sgr"
+	GatewayPrefix     IDPrefix = "igw"
+	RouteTablePrefix  IDPrefix = "rtb"
+	RouteAssocPrefix  IDPrefix = "rtbassoc"
+	ACLPrefix         IDPrefix = "acl"
+	ACLAssocPrefix    IDPrefix = "aclassoc"
+	DHCPOptionsPrefix IDPrefix = "dopt"
+	CIDRAssocPrefix   IDPrefix = "vpc-cidr-assoc"
+	AttachmentPrefix  IDPrefix = "eni-attach"
+	AllocationPrefix  IDPrefix = "eipalloc"
+	AddrAssocPrefix   IDPrefix = "eipassoc"
 )
 
 var idPattern = regexp.MustCompile(`^[a-z]+(-[a-z]+)*-[0-9a-f]{17}$`)

@@ -1,6 +1,9 @@
 package model
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // InstanceState is an instance's state as EC2 shows it.
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html
@@ -69,15 +72,26 @@ type Accelerator struct {
 	Reason string `json:"reason"` // for people: "software emulation: slow, because …"
 }
 
-// NetworkInterface is an instance's place in the network.
+// NetworkInterface is a place in the network: of an instance, or waiting for one.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html
 type NetworkInterface struct {
-	ID        string   `json:"id"`
-	VPCID     string   `json:"vpcID"`
-	SubnetID  string   `json:"subnetID"`
-	MAC       string   `json:"mac"`
-	PrivateIP string   `json:"privateIP"`
-	PublicIP  string   `json:"publicIP,omitempty"` // in user mode a loopback address of its own
-	Groups    []string `json:"groups"`
+	ID            string               `json:"id"`
+	OwnerID       string               `json:"ownerID"`
+	VPCID         string               `json:"vpcID"`
+	SubnetID      string               `json:"subnetID"`
+	MAC           string               `json:"mac"`
+	PrivateIP     string               `json:"privateIP"`
+	Secondary     []PrivateAddress     `json:"secondary,omitempty"`
+	PublicIP      string               `json:"publicIP,omitempty"`      // in user mode a loopback address of its own
+	AutoPublic    bool                 `json:"autoPublic,omitempty"`    // gets a public address whenever its instance starts
+	AllocationID  string               `json:"allocationID,omitempty"`  // if PublicIP is an elastic address
+	AssociationID string               `json:"associationID,omitempty"` // if PublicIP is an elastic address
+	Groups        []string             `json:"groups"`
+	Description   string               `json:"description,omitempty"`
+	Attachment    *InterfaceAttachment `json:"attachment,omitempty"`
+	Created       time.Time            `json:"created,omitzero"`
+	Tags          Tags                 `json:"tags,omitempty"`
+	Names         InterfaceNames       `json:"-"`
 }
 
 // MetadataOptions are the instance's IMDS settings.
@@ -129,6 +143,34 @@ type Instance struct {
 	Crashes          []time.Time      `json:"crashes,omitempty"` // recent unexpected ends of its process
 	TerminatedAt     time.Time        `json:"terminatedAt,omitzero"`
 	ConsoleAtEnd     []byte           `json:"consoleAtEnd,omitempty"` // last console output of a terminated instance
+
+	// Interface is a copy (see records.PutInterface), as are those beside it, by device index.
+	Others []NetworkInterface `json:"otherInterfaces,omitempty"`
+}
+
+// Interfaces returns the instance's interfaces, the primary one first.
+func (i *Instance) Interfaces() []NetworkInterface {
+	if i.Interface.ID == "" {
+		return i.Others
+	}
+	return append([]NetworkInterface{i.Interface}, i.Others...)
+}
+
+// SetInterface puts a copy of an interface that is attached to the instance in
+// its place.
+func (i *Instance) SetInterface(n NetworkInterface) {
+	if n.Attachment == nil || n.Attachment.DeviceIndex == 0 {
+		i.Interface = n
+		return
+	}
+	i.RemoveInterface(n.ID)
+	i.Others = append(i.Others, n)
+	slices.SortFunc(i.Others, func(a, b NetworkInterface) int { return a.Attachment.DeviceIndex - b.Attachment.DeviceIndex })
+}
+
+// RemoveInterface forgets an interface beside the primary one.
+func (i *Instance) RemoveInterface(id string) {
+	i.Others = slices.DeleteFunc(i.Others, func(n NetworkInterface) bool { return n.ID == id })
 }
 
 // Hostname is the private DNS name's first label, as EC2 makes it from the address.
@@ -152,4 +194,21 @@ func PrivateDomain(region string) string {
 		return "ec2.internal"
 	}
 	return region + ".compute.internal"
+}
+
+// PublicDomain is the domain of public DNS names: what EC2 has below
+// amazonaws.com, which is not bundt's, is below bundt.internal.
+const PublicDomain = "bundt.internal"
+
+// PublicHostname is the public DNS name of an address without PublicDomain.
+func PublicHostname(ip, region string) string {
+	return "ec2-" + HostnameFor(ip)[len("ip-"):] + "." + region + ".compute"
+}
+
+// PublicDNSName is the public DNS name of the interface, "" if it has none.
+func (n *NetworkInterface) PublicDNSName(ip, region string) string {
+	if ip == "" || !n.Names.Public {
+		return ""
+	}
+	return PublicHostname(ip, region) + "." + PublicDomain
 }

@@ -52,6 +52,19 @@ type VPC struct {
 	Subnets    []Subnet     `json:"subnets"`
 	MTU        int          `json:"mtu"`
 	DomainName string       `json:"domainName"` // of private names, "ec2.internal" or "<region>.compute.internal"
+	// NoDNS leaves the VPC without a name server.
+	NoDNS bool `json:"noDNS,omitempty"`
+	// DHCP is what guests are told beside their address; nil is DomainName and
+	// the VPC's name server.
+	DHCP *DHCP `json:"dhcp,omitempty"`
+}
+
+// DHCP is what the VPC's DHCP server tells guests.
+type DHCP struct {
+	Domain      string       `json:"domain,omitempty"`
+	OwnDNS      bool         `json:"ownDNS,omitempty"` // the VPC's name server, before the others
+	NameServers []netip.Addr `json:"nameServers,omitempty"`
+	NTPServers  []netip.Addr `json:"ntpServers,omitempty"`
 }
 
 // Subnet is part of a VPC. As on EC2, its base address + 1 is the gateway, + 2 the DNS server.
@@ -74,15 +87,37 @@ type Port struct {
 	Ingress    []Rule            `json:"ingress"`           // what may reach the guest; nothing else may
 	Egress     []Rule            `json:"egress"`            // what the guest may reach
 	Metadata   metadata.Document `json:"metadata"`
+	// Secondary are further private addresses, which the guest sets up itself.
+	Secondary []netip.Addr `json:"secondary,omitempty"`
+	// Forwards are public addresses that lead to secondary private ones.
+	Forwards []Forward `json:"forwards,omitempty"`
+	// Routes say what the guest reaches beyond its VPC: nothing, if there are
+	// none. The longest prefix decides.
+	Routes []Route `json:"routes,omitempty"`
+}
+
+// Forward is a public address of a port's secondary private address.
+type Forward struct {
+	PublicIP  netip.Addr `json:"publicIP"`
+	PrivateIP netip.Addr `json:"privateIP"`
+}
+
+// Route leads out of the VPC, or into a black hole.
+type Route struct {
+	CIDR      netip.Prefix `json:"cidr"`
+	Blackhole bool         `json:"blackhole,omitempty"`
 }
 
 // Rule allows traffic. A rule of a group source is resolved by the node into
 // the interfaces' addresses.
 type Rule struct {
-	Protocol string         `json:"protocol"` // "tcp", "udp", "icmp" or "-1" for all
+	Protocol string         `json:"protocol"` // "tcp", "udp", "icmp", another protocol's number, or "-1" for all
 	FromPort uint16         `json:"fromPort"`
 	ToPort   uint16         `json:"toPort"`
 	Peers    []netip.Prefix `json:"peers"`
+	// ICMPType and ICMPCode limit a rule for "icmp"; nil is any.
+	ICMPType *uint8 `json:"icmpType,omitempty"`
+	ICMPCode *uint8 `json:"icmpCode,omitempty"`
 }
 
 // Status is what the datapath knows of its ports.

@@ -26,7 +26,9 @@ func (n *Node) Spec(ctx context.Context, inst *model.Instance) (hypervisor.Spec,
 		ID: inst.ID, UUID: uuidFor(inst.ID), Arch: inst.Arch, VCPUs: typ.VCPUs, MemoryMiB: typ.MemoryMiB,
 		Accel: inst.RequestedAccel,
 		Boot:  hypervisor.BootSpec{Firmware: inst.Boot.Firmware, Cmdline: inst.Boot.Cmdline},
-		NICs:  []hypervisor.NIC{{ID: inst.Interface.ID, MAC: inst.Interface.MAC, MTU: interfaceMTU}},
+	}
+	for _, nic := range inst.Interfaces() {
+		s.NICs = append(s.NICs, hypervisor.NIC{ID: nic.ID, MAC: nic.MAC, MTU: interfaceMTU})
 	}
 	var err error
 	if s.Boot.Kernel, err = n.blob(inst.Boot.KernelDigest); err != nil {

@@ -239,11 +239,17 @@ func (n *Node) stop(ctx context.Context, inst *model.Instance, st hypervisor.Sta
 	if err := n.leave(ctx, inst.ID, n.Driver.Kill); err != nil {
 		return 0, err
 	}
-	return 0, n.edit(ctx, inst.ID, func(i *model.Instance) {
-		if i.State == model.InstanceStopping {
-			i.State, i.ForceStop, i.Accel, i.Reachability = model.InstanceStopped, false, model.Accelerator{}, ""
-			i.RebootsDone = i.RebootsRequested
+	return 0, n.Store.Update(ctx, func(tx *store.Tx) error {
+		i, err := records.Instances.Get(tx, inst.ID)
+		if err != nil || i.State != model.InstanceStopping {
+			return err
 		}
+		i.State, i.ForceStop, i.Accel, i.Reachability = model.InstanceStopped, false, model.Accelerator{}, ""
+		i.RebootsDone = i.RebootsRequested
+		if err := records.StopInterfaces(tx, &i); err != nil {
+			return err
+		}
+		return records.Instances.Put(tx, &i)
 	})
 }
 
@@ -312,16 +318,12 @@ func (n *Node) release(ctx context.Context, id string, console []byte) (garbage 
 			}
 			garbage = append(garbage, freed...)
 		}
-		for _, a := range []struct{ pool, ip string }{{inst.Interface.SubnetID, inst.Interface.PrivateIP}, {records.PublicPool, inst.Interface.PublicIP}} {
-			if a.ip != "" {
-				if err := records.Addresses.Delete(tx, records.AddressKey(a.pool, a.ip)); err != nil {
-					return err
-				}
-			}
+		if err := records.ReleaseInterfaces(tx, &inst); err != nil {
+			return err
 		}
 		inst.State, inst.TerminatedAt, inst.Reachability = model.InstanceTerminated, n.Now().UTC(), ""
 		inst.Accel, inst.Volumes, inst.ConsoleAtEnd, inst.UserData = model.Accelerator{}, nil, console, nil
-		inst.Interface.PrivateIP, inst.Interface.PublicIP = "", ""
+		inst.Interface, inst.Others = model.NetworkInterface{}, nil
 		return records.Instances.Put(tx, &inst)
 	})
 	return garbage, err

@@ -32,7 +32,10 @@ func (n *Node) Inventory(ctx context.Context) ([]Item, error) {
 		all, err := records.Instances.List(tx)
 		for _, i := range all {
 			if i.State != model.InstanceTerminated {
-				insts[i.ID], ports[i.Interface.ID] = i, i.ID
+				insts[i.ID] = i
+				for _, nic := range i.Interfaces() {
+					ports[nic.ID] = i.ID
+				}
 			}
 		}
 		return err

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
+	"reflect"
 	"time"
 
 	"github.com/bundt/bundt/pkg/metadata"
@@ -13,27 +13,6 @@ import (
 	"github.com/bundt/bundt/pkg/network"
 	"github.com/bundt/bundt/pkg/store"
 )
-
-// Network is the node's view of the default VPC.
-type Network struct {
-	VPCCIDR    netip.Prefix
-	SubnetCIDR netip.Prefix
-	Groups     []network.Rule // ingress of the default security group from anywhere
-}
-
-// anywhere is the peer of rules that admit everybody.
-var anywhere = netip.MustParsePrefix("0.0.0.0/0")
-
-// DefaultGroup is the ingress that the default security group grants from
-// anywhere until security groups can be edited: SSH, web servers and ping.
-// Within the VPC everything is allowed, as EC2's default group does.
-func DefaultGroup() []network.Rule {
-	var out []network.Rule
-	for _, port := range []uint16{22, 80, 443, 8080} {
-		out = append(out, network.Rule{Protocol: "tcp", FromPort: port, ToPort: port, Peers: []netip.Prefix{anywhere}})
-	}
-	return append(out, network.Rule{Protocol: "icmp", Peers: []netip.Prefix{anywhere}})
-}
 
 // applyNetwork makes the datapath carry exactly the machines that run here.
 // Callers that wait share what one of them applies: a configuration read after
@@ -50,75 +29,70 @@ func (n *Node) applyNetwork(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.applied = nil
 	if err := n.Datapath.Apply(ctx, cfg); err != nil {
 		return fmt.Errorf("applying the network's configuration: %w", err)
 	}
 	n.netApplied = covered
+	n.applied = &cfg
 	return nil
 }
 
-func (n *Node) networkConfig(ctx context.Context) (network.Config, error) {
-	insts, err := n.instances.All(ctx)
-	if err != nil {
-		return network.Config{}, err
-	}
-	cfg := network.Config{
-		Region: n.Cloud.Region,
-		VPCs: []network.VPC{{
-			ID: n.Cloud.VPCID, CIDR: n.Network.VPCCIDR, MTU: interfaceMTU, DomainName: model.PrivateDomain(n.Cloud.Region),
-			Subnets: []network.Subnet{{ID: n.Cloud.SubnetID, CIDR: n.Network.SubnetCIDR}},
-		}},
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, inst := range insts {
-		socket, ok := n.sockets[inst.ID][inst.Interface.ID]
-		if !ok {
-			continue
+// networkRetry is the pause after a configuration that could not be applied.
+const networkRetry = time.Second
+
+// networkPause lets many changes become one.
+const networkPause = 20 * time.Millisecond
+
+// followNetwork applies changes of groups, routes, interfaces and the rest as
+// they come; many at once are applied once.
+func (n *Node) followNetwork(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.netChanged:
 		}
-		port, err := n.port(inst, socket)
-		if err != nil {
-			return cfg, fmt.Errorf("instance %s: %w", inst.ID, err)
+		if err := n.refreshNetwork(ctx); err != nil && ctx.Err() == nil {
+			n.Logger.Error("the network could not be changed", "error", err)
+			time.AfterFunc(networkRetry, n.wakeNetwork)
 		}
-		cfg.Ports = append(cfg.Ports, port)
+		select {
+		case <-ctx.Done():
+		case <-time.After(networkPause):
+		}
 	}
-	return cfg, nil
 }
 
-func (n *Node) port(inst *model.Instance, socket string) (network.Port, error) {
-	nic := inst.Interface
-	private, err := netip.ParseAddr(nic.PrivateIP)
-	if err != nil {
-		return network.Port{}, err
+func (n *Node) wakeNetwork() {
+	select {
+	case n.netChanged <- struct{}{}:
+	default: // it will look anyway
 	}
-	p := network.Port{
-		ID: nic.ID, InstanceID: inst.ID, VPCID: nic.VPCID, SubnetID: nic.SubnetID, MAC: nic.MAC,
-		PrivateIP: private, Names: []string{inst.Hostname()}, Socket: socket,
-		Ingress:  append([]network.Rule{{Protocol: "-1", Peers: []netip.Prefix{n.Network.VPCCIDR}}}, n.Network.Groups...),
-		Egress:   []network.Rule{{Protocol: "-1", Peers: []netip.Prefix{anywhere}}},
-		Metadata: n.document(inst),
+}
+
+// refreshNetwork applies the network's configuration if it is another one now.
+func (n *Node) refreshNetwork(ctx context.Context) error {
+	n.netMu.Lock()
+	cfg, err := n.networkConfig(ctx)
+	same := n.applied != nil && reflect.DeepEqual(*n.applied, cfg)
+	n.netMu.Unlock()
+	if err != nil || same {
+		return err
 	}
-	if name := inst.Tags["Name"]; name != "" {
-		p.Names = append(p.Names, name)
-	}
-	if nic.PublicIP != "" {
-		if p.PublicIP, err = netip.ParseAddr(nic.PublicIP); err != nil {
-			return p, err
-		}
-	}
-	return p, nil
+	return n.applyNetwork(ctx)
 }
 
 // document is what the instance's metadata service tells it.
-func (n *Node) document(inst *model.Instance) metadata.Document {
+func (n *Node) document(t *topology, inst *model.Instance) metadata.Document {
 	d := metadata.Document{
 		InstanceID: inst.ID, ImageID: inst.ImageID, InstanceType: inst.Type, Architecture: string(inst.Arch),
 		AccountID: inst.OwnerID, ReservationID: inst.ReservationID, LaunchIndex: inst.LaunchIndex,
 		PendingTime: inst.LaunchTime, Region: n.Cloud.Region, AvailabilityZone: n.Zone,
 		Hostname: inst.Hostname() + "." + model.PrivateDomain(n.Cloud.Region), PrivateIP: inst.Interface.PrivateIP,
 		PublicIP: inst.Interface.PublicIP, MAC: inst.Interface.MAC, InterfaceID: inst.Interface.ID,
-		VPCID: inst.Interface.VPCID, VPCCIDR: n.Network.VPCCIDR.String(),
-		SubnetID: inst.Interface.SubnetID, SubnetCIDR: n.Network.SubnetCIDR.String(),
+		VPCID: inst.Interface.VPCID, VPCCIDR: t.vpcs[inst.Interface.VPCID].CIDR,
+		SubnetID: inst.Interface.SubnetID, SubnetCIDR: t.subnets[inst.Interface.SubnetID].CIDR,
 		KeyName: inst.KeyName, PublicKey: inst.PublicKey, UserData: inst.UserData, RootDevice: inst.RootDevice,
 		BlockDevices: map[string]string{},
 		Options: metadata.Options{
@@ -126,7 +100,7 @@ func (n *Node) document(inst *model.Instance) metadata.Document {
 		},
 	}
 	for _, g := range inst.Interface.Groups {
-		d.SecurityGroups = append(d.SecurityGroups, metadata.NamedID{ID: g, Name: "default"})
+		d.SecurityGroups = append(d.SecurityGroups, metadata.NamedID{ID: g, Name: t.groups[g].Name})
 	}
 	ebs := 0
 	for _, v := range inst.Volumes {

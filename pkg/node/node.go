@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,7 +34,6 @@ type Options struct {
 	Driver   hypervisor.Driver
 	Layers   *layer.Store
 	Datapath network.Datapath
-	Network  Network
 	Cloud    records.Cloud
 	Zone     string
 	CacheDir string // of bakes
@@ -66,7 +66,9 @@ type Node struct {
 
 	netMu      sync.Mutex // one Apply at a time
 	netTickets atomic.Int64
-	netApplied int64 // the newest ticket that an Apply has covered
+	netApplied int64           // the newest ticket that an Apply has covered
+	applied    *network.Config // nil if the last Apply failed
+	netChanged chan struct{}
 
 	started time.Time
 
@@ -93,6 +95,9 @@ func New(o Options) *Node {
 		started: o.Now().UTC(),
 		gc:      make(chan struct{}, 1),
 		ready:   make(chan struct{}),
+
+		netChanged: make(chan struct{}, 1),
+
 		sockets: map[string]map[string]string{},
 		pressed: map[string]bool{},
 		probing: map[string]context.CancelFunc{},
@@ -108,7 +113,8 @@ func New(o Options) *Node {
 // Run registers the node, adopts what is there, and reconciles until ctx ends.
 // Machines and the network go on without it.
 func (n *Node) Run(ctx context.Context) error {
-	changes := n.Store.Watch(ctx, records.Instances.Name(), records.Images.Name(), records.Snapshots.Name(), records.Volumes.Name(), records.Builds.Name())
+	watched := append(slices.Clone(networkCollections), records.Instances.Name(), records.Images.Name(), records.Snapshots.Name(), records.Volumes.Name(), records.Builds.Name())
+	changes := n.Store.Watch(ctx, watched...)
 	events := n.Driver.Events(ctx)
 	if err := n.register(ctx); err != nil {
 		return err
@@ -118,7 +124,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	close(n.ready)
 	var wg sync.WaitGroup
-	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.volumes.run, n.collectGarbage} {
+	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.volumes.run, n.collectGarbage, n.followNetwork} {
 		wg.Go(func() { work(ctx) })
 	}
 	defer wg.Wait()
@@ -152,9 +158,13 @@ func (n *Node) Ready() <-chan struct{} { return n.ready }
 func (n *Node) changed(ctx context.Context, ch store.Change) error {
 	switch {
 	case ch.Resync:
+		n.wakeNetwork()
 		return n.enqueueAll(ctx)
+	case slices.Contains(networkCollections, ch.Collection):
+		n.wakeNetwork()
 	case ch.Collection == records.Instances.Name():
 		n.queue.add(ch.Key)
+		n.wakeNetwork() // its names and metadata
 	case ch.Collection == records.Builds.Name():
 		n.builds.add(ch.Key)
 	case ch.Deleted:

@@ -73,8 +73,7 @@ func (w *world) start() {
 	w.t.Helper()
 	w.node = node.New(node.Options{
 		ID: "here", Store: w.store, Driver: fakehv.New(w.host), Layers: w.layers, Datapath: w.net,
-		Network: node.Network{VPCCIDR: cloud.DefaultVPCCIDR, SubnetCIDR: cloud.DefaultSubnetCIDR, Groups: node.DefaultGroup()},
-		Cloud:   w.cloud.Info(), Zone: w.cloud.Zone(), WorkDir: w.t.TempDir(), ShutdownGrace: w.grace,
+		Cloud: w.cloud.Info(), Zone: w.cloud.Zone(), WorkDir: w.t.TempDir(), ShutdownGrace: w.grace,
 		Logger: slog.New(slog.DiscardHandler), Bake: bakeNothing,
 	})
 	ctx, cancel := context.WithCancel(context.Background())

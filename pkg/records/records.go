@@ -34,6 +34,17 @@ var (
 	BinImages  = store.NewCollection("binned-images", func(b *model.BinnedImage) string { return b.Image.ID })
 	ImageRules = store.NewCollection("image-rules", func(r *model.ImageRetention) string { return r.OwnerID })
 	Idempotent = store.NewCollection("tokens", func(t *Token) string { return TokenKey(t.OwnerID, t.Action, t.Token) })
+
+	VPCs             = store.NewCollection("vpcs", func(v *model.VPC) string { return v.ID })
+	Subnets          = store.NewCollection("subnets", func(s *model.Subnet) string { return s.ID })
+	Groups           = store.NewCollection("securitygroups", func(g *model.SecurityGroup) string { return g.ID })
+	Gateways         = store.NewCollection("internetgateways", func(g *model.InternetGateway) string { return g.ID })
+	RouteTables      = store.NewCollection("routetables", func(t *model.RouteTable) string { return t.ID })
+	NetworkACLs      = store.NewCollection("networkacls", func(a *model.NetworkACL) string { return a.ID })
+	DHCPOptions      = store.NewCollection("dhcpoptions", func(d *model.DHCPOptions) string { return d.ID })
+	Interfaces       = store.NewCollection("interfaces", func(n *model.NetworkInterface) string { return n.ID })
+	ElasticAddresses = store.NewCollection("elasticaddresses", func(a *model.ElasticAddress) string { return a.ID })
+	Defaults         = store.NewCollection("defaultnetworks", func(d *Default) string { return d.AccountID })
 )
 
 // TheCloud is the key of the one Cloud record.
@@ -63,7 +74,15 @@ type Name struct {
 type Address struct {
 	Pool        string `json:"pool"`
 	IP          string `json:"ip"`
-	InterfaceID string `json:"interfaceID"`
+	InterfaceID string `json:"interfaceID"` // or the elastic address's allocation
+}
+
+// Default is what an account has got as its default network, once.
+type Default struct {
+	AccountID     string `json:"accountID"`
+	VPCID         string `json:"vpcID,omitempty"`    // none after it was deleted
+	SubnetID      string `json:"subnetID,omitempty"` // none after it was deleted
+	DHCPOptionsID string `json:"dhcpOptionsID"`      // of VPCs that are given none
 }
 
 // Token remembers the outcome of a call that carried a ClientToken.

@@ -44,6 +44,7 @@ func Register(t *api.Table, c *cloud.Cloud, n Node) {
 	a.registerSnapshots(t)
 	a.registerKeys(t)
 	a.registerTags(t)
+	a.registerNetworks(t)
 	a.registerBundt(t)
 }
 

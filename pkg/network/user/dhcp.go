@@ -10,6 +10,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
+
+	"github.com/bundt/bundt/pkg/network"
 )
 
 const (
@@ -107,12 +109,10 @@ func (p *port) leaseOptions(gateway netip.Addr) []dhcpv4.Modifier {
 	route := func(prefix netip.Prefix) *dhcpv4.Route {
 		return &dhcpv4.Route{Dest: ipNet(prefix), Router: via}
 	}
-	return []dhcpv4.Modifier{
+	options := []dhcpv4.Modifier{
 		dhcpv4.WithNetmask(ipNet(p.subnet).Mask),
 		dhcpv4.WithRouter(via),
-		dhcpv4.WithDNS(dnsOf(p.subnet).AsSlice(), linkLocalDNS.AsSlice()),
 		dhcpv4.WithOption(dhcpv4.OptHostName(p.hostName())),
-		dhcpv4.WithOption(dhcpv4.OptDomainName(p.vpc.domain())),
 		dhcpv4.WithOption(dhcpv4.OptGeneric(dhcpv4.OptionInterfaceMTU, dhcpv4.Uint16(p.vpc.mtu).ToBytes())),
 		// A client that reads this option ignores the router option (RFC 3442).
 		dhcpv4.WithOption(dhcpv4.OptClasslessStaticRoute(
@@ -121,6 +121,38 @@ func (p *port) leaseOptions(gateway netip.Addr) []dhcpv4.Modifier {
 			route(netip.PrefixFrom(linkLocalDNS, 32)),
 		)),
 	}
+	return append(options, p.nameOptions()...)
+}
+
+// nameOptions are what the VPC's DHCP options say.
+func (p *port) nameOptions() (options []dhcpv4.Modifier) {
+	c := p.vpc.config.Load()
+	d := c.DHCP
+	if d == nil {
+		d = &network.DHCP{Domain: c.DomainName, OwnDNS: true}
+	}
+	servers := ips(d.NameServers)
+	if d.OwnDNS && !c.NoDNS {
+		servers = append([]net.IP{dnsOf(p.subnet).AsSlice(), linkLocalDNS.AsSlice()}, servers...)
+	}
+	if len(servers) > 0 {
+		options = append(options, dhcpv4.WithDNS(servers...))
+	}
+	if d.Domain != "" {
+		options = append(options, dhcpv4.WithOption(dhcpv4.OptDomainName(d.Domain)))
+	}
+	if len(d.NTPServers) > 0 {
+		options = append(options, dhcpv4.WithOption(dhcpv4.OptNTPServers(ips(d.NTPServers)...)))
+	}
+	return options
+}
+
+func ips(in []netip.Addr) []net.IP {
+	out := make([]net.IP, len(in))
+	for i, a := range in {
+		out[i] = a.AsSlice()
+	}
+	return out
 }
 
 // hostName is the instance's host name without its domain.

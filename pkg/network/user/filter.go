@@ -2,6 +2,7 @@ package user
 
 import (
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
@@ -22,22 +23,24 @@ const (
 	evictSample  = 16
 )
 
-// rules are what may pass in one direction. ICMP rules allow every type: the
-// port numbers of a rule have no meaning for them here.
+// rules are what may pass in one direction.
 type rules []rule
 
 type rule struct {
-	proto    byte // 0: all
-	from, to uint16
-	peers    []netip.Prefix
+	all        bool // protocols
+	proto      byte
+	from, to   uint16
+	peers      []netip.Prefix
+	icmp, code *uint8 // type and code; nil: any
 }
 
 func compileRules(in []network.Rule) (rules, error) {
 	out := make(rules, 0, len(in))
 	for _, r := range in {
-		c := rule{from: r.FromPort, to: r.ToPort, peers: r.Peers}
+		c := rule{from: r.FromPort, to: r.ToPort, peers: r.Peers, icmp: r.ICMPType, code: r.ICMPCode}
 		switch r.Protocol {
 		case "-1":
+			c.all = true
 		case "tcp":
 			c.proto = protoTCP
 		case "udp":
@@ -45,9 +48,13 @@ func compileRules(in []network.Rule) (rules, error) {
 		case "icmp":
 			c.proto = protoICMP
 		default:
-			return nil, &configError{"rule of unknown protocol " + r.Protocol + ": want tcp, udp, icmp or -1"}
+			n, err := strconv.ParseUint(r.Protocol, 10, 8)
+			if err != nil {
+				return nil, &configError{"rule of unknown protocol " + r.Protocol + ": want tcp, udp, icmp, a number or -1"}
+			}
+			c.proto = byte(n)
 		}
-		if c.proto != 0 && c.proto != protoICMP && c.from > c.to {
+		if c.ports() && c.from > c.to {
 			return nil, &configError{"rule with its first port above its last"}
 		}
 		out = append(out, c)
@@ -55,17 +62,33 @@ func compileRules(in []network.Rule) (rules, error) {
 	return out, nil
 }
 
-// allow judges the first packet of a flow by the peer and the port it is for.
+// ports says if the rule is for ports.
+func (r *rule) ports() bool { return !r.all && (r.proto == protoTCP || r.proto == protoUDP) }
+
+// allow judges the first packet of a flow to a port.
 func (rs rules) allow(proto byte, peer ipv4, dport uint16) bool {
+	return rs.admit(func(r *rule) bool {
+		return r.all || (r.proto == proto && (!r.ports() || (r.from <= dport && dport <= r.to)))
+	}, peer)
+}
+
+// allowPacket judges the first packet of a flow by the peer and what it is.
+func (rs rules) allowPacket(p *packet, peer ipv4) bool {
+	if p.proto != protoICMP {
+		return rs.allow(p.proto, peer, p.dport)
+	}
+	typ, code := p.b[p.headerLen], p.b[p.headerLen+1]
+	return rs.admit(func(r *rule) bool {
+		return r.all || (r.proto == protoICMP && (r.icmp == nil || *r.icmp == typ) && (r.code == nil || *r.code == code))
+	}, peer)
+}
+
+func (rs rules) admit(fits func(*rule) bool, peer ipv4) bool {
 	for i := range rs {
-		r := &rs[i]
-		if r.proto != 0 && r.proto != proto {
+		if !fits(&rs[i]) {
 			continue
 		}
-		if (r.proto == protoTCP || r.proto == protoUDP) && (dport < r.from || dport > r.to) {
-			continue
-		}
-		for _, p := range r.peers {
+		for _, p := range rs[i].peers {
 			if p.Contains(addr(peer)) {
 				return true
 			}
@@ -149,7 +172,7 @@ func (t *flowTable) admitHead(p *packet, inbound bool, allow rules, judge bool, 
 		known = false // the ports are used again: judge anew
 	}
 	if !known {
-		if judge && !allow.allow(p.proto, k.remote, p.dport) {
+		if judge && !allow.allowPacket(p, k.remote) {
 			return false
 		}
 		f = flow{inbound: inbound}

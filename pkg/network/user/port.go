@@ -61,6 +61,18 @@ type portConfig struct {
 	ingress, egress rules
 }
 
+// routed says if a way leads from the port's subnet to dst, which is beyond the
+// VPC: the longest prefix decides.
+func (c *portConfig) routed(dst netip.Addr) bool {
+	bits, ok := -1, false
+	for i := range c.Routes {
+		if r := &c.Routes[i]; r.CIDR.Bits() > bits && r.CIDR.Contains(dst) {
+			bits, ok = r.CIDR.Bits(), !r.Blackhole
+		}
+	}
+	return ok
+}
+
 func (p *port) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel = cancel
@@ -260,6 +272,8 @@ func (p *port) inputIPv4(pkt *packet) {
 		if to := p.vpc.portOf(pkt.dst); to != nil && to != p && p.admitOut(pkt) {
 			to.fromGuest(p, pkt)
 		}
+	case !p.config.Load().routed(dst):
+		return
 	case pkt.proto != protoTCP && pkt.proto != protoUDP, pkt.offset > 0 || pkt.more:
 		p.outside(pkt)
 	default:

@@ -41,11 +41,11 @@ func publicPorts(c *portConfig) (map[netip.AddrPort]bool, map[string]string) {
 		return ports, problems
 	}
 	for _, r := range c.ingress {
-		if (r.proto != protoTCP && r.proto != 0) || !slices.ContainsFunc(r.peers, loopbackNet.Overlaps) {
+		if (r.proto != protoTCP && !r.all) || !slices.ContainsFunc(r.peers, loopbackNet.Overlaps) {
 			continue
 		}
 		from, to := int(r.from), int(r.to)
-		if r.proto == 0 {
+		if r.all {
 			from, to = 1, 65535
 		}
 		from = max(from, 1)

@@ -127,10 +127,15 @@ func (v *vpc) update(c network.VPC) error {
 	defer v.mu.Unlock()
 	v.config.Store(&c)
 	type service func(netip.Addr) ([]closer, error)
-	want := map[ipv4]service{imdsAddr.As4(): v.serveMetadata, linkLocalDNS.As4(): v.serveDNS}
+	want := map[ipv4]service{imdsAddr.As4(): v.serveMetadata}
+	if !c.NoDNS {
+		want[linkLocalDNS.As4()] = v.serveDNS
+	}
 	for _, s := range c.Subnets {
 		want[gatewayOf(s.CIDR).As4()] = func(netip.Addr) ([]closer, error) { return nil, nil }
-		want[dnsOf(s.CIDR).As4()] = v.serveDNS
+		if !c.NoDNS {
+			want[dnsOf(s.CIDR).As4()] = v.serveDNS
+		}
 	}
 	now := maps.Clone(*v.services.Load())
 	for a := range now {

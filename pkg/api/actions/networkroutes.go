@@ -1,0 +1,205 @@
+package actions
+
+import (
+	"context"
+
+	"github.com/bundt/bundt/pkg/api"
+	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/model"
+)
+
+func (a *Actions) registerRoutes(t *api.Table) {
+	api.Register(t, api.Action[ec2types.CreateRouteTableInput, ec2types.CreateRouteTableOutput]{
+		Name: "CreateRouteTable", Handler: a.createRouteTable, Acts: []string{"VpcId", "ClientToken", "TagSpecifications"},
+	})
+	api.Register(t, api.Action[ec2types.DeleteRouteTableInput, ec2types.DeleteRouteTableOutput]{
+		Name: "DeleteRouteTable", Acts: []string{"RouteTableId"},
+		Handler: func(ctx context.Context, in *ec2types.DeleteRouteTableInput) (*ec2types.DeleteRouteTableOutput, error) {
+			return &ec2types.DeleteRouteTableOutput{}, a.account(ctx).DeleteRouteTable(ctx, ec2types.Value(in.RouteTableId))
+		},
+	})
+	api.Register(t, api.Action[ec2types.DescribeRouteTablesInput, ec2types.DescribeRouteTablesOutput]{
+		Name: "DescribeRouteTables", Handler: a.describeRouteTables, Acts: []string{"RouteTableIds", "Filters", "MaxResults", "NextToken"},
+	})
+	api.Register(t, api.Action[ec2types.CreateRouteInput, ec2types.CreateRouteOutput]{
+		Name: "CreateRoute", Acts: []string{"RouteTableId", "DestinationCidrBlock", "GatewayId"},
+		Handler: func(ctx context.Context, in *ec2types.CreateRouteInput) (*ec2types.CreateRouteOutput, error) {
+			err := a.addRoute(ctx, in.RouteTableId, in.DestinationCidrBlock, in.GatewayId, false)
+			return &ec2types.CreateRouteOutput{Return: ptr(err == nil)}, err
+		},
+	})
+	api.Register(t, api.Action[ec2types.ReplaceRouteInput, ec2types.ReplaceRouteOutput]{
+		Name: "ReplaceRoute", Acts: []string{"RouteTableId", "DestinationCidrBlock", "GatewayId", "LocalTarget=false"},
+		Handler: func(ctx context.Context, in *ec2types.ReplaceRouteInput) (*ec2types.ReplaceRouteOutput, error) {
+			return &ec2types.ReplaceRouteOutput{}, a.addRoute(ctx, in.RouteTableId, in.DestinationCidrBlock, in.GatewayId, true)
+		},
+	})
+	api.Register(t, api.Action[ec2types.DeleteRouteInput, ec2types.DeleteRouteOutput]{
+		Name: "DeleteRoute", Acts: []string{"RouteTableId", "DestinationCidrBlock"},
+		Handler: func(ctx context.Context, in *ec2types.DeleteRouteInput) (*ec2types.DeleteRouteOutput, error) {
+			if in.DestinationCidrBlock == nil {
+				return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter destinationCidrBlock")
+			}
+			return &ec2types.DeleteRouteOutput{}, a.account(ctx).DeleteRoute(ctx, ec2types.Value(in.RouteTableId), *in.DestinationCidrBlock)
+		},
+	})
+	api.Register(t, api.Action[ec2types.AssociateRouteTableInput, ec2types.AssociateRouteTableOutput]{
+		Name: "AssociateRouteTable", Acts: []string{"RouteTableId", "SubnetId"},
+		Handler: func(ctx context.Context, in *ec2types.AssociateRouteTableInput) (*ec2types.AssociateRouteTableOutput, error) {
+			if in.SubnetId == nil {
+				return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter subnetId")
+			}
+			id, err := a.account(ctx).AssociateRouteTable(ctx, ec2types.Value(in.RouteTableId), *in.SubnetId)
+			if err != nil {
+				return nil, err
+			}
+			return &ec2types.AssociateRouteTableOutput{AssociationId: ptr(id), AssociationState: associated()}, nil
+		},
+	})
+	api.Register(t, api.Action[ec2types.DisassociateRouteTableInput, ec2types.DisassociateRouteTableOutput]{
+		Name: "DisassociateRouteTable", Acts: []string{"AssociationId"},
+		Handler: func(ctx context.Context, in *ec2types.DisassociateRouteTableInput) (*ec2types.DisassociateRouteTableOutput, error) {
+			return &ec2types.DisassociateRouteTableOutput{}, a.account(ctx).DisassociateRouteTable(ctx, ec2types.Value(in.AssociationId))
+		},
+	})
+	api.Register(t, api.Action[ec2types.ReplaceRouteTableAssociationInput, ec2types.ReplaceRouteTableAssociationOutput]{
+		Name: "ReplaceRouteTableAssociation", Acts: []string{"AssociationId", "RouteTableId"},
+		Handler: func(ctx context.Context, in *ec2types.ReplaceRouteTableAssociationInput) (*ec2types.ReplaceRouteTableAssociationOutput, error) {
+			as, err := a.account(ctx).ReplaceRouteTableAssociation(ctx, ec2types.Value(in.AssociationId), ec2types.Value(in.RouteTableId))
+			if err != nil {
+				return nil, err
+			}
+			return &ec2types.ReplaceRouteTableAssociationOutput{NewAssociationId: ptr(as.ID), AssociationState: associated()}, nil
+		},
+	})
+}
+
+func associated() *ec2types.RouteTableAssociationState {
+	return &ec2types.RouteTableAssociationState{State: ptr("associated")}
+}
+
+func (a *Actions) addRoute(ctx context.Context, table, cidr, gateway *string, replace bool) error {
+	if cidr == nil {
+		return model.Errorf(model.CodeMissingParameter, "The request must contain the parameter destinationCidrBlock")
+	}
+	if gateway == nil {
+		return model.Errorf(model.CodeMissingParameter, "The request must contain the parameter gatewayId")
+	}
+	return a.account(ctx).AddRoute(ctx, ec2types.Value(table), *cidr, *gateway, replace)
+}
+
+func (a *Actions) createRouteTable(ctx context.Context, in *ec2types.CreateRouteTableInput) (*ec2types.CreateRouteTableOutput, error) {
+	tags, err := oneTagSet(in.TagSpecifications, "route-table")
+	if err != nil {
+		return nil, err
+	}
+	t, err := a.account(ctx).CreateRouteTable(ctx, ec2types.Value(in.VpcId), ec2types.Value(in.ClientToken), tags)
+	if err != nil {
+		return nil, err
+	}
+	all, err := a.routeTables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &ec2types.CreateRouteTableOutput{ClientToken: in.ClientToken}
+	for i := range all {
+		if all[i].ID == t.ID {
+			out.RouteTable = ptr(tableOf(&all[i]))
+		}
+	}
+	return out, nil
+}
+
+// routeTable is a route table with all of its routes.
+type routeTable struct {
+	model.RouteTable
+	routes []ec2types.Route
+}
+
+// routeTables returns the account's tables, with the route to the VPC itself.
+func (a *Actions) routeTables(ctx context.Context) ([]routeTable, error) {
+	tables, err := a.account(ctx).RouteTables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	vpcs, err := a.account(ctx).VPCs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	gateways, err := a.account(ctx).InternetGateways(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cidrs, attached := map[string]string{}, map[string]string{}
+	for i := range vpcs {
+		cidrs[vpcs[i].ID] = vpcs[i].CIDR
+	}
+	for i := range gateways {
+		attached[gateways[i].ID] = gateways[i].VPCID
+	}
+	out := make([]routeTable, len(tables))
+	for i, t := range tables {
+		out[i] = routeTable{t, []ec2types.Route{{
+			DestinationCidrBlock: ptr(cidrs[t.VPCID]), GatewayId: ptr("local"), Origin: ptr("CreateRouteTable"), State: ptr("active"),
+		}}}
+		for _, r := range t.Routes {
+			state := "blackhole"
+			if attached[r.GatewayID] == t.VPCID {
+				state = "active"
+			}
+			out[i].routes = append(out[i].routes, ec2types.Route{
+				DestinationCidrBlock: ptr(r.CIDR), GatewayId: ptr(r.GatewayID), Origin: ptr("CreateRoute"), State: ptr(state),
+			})
+		}
+	}
+	return out, nil
+}
+
+func tableOf(t *routeTable) ec2types.RouteTable {
+	out := ec2types.RouteTable{
+		OwnerId: ptr(t.OwnerID), RouteTableId: ptr(t.ID), VpcId: ptr(t.VPCID), Routes: t.routes, Tags: tagsOf(t.Tags),
+		Associations: []ec2types.RouteTableAssociation{}, PropagatingVgws: []ec2types.PropagatingVgw{},
+	}
+	for _, as := range t.Associations {
+		out.Associations = append(out.Associations, ec2types.RouteTableAssociation{
+			AssociationState: associated(), Main: ptr(as.SubnetID == ""), RouteTableAssociationId: ptr(as.ID), RouteTableId: ptr(t.ID), SubnetId: str(as.SubnetID),
+		})
+	}
+	return out
+}
+
+func (a *Actions) describeRouteTables(ctx context.Context, in *ec2types.DescribeRouteTablesInput) (*ec2types.DescribeRouteTablesOutput, error) {
+	all, err := a.routeTables(ctx)
+	if err != nil {
+		return nil, err
+	}
+	associations := func(t *routeTable) []model.RouteAssociation { return t.Associations }
+	routes := func(t *routeTable) []ec2types.Route { return t.routes }
+	page, next, err := describe(a, query[routeTable]{
+		action: "DescribeRouteTables", all: all, ids: in.RouteTableIds, kind: tableKind, filters: in.Filters,
+		fields: map[string]func(*routeTable) []string{
+			"association.main":                       each(associations, func(as *model.RouteAssociation) string { return yesNo(as.SubnetID == "") }),
+			"association.route-table-association-id": each(associations, func(as *model.RouteAssociation) string { return as.ID }),
+			"association.route-table-id": func(t *routeTable) []string {
+				return each(associations, func(*model.RouteAssociation) string { return t.ID })(t)
+			},
+			"association.subnet-id":        each(associations, func(as *model.RouteAssociation) string { return as.SubnetID }),
+			"owner-id":                     one(func(t *routeTable) string { return t.OwnerID }),
+			"route-table-id":               one(func(t *routeTable) string { return t.ID }),
+			"route.destination-cidr-block": each(routes, func(r *ec2types.Route) string { return *r.DestinationCidrBlock }),
+			"route.gateway-id":             each(routes, func(r *ec2types.Route) string { return *r.GatewayId }),
+			"route.origin":                 each(routes, func(r *ec2types.Route) string { return *r.Origin }),
+			"route.state":                  each(routes, func(r *ec2types.Route) string { return *r.State }),
+			"vpc-id":                       one(func(t *routeTable) string { return t.VPCID }),
+		},
+		tags: func(t *routeTable) model.Tags { return t.Tags }, max: in.MaxResults, token: in.NextToken, least: 5, most: 100,
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &ec2types.DescribeRouteTablesOutput{NextToken: next}
+	for i := range page {
+		out.RouteTables = append(out.RouteTables, tableOf(&page[i]))
+	}
+	return out, nil
+}

@@ -1,0 +1,218 @@
+package actions
+
+import (
+	"context"
+	"slices"
+
+	"github.com/bundt/bundt/pkg/api"
+	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/model"
+)
+
+func (a *Actions) registerVPCs(t *api.Table) {
+	api.Register(t, api.Action[ec2types.CreateVpcInput, ec2types.CreateVpcOutput]{
+		Name: "CreateVpc", Acts: []string{"CidrBlock", "InstanceTenancy=default", "AmazonProvidedIpv6CidrBlock=false", "TagSpecifications"},
+		Handler: a.createVpc,
+	})
+	api.Register(t, api.Action[ec2types.CreateDefaultVpcInput, ec2types.CreateDefaultVpcOutput]{
+		Name: "CreateDefaultVpc",
+		Handler: func(ctx context.Context, _ *ec2types.CreateDefaultVpcInput) (*ec2types.CreateDefaultVpcOutput, error) {
+			v, err := a.account(ctx).CreateDefaultVPC(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return &ec2types.CreateDefaultVpcOutput{Vpc: ptr(vpcOf(&v))}, nil
+		},
+	})
+	api.Register(t, api.Action[ec2types.DeleteVpcInput, ec2types.DeleteVpcOutput]{
+		Name: "DeleteVpc", Acts: []string{"VpcId"},
+		Handler: func(ctx context.Context, in *ec2types.DeleteVpcInput) (*ec2types.DeleteVpcOutput, error) {
+			return &ec2types.DeleteVpcOutput{}, a.account(ctx).DeleteVPC(ctx, ec2types.Value(in.VpcId))
+		},
+	})
+	api.Register(t, api.Action[ec2types.DescribeVpcsInput, ec2types.DescribeVpcsOutput]{
+		Name: "DescribeVpcs", Handler: a.describeVpcs, Acts: []string{"VpcIds", "Filters", "MaxResults", "NextToken"},
+	})
+	api.Register(t, api.Action[ec2types.DescribeVpcAttributeInput, ec2types.DescribeVpcAttributeOutput]{
+		Name: "DescribeVpcAttribute", Handler: a.describeVpcAttribute, Acts: []string{"VpcId", "Attribute"},
+	})
+	api.Register(t, api.Action[ec2types.ModifyVpcAttributeInput, ec2types.ModifyVpcAttributeOutput]{
+		Name: "ModifyVpcAttribute", Handler: a.modifyVpcAttribute,
+		Acts: []string{"VpcId", "EnableDnsHostnames", "EnableDnsSupport", "EnableNetworkAddressUsageMetrics.Value=false"},
+	})
+	api.Register(t, api.Action[ec2types.DescribeNetworkAclsInput, ec2types.DescribeNetworkAclsOutput]{
+		Name: "DescribeNetworkAcls", Handler: a.describeNetworkAcls, Acts: []string{"NetworkAclIds", "Filters", "MaxResults", "NextToken"},
+	})
+}
+
+func (a *Actions) createVpc(ctx context.Context, in *ec2types.CreateVpcInput) (*ec2types.CreateVpcOutput, error) {
+	tags, err := oneTagSet(in.TagSpecifications, "vpc")
+	if err != nil {
+		return nil, err
+	}
+	if in.CidrBlock == nil {
+		return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter cidrBlock")
+	}
+	v, err := a.account(ctx).CreateVPC(ctx, *in.CidrBlock, tags)
+	if err != nil {
+		return nil, err
+	}
+	out := vpcOf(&v)
+	out.State = ptr("pending") // what EC2 says of a VPC that it has just made
+	return &ec2types.CreateVpcOutput{Vpc: &out}, nil
+}
+
+func vpcOf(v *model.VPC) ec2types.Vpc {
+	return ec2types.Vpc{
+		CidrBlock: ptr(v.CIDR), DhcpOptionsId: ptr(v.DHCPOptionsID), InstanceTenancy: ptr("default"), IsDefault: ptr(v.Default),
+		OwnerId: ptr(v.OwnerID), State: ptr("available"), VpcId: ptr(v.ID), Tags: tagsOf(v.Tags),
+		CidrBlockAssociationSet: []ec2types.VpcCidrBlockAssociation{{
+			AssociationId: ptr(v.CIDRAssocID), CidrBlock: ptr(v.CIDR), CidrBlockState: &ec2types.VpcCidrBlockState{State: ptr("associated")},
+		}},
+	}
+}
+
+func (a *Actions) describeVpcs(ctx context.Context, in *ec2types.DescribeVpcsInput) (*ec2types.DescribeVpcsOutput, error) {
+	all, err := a.account(ctx).VPCs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cidr := one(func(v *model.VPC) string { return v.CIDR })
+	page, next, err := describe(a, query[model.VPC]{
+		action: "DescribeVpcs", all: all, ids: in.VpcIds, kind: vpcKind, filters: in.Filters,
+		fields: map[string]func(*model.VPC) []string{
+			"cidr":                                  cidr,
+			"cidr-block-association.cidr-block":     cidr,
+			"cidr-block-association.association-id": one(func(v *model.VPC) string { return v.CIDRAssocID }),
+			"cidr-block-association.state":          one(func(*model.VPC) string { return "associated" }),
+			"dhcp-options-id":                       one(func(v *model.VPC) string { return v.DHCPOptionsID }),
+			"is-default":                            one(func(v *model.VPC) string { return yesNo(v.Default) }),
+			"isDefault":                             one(func(v *model.VPC) string { return yesNo(v.Default) }),
+			"owner-id":                              one(func(v *model.VPC) string { return v.OwnerID }),
+			"state":                                 one(func(*model.VPC) string { return "available" }),
+			"vpc-id":                                one(func(v *model.VPC) string { return v.ID }),
+		},
+		tags: func(v *model.VPC) model.Tags { return v.Tags }, max: in.MaxResults, token: in.NextToken, least: 5, most: 1000,
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &ec2types.DescribeVpcsOutput{NextToken: next}
+	for i := range page {
+		out.Vpcs = append(out.Vpcs, vpcOf(&page[i]))
+	}
+	return out, nil
+}
+
+func (a *Actions) describeVpcAttribute(ctx context.Context, in *ec2types.DescribeVpcAttributeInput) (*ec2types.DescribeVpcAttributeOutput, error) {
+	all, err := a.account(ctx).VPCs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	id := ec2types.Value(in.VpcId)
+	i := slices.IndexFunc(all, func(v model.VPC) bool { return v.ID == id })
+	if err := vpcKind.check([]string{id}, func(string) bool { return i >= 0 }); err != nil {
+		return nil, err
+	}
+	out := &ec2types.DescribeVpcAttributeOutput{VpcId: ptr(id)}
+	boolean := func(v bool) *ec2types.AttributeBooleanValue { return &ec2types.AttributeBooleanValue{Value: ptr(v)} }
+	switch *in.Attribute { // the dispatcher has checked the enum
+	case "enableDnsSupport":
+		out.EnableDnsSupport = boolean(all[i].DNSSupport)
+	case "enableDnsHostnames":
+		out.EnableDnsHostnames = boolean(all[i].DNSHostnames)
+	case "enableNetworkAddressUsageMetrics":
+		out.EnableNetworkAddressUsageMetrics = boolean(all[i].UsageMetrics)
+	}
+	return out, nil
+}
+
+func (a *Actions) modifyVpcAttribute(ctx context.Context, in *ec2types.ModifyVpcAttributeInput) (*ec2types.ModifyVpcAttributeOutput, error) {
+	given := 0
+	for _, v := range []*ec2types.AttributeBooleanValue{in.EnableDnsHostnames, in.EnableDnsSupport, in.EnableNetworkAddressUsageMetrics} {
+		if v != nil {
+			given++
+		}
+	}
+	if given != 1 {
+		return nil, model.Errorf(model.CodeInvalidParameterCombination, "Exactly one attribute can be changed by a request; this has %d", given)
+	}
+	return &ec2types.ModifyVpcAttributeOutput{}, a.account(ctx).EditVPC(ctx, ec2types.Value(in.VpcId), func(v *model.VPC) error {
+		switch {
+		case in.EnableDnsHostnames != nil:
+			v.DNSHostnames = ec2types.Value(in.EnableDnsHostnames.Value)
+		case in.EnableDnsSupport != nil:
+			v.DNSSupport = ec2types.Value(in.EnableDnsSupport.Value)
+		}
+		return nil
+	})
+}
+
+// networkACL is a network ACL with the subnets that it is for.
+type networkACL struct {
+	model.NetworkACL
+	subnets []model.Subnet
+}
+
+func (a *Actions) describeNetworkAcls(ctx context.Context, in *ec2types.DescribeNetworkAclsInput) (*ec2types.DescribeNetworkAclsOutput, error) {
+	acls, err := a.account(ctx).NetworkACLs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	subnets, err := a.account(ctx).Subnets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]networkACL, len(acls))
+	for i := range acls {
+		all[i].NetworkACL = acls[i]
+		for _, s := range subnets {
+			if s.VPCID == acls[i].VPCID {
+				all[i].subnets = append(all[i].subnets, s.Subnet)
+			}
+		}
+	}
+	of := func(n *networkACL) []model.Subnet { return n.subnets }
+	page, next, err := describe(a, query[networkACL]{
+		action: "DescribeNetworkAcls", all: all, ids: in.NetworkAclIds, kind: aclKind, filters: in.Filters,
+		fields: map[string]func(*networkACL) []string{
+			"association.association-id": each(of, func(s *model.Subnet) string { return s.ACLAssocID }),
+			"association.network-acl-id": one(func(n *networkACL) string { return n.ID }),
+			"association.subnet-id":      each(of, func(s *model.Subnet) string { return s.ID }),
+			"default":                    one(func(*networkACL) string { return "true" }),
+			"network-acl-id":             one(func(n *networkACL) string { return n.ID }),
+			"owner-id":                   one(func(n *networkACL) string { return n.OwnerID }),
+			"vpc-id":                     one(func(n *networkACL) string { return n.VPCID }),
+		},
+		tags: func(n *networkACL) model.Tags { return n.Tags }, max: in.MaxResults, token: in.NextToken, least: 5, most: 1000,
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &ec2types.DescribeNetworkAclsOutput{NextToken: next}
+	for i := range page {
+		out.NetworkAcls = append(out.NetworkAcls, aclOf(&page[i]))
+	}
+	return out, nil
+}
+
+// aclOf is the default network ACL, which lets everything pass by rule 100.
+func aclOf(n *networkACL) ec2types.NetworkAcl {
+	out := ec2types.NetworkAcl{IsDefault: ptr(true), NetworkAclId: ptr(n.ID), OwnerId: ptr(n.OwnerID), VpcId: ptr(n.VPCID), Tags: tagsOf(n.Tags)}
+	for _, egress := range []bool{true, false} {
+		for _, e := range []struct {
+			number int32
+			action string
+		}{{100, "allow"}, {32767, "deny"}} {
+			out.Entries = append(out.Entries, ec2types.NetworkAclEntry{
+				CidrBlock: ptr("0.0.0.0/0"), Egress: ptr(egress), Protocol: ptr("-1"), RuleAction: ptr(e.action), RuleNumber: ptr(e.number),
+			})
+		}
+	}
+	for _, s := range n.subnets {
+		out.Associations = append(out.Associations, ec2types.NetworkAclAssociation{
+			NetworkAclAssociationId: ptr(s.ACLAssocID), NetworkAclId: ptr(n.ID), SubnetId: ptr(s.ID),
+		})
+	}
+	return out
+}
