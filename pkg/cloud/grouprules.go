@@ -35,13 +35,13 @@ var protocolNames = map[string]string{"1": "icmp", "6": "tcp", "17": "udp", "58"
 
 // AuthorizeRules adds rules to a group, all or none, and returns them.
 func (c *Account) AuthorizeRules(ctx context.Context, ref GroupRef, egress bool, specs []RuleSpec, tags model.Tags) (added []model.SecurityGroupRule, g model.SecurityGroup, err error) {
-	if len(specs) == 0 {
-		return nil, g, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter IpPermissions")
-	}
 	if err := checkTags(tags); err != nil {
 		return nil, g, err
 	}
 	g, err = c.editGroup(ctx, ref, func(tx *store.Tx, g *model.SecurityGroup) error {
+		if len(specs) == 0 {
+			return model.Errorf(model.CodeMissingParameter, "The request must contain the parameter IpPermissions")
+		}
 		rules, err := c.rules(tx, g, egress, specs)
 		if err != nil {
 			return err
@@ -71,14 +71,14 @@ type Revocation struct {
 
 // RevokeRules removes rules from a group, by their ids or by what they allow.
 func (c *Account) RevokeRules(ctx context.Context, ref GroupRef, egress bool, ids []string, specs []RuleSpec) (out Revocation, err error) {
-	if len(specs) == 0 && len(ids) == 0 {
-		return out, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter IpPermissions or SecurityGroupRuleIds")
-	}
 	if len(specs) > 0 && len(ids) > 0 {
 		return out, model.Errorf(model.CodeInvalidParameterCombination, "The parameter SecurityGroupRuleIds cannot be used together with IpPermissions")
 	}
 	g, err := c.editGroup(ctx, ref, func(tx *store.Tx, g *model.SecurityGroup) error {
 		out = Revocation{}
+		if len(specs) == 0 && len(ids) == 0 {
+			return model.Errorf(model.CodeMissingParameter, "The request must contain the parameter IpPermissions or SecurityGroupRuleIds")
+		}
 		for _, id := range ids {
 			i, err := ruleByID(g, id)
 			if err != nil {
@@ -149,10 +149,10 @@ func (c *Account) ModifyRules(ctx context.Context, groupID string, changes []Rul
 // DescribeRules changes the descriptions of rules, found by id or by what they
 // allow; an empty one removes it.
 func (c *Account) DescribeRules(ctx context.Context, ref GroupRef, egress bool, byID map[string]string, specs []RuleSpec) error {
-	if len(byID) == 0 && len(specs) == 0 {
-		return model.Errorf(model.CodeMissingParameter, "The request must contain the parameter IpPermissions or SecurityGroupRuleDescriptions")
-	}
 	_, err := c.editGroup(ctx, ref, func(tx *store.Tx, g *model.SecurityGroup) error {
+		if len(byID) == 0 && len(specs) == 0 {
+			return model.Errorf(model.CodeMissingParameter, "The request must contain the parameter IpPermissions or SecurityGroupRuleDescriptions")
+		}
 		for id, text := range byID {
 			i, err := ruleByID(g, id)
 			if err != nil {

@@ -42,15 +42,15 @@ func (c *Account) SecurityGroups(ctx context.Context) ([]model.SecurityGroup, er
 
 // CreateSecurityGroup makes a group that lets everything out and nothing in.
 func (c *Account) CreateSecurityGroup(ctx context.Context, vpcID, name, description string, tags model.Tags) (g model.SecurityGroup, err error) {
-	if err := checkGroup(name, description); err != nil {
-		return g, err
-	}
 	if err := checkTags(tags); err != nil {
 		return g, err
 	}
 	err = c.updateNetwork(ctx, func(tx *store.Tx) error {
 		vpc, err := c.vpcOrDefault(tx, vpcID)
 		if err != nil {
+			return err
+		}
+		if err := checkGroup(name, description); err != nil {
 			return err
 		}
 		all, err := records.Groups.List(tx)

@@ -72,6 +72,7 @@ func (c *Account) nameInstances(ctx context.Context, insts []model.Instance) err
 	return c.name(ctx, func(name func(*model.NetworkInterface)) {
 		for i := range insts {
 			name(&insts[i].Interface)
+			insts[i].Others = slices.Clone(insts[i].Others) // they may be others' to read
 			for k := range insts[i].Others {
 				name(&insts[i].Others[k])
 			}

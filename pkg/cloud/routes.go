@@ -200,11 +200,11 @@ func (c *Account) DisassociateRouteTable(ctx context.Context, associationID stri
 // another table. It returns the new association.
 func (c *Account) ReplaceRouteTableAssociation(ctx context.Context, associationID, tableID string) (out model.RouteAssociation, err error) {
 	err = c.updateNetwork(ctx, func(tx *store.Tx) error {
-		old, i, err := c.association(tx, associationID)
+		t, err := c.routeTable(tx, tableID)
 		if err != nil {
 			return err
 		}
-		t, err := c.routeTable(tx, tableID)
+		old, i, err := c.association(tx, associationID)
 		if err != nil {
 			return err
 		}

@@ -54,14 +54,15 @@ func capacity(cidr string) int32 {
 
 // CreateSubnet makes a subnet of a VPC.
 func (c *Account) CreateSubnet(ctx context.Context, vpcID, cidr string, tags model.Tags) (s Subnet, err error) {
-	if cidr, err = checkRange(cidr, "InvalidSubnet.Range"); err != nil {
-		return s, err
-	}
 	if err := checkTags(tags); err != nil {
 		return s, err
 	}
 	err = c.updateNetwork(ctx, func(tx *store.Tx) error {
 		v, err := c.vpc(tx, vpcID)
+		if err != nil {
+			return err
+		}
+		cidr, err := checkRange(cidr, "InvalidSubnet.Range")
 		if err != nil {
 			return err
 		}

@@ -138,6 +138,13 @@ func (c *caller) existing(member string) string {
 // so, because there is another way to give them.
 var alsoRequired = map[string][]string{
 	"RunInstances": {"ImageId"}, // or a launch template
+
+	"AssociateRouteTable":        {"SubnetId"},                          // or a gateway
+	"CreateSubnet":               {"CidrBlock"},                         // or an IPv6 one
+	"CreateRoute":                {"DestinationCidrBlock", "GatewayId"}, // or other destinations and targets
+	"ReplaceRoute":               {"DestinationCidrBlock", "GatewayId"},
+	"DeleteRoute":                {"DestinationCidrBlock"},
+	"RevokeSecurityGroupIngress": {"GroupId"}, // or a group's name
 }
 
 // minimal is a request with what is required, and nothing else.

@@ -104,37 +104,6 @@ func attachTime(i *model.Instance, v model.InstanceVolume) time.Time {
 	return v.Attached
 }
 
-func (a *Actions) addNetwork(out *ec2types.Instance, i *model.Instance) {
-	n := i.Interface
-	groups := a.groups(n.Groups)
-	out.PrivateIpAddress, out.PrivateDnsName = ptr(n.PrivateIP), ptr(i.Hostname()+"."+a.domain())
-	out.PublicIpAddress, out.PublicDnsName = str(n.PublicIP), ptr("")
-	out.SubnetId, out.VpcId, out.SecurityGroups, out.SourceDestCheck = ptr(n.SubnetID), ptr(n.VPCID), groups, ptr(true)
-	nic := ec2types.InstanceNetworkInterface{
-		Attachment: &ec2types.InstanceNetworkInterfaceAttachment{
-			AttachTime: ptr(i.LaunchTime), AttachmentId: ptr("eni-attach-" + strings.TrimPrefix(n.ID, "eni-")), DeleteOnTermination: ptr(true),
-			DeviceIndex: ptr(int32(0)), NetworkCardIndex: ptr(int32(0)), Status: ptr("attached"),
-		},
-		Description: ptr(""), Groups: groups, InterfaceType: ptr("interface"), MacAddress: ptr(n.MAC), NetworkInterfaceId: ptr(n.ID),
-		OwnerId: ptr(i.OwnerID), PrivateDnsName: out.PrivateDnsName, PrivateIpAddress: ptr(n.PrivateIP), SourceDestCheck: ptr(true),
-		Status: ptr("in-use"), SubnetId: ptr(n.SubnetID), VpcId: ptr(n.VPCID),
-		PrivateIpAddresses: []ec2types.InstancePrivateIpAddress{{Primary: ptr(true), PrivateIpAddress: ptr(n.PrivateIP), PrivateDnsName: out.PrivateDnsName}},
-	}
-	if n.PublicIP != "" {
-		assoc := &ec2types.InstanceNetworkInterfaceAssociation{IpOwnerId: ptr("amazon"), PublicIp: ptr(n.PublicIP), PublicDnsName: ptr("")}
-		nic.Association, nic.PrivateIpAddresses[0].Association = assoc, assoc
-	}
-	out.NetworkInterfaces = []ec2types.InstanceNetworkInterface{nic}
-}
-
-func (a *Actions) groups(ids []string) []ec2types.GroupIdentifier {
-	var out []ec2types.GroupIdentifier
-	for _, id := range ids {
-		out = append(out, ec2types.GroupIdentifier{GroupId: ptr(id), GroupName: ptr("default")})
-	}
-	return out
-}
-
 func (a *Actions) domain() string { return model.PrivateDomain(a.cloud.Info().Region) }
 
 func enabled(b bool) string {

@@ -18,9 +18,9 @@ func (a *Actions) registerInstances(t *api.Table) {
 		Name: "RunInstances", Handler: a.runInstances, KeepEmpty: emptyNoDevice(),
 		Acts: append([]string{
 			"ImageId", "InstanceType", "KeyName", "UserData", "MinCount", "MaxCount", "ClientToken", "TagSpecifications",
-			"InstanceInitiatedShutdownBehavior", "SubnetId", "SecurityGroupIds", "SecurityGroups", "Placement.AvailabilityZone",
+			"InstanceInitiatedShutdownBehavior", "Placement.AvailabilityZone",
 			"MetadataOptions.HttpTokens", "MetadataOptions.HttpEndpoint", "MetadataOptions.HttpPutResponseHopLimit", "MetadataOptions.InstanceMetadataTags",
-		}, blockDeviceActs()...),
+		}, slices.Concat(blockDeviceActs(), launchNetworkActs)...),
 	})
 	api.Register(t, api.Action[ec2types.DescribeInstancesInput, ec2types.DescribeInstancesOutput]{
 		Name: "DescribeInstances", Handler: a.describeInstances, Acts: []string{"InstanceIds", "Filters", "MaxResults", "NextToken"},
@@ -76,14 +76,17 @@ func changesOf(in []cloud.StateChange) []ec2types.InstanceStateChange {
 const AccelTag = "bundt:accel"
 
 func (a *Actions) runInstances(ctx context.Context, in *ec2types.RunInstancesInput) (*ec2types.RunInstancesOutput, error) {
-	tags, err := tagSpecs(in.TagSpecifications, "instance", "volume")
+	tags, err := tagSpecs(in.TagSpecifications, "instance", "volume", "network-interface")
 	if err != nil {
 		return nil, err
 	}
 	l := cloud.Launch{
 		ImageID: ec2types.Value(in.ImageId), Type: ec2types.Value(in.InstanceType), KeyName: ec2types.Value(in.KeyName), ClientToken: ec2types.Value(in.ClientToken),
 		MinCount: int(ec2types.Value(in.MinCount)), MaxCount: int(ec2types.Value(in.MaxCount)), Tags: tags["instance"], VolumeTags: tags["volume"],
-		Accel: tags["instance"][AccelTag],
+		Accel: tags["instance"][AccelTag], InterfaceTags: tags["network-interface"],
+	}
+	if l.Interfaces, err = launchInterfaces(in); err != nil {
+		return nil, err
 	}
 	if l.ImageID == "" {
 		return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter ImageId")
@@ -115,26 +118,8 @@ func (a *Actions) runInstances(ctx context.Context, in *ec2types.RunInstancesInp
 	return &r, nil
 }
 
-// checkPlacement accepts the default subnet, group and zone by name and refuses
-// others, of which this cloud has none yet.
+// checkPlacement accepts the one zone there is.
 func (a *Actions) checkPlacement(in *ec2types.RunInstancesInput) error {
-	info := a.cloud.Info()
-	if s := ec2types.Value(in.SubnetId); s != "" && s != info.SubnetID {
-		if err := model.CheckID(model.SubnetPrefix, s); err != nil {
-			return model.Errorf("InvalidSubnetID.Malformed", "Invalid id: %v", err)
-		}
-		return model.Errorf("InvalidSubnetID.NotFound", "The subnet ID '%s' does not exist", s)
-	}
-	for _, g := range in.SecurityGroupIds {
-		if g != info.GroupID {
-			return model.Errorf("InvalidGroup.NotFound", "The security group '%s' does not exist", g)
-		}
-	}
-	for _, g := range in.SecurityGroups {
-		if g != "default" {
-			return model.Errorf("InvalidGroup.NotFound", "The security group '%s' does not exist in default VPC '%s'", g, info.VPCID)
-		}
-	}
 	if in.Placement != nil {
 		if z := ec2types.Value(in.Placement.AvailabilityZone); z != "" && z != a.cloud.Zone() {
 			return model.Errorf(model.CodeInvalidParameterValue, "Invalid availability zone: [%s]", z).WithHint("this cloud has the zone %s", a.cloud.Zone())
@@ -202,7 +187,7 @@ func (a *Actions) instanceFields() map[string]func(*model.Instance) []string {
 		"architecture":                           one(func(i *model.Instance) string { return string(i.Arch) }),
 		"availability-zone":                      one(func(*model.Instance) string { return a.cloud.Zone() }),
 		"client-token":                           one(func(i *model.Instance) string { return i.ClientToken }),
-		"dns-name":                               one(func(*model.Instance) string { return "" }),
+		"dns-name":                               one(func(i *model.Instance) string { return a.publicName(&i.Interface, i.Interface.PublicIP) }),
 		"hypervisor":                             one(func(*model.Instance) string { return "xen" }),
 		"image-id":                               one(func(i *model.Instance) string { return i.ImageID }),
 		"instance-id":                            one(func(i *model.Instance) string { return i.ID }),
@@ -210,7 +195,7 @@ func (a *Actions) instanceFields() map[string]func(*model.Instance) []string {
 		"instance-state-name":                    one(func(i *model.Instance) string { return string(i.State) }),
 		"instance-type":                          one(func(i *model.Instance) string { return i.Type }),
 		"instance.group-id":                      func(i *model.Instance) []string { return i.Interface.Groups },
-		"instance.group-name":                    one(func(*model.Instance) string { return "default" }),
+		"instance.group-name":                    func(i *model.Instance) []string { return i.Interface.Names.Groups },
 		"ip-address":                             one(func(i *model.Instance) string { return i.Interface.PublicIP }),
 		"key-name":                               one(func(i *model.Instance) string { return i.KeyName }),
 		"launch-index":                           one(func(i *model.Instance) string { return strconv.Itoa(i.LaunchIndex) }),

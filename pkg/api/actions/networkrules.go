@@ -194,7 +194,7 @@ func (a *Actions) modifySecurityGroupRules(ctx context.Context, in *ec2types.Mod
 	for _, u := range in.SecurityGroupRules {
 		r := u.SecurityGroupRule
 		if r == nil {
-			return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter SecurityGroupRule")
+			r = &ec2types.SecurityGroupRuleRequest{} // which lacks the protocol, an error
 		}
 		changes = append(changes, cloud.RuleChange{ID: ec2types.Value(u.SecurityGroupRuleId), Spec: cloud.RuleSpec{
 			Protocol: ec2types.Value(r.IpProtocol), FromPort: r.FromPort, ToPort: r.ToPort, CIDR: ec2types.Value(r.CidrIpv4),

@@ -128,16 +128,16 @@ func (a *Actions) describeVpcAttribute(ctx context.Context, in *ec2types.Describ
 }
 
 func (a *Actions) modifyVpcAttribute(ctx context.Context, in *ec2types.ModifyVpcAttributeInput) (*ec2types.ModifyVpcAttributeOutput, error) {
-	given := 0
-	for _, v := range []*ec2types.AttributeBooleanValue{in.EnableDnsHostnames, in.EnableDnsSupport, in.EnableNetworkAddressUsageMetrics} {
-		if v != nil {
-			given++
-		}
-	}
-	if given != 1 {
-		return nil, model.Errorf(model.CodeInvalidParameterCombination, "Exactly one attribute can be changed by a request; this has %d", given)
-	}
 	return &ec2types.ModifyVpcAttributeOutput{}, a.account(ctx).EditVPC(ctx, ec2types.Value(in.VpcId), func(v *model.VPC) error {
+		given := 0
+		for _, v := range []*ec2types.AttributeBooleanValue{in.EnableDnsHostnames, in.EnableDnsSupport, in.EnableNetworkAddressUsageMetrics} {
+			if v != nil {
+				given++
+			}
+		}
+		if given != 1 {
+			return model.Errorf(model.CodeInvalidParameterCombination, "Exactly one attribute can be changed by a request; this has %d", given)
+		}
 		switch {
 		case in.EnableDnsHostnames != nil:
 			v.DNSHostnames = ec2types.Value(in.EnableDnsHostnames.Value)

@@ -1,0 +1,104 @@
+package node_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/bundt/bundt/pkg/cloud"
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/network"
+)
+
+// port waits until the datapath has the instance's port as ok wants it.
+func (w *world) port(id, what string, ok func(network.Port) bool) {
+	w.t.Helper()
+	w.eventually(what, func() error {
+		for _, p := range w.net.Config().Ports {
+			if p.InstanceID == id && ok(p) {
+				return nil
+			}
+		}
+		return fmt.Errorf("the datapath has %+v", w.net.Config().Ports)
+	})
+}
+
+func opens(p network.Port, port uint16) bool {
+	return slices.ContainsFunc(p.Ingress, func(r network.Rule) bool {
+		return r.Protocol == "tcp" && r.FromPort == port && r.Peers[0].Bits() == 0
+	})
+}
+
+// Changes of groups and routes reach the datapath of what runs already.
+func TestRulesReachDatapath(t *testing.T) {
+	w := newWorld(t)
+	inst := w.run(w.build().ID)
+	w.wait(inst.ID, model.InstanceRunning)
+	w.port(inst.ID, "the default group opens SSH", func(p network.Port) bool {
+		return opens(p, 22) && !opens(p, 9000) && len(p.Routes) == 1 && p.PublicIP.IsValid()
+	})
+	// Members of the default group reach each other: a rule with their addresses.
+	w.port(inst.ID, "the group is resolved", func(p network.Port) bool {
+		return slices.ContainsFunc(p.Ingress, func(r network.Rule) bool {
+			return r.Protocol == "-1" && slices.ContainsFunc(r.Peers, func(peer netip.Prefix) bool { return peer.Addr() == p.PrivateIP && peer.IsSingleIP() })
+		})
+	})
+
+	group := cloud.GroupRef{Name: cloud.DefaultGroupName}
+	nine := int32(9000)
+	spec := []cloud.RuleSpec{{Protocol: "tcp", FromPort: &nine, ToPort: &nine, CIDR: "0.0.0.0/0"}}
+	if _, _, err := w.cloud.AuthorizeRules(t.Context(), group, false, spec, nil); err != nil {
+		t.Fatal(err)
+	}
+	w.port(inst.ID, "port 9000 is open", func(p network.Port) bool { return opens(p, 9000) })
+	if _, err := w.cloud.RevokeRules(t.Context(), group, false, nil, spec); err != nil {
+		t.Fatal(err)
+	}
+	w.port(inst.ID, "port 9000 is closed", func(p network.Port) bool { return !opens(p, 9000) })
+
+	tables, err := w.cloud.RouteTables(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.cloud.DeleteRoute(t.Context(), tables[0].ID, "0.0.0.0/0"); err != nil {
+		t.Fatal(err)
+	}
+	w.port(inst.ID, "nothing leads outside", func(p network.Port) bool { return len(p.Routes) == 0 && !p.PublicIP.IsValid() })
+}
+
+// A public address is an instance's while it runs.
+func TestPublicAddressGoesWithStop(t *testing.T) {
+	w := newWorld(t)
+	inst := w.run(w.build().ID)
+	before := w.wait(inst.ID, model.InstanceRunning).Interface
+	if _, err := w.cloud.Stop(t.Context(), []string{inst.ID}, true); err != nil {
+		t.Fatal(err)
+	}
+	stopped := w.wait(inst.ID, model.InstanceStopped).Interface
+	if before.PublicIP == "" || stopped.PublicIP != "" || stopped.PrivateIP != before.PrivateIP {
+		t.Errorf("running it had %s and %s, stopped %q and %q", before.PrivateIP, before.PublicIP, stopped.PrivateIP, stopped.PublicIP)
+	}
+	if _, err := w.cloud.Start(t.Context(), []string{inst.ID}); err != nil {
+		t.Fatal(err)
+	}
+	again := w.wait(inst.ID, model.InstanceRunning).Interface
+	if again.PublicIP == "" || again.PrivateIP != before.PrivateIP {
+		t.Errorf("started again it has %q and %q", again.PrivateIP, again.PublicIP)
+	}
+	if _, err := w.cloud.Terminate(t.Context(), []string{inst.ID}); err != nil {
+		t.Fatal(err)
+	}
+	w.wait(inst.ID, model.InstanceTerminated)
+	subnets, err := w.cloud.Subnets(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	nics, err := w.cloud.NetworkInterfaces(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if subnets[0].Available != 4091 || len(nics) != 0 {
+		t.Errorf("after the end %d addresses are free, and there are the interfaces %+v", subnets[0].Available, nics)
+	}
+}
