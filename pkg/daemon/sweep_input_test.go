@@ -5,10 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"github.com/bundt/bundt/pkg/api/actions"
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	usecases "github.com/bundt/bundt/pkg/cloud"
+	"github.com/bundt/bundt/pkg/daemon"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/rundir"
 )
@@ -137,7 +140,8 @@ func (c *caller) existing(member string) string {
 // alsoRequired are members that an action needs although the model does not say
 // so, because there is another way to give them.
 var alsoRequired = map[string][]string{
-	"RunInstances": {"ImageId"}, // or a launch template
+	"ModifyImageAttribute": {"Description"}, // or another attribute
+	"RunInstances":         {"ImageId"},     // or a launch template
 
 	"AssociateRouteTable":        {"SubnetId"},                          // or a gateway
 	"CreateSubnet":               {"CidrBlock"},                         // or an IPv6 one
@@ -152,11 +156,9 @@ func (c *caller) minimal(a action) object { return c.structure(a, a.input, "", n
 
 // with is a request that would be done but for the member at a path.
 func (c *caller) with(a action, path string) object {
-	in := c.structure(a, a.input, "", strings.Split(path, "."))
-	for _, name := range alsoRequired[a.Name] {
-		if in[name] == nil {
-			in[name] = c.existing(name)
-		}
+	in := object{}
+	for _, p := range append(slices.Clone(alsoRequired[a.Name]), path) {
+		maps.Copy(in, c.structure(a, a.input, "", strings.Split(p, ".")))
 	}
 	return in
 }
@@ -223,6 +225,8 @@ func (c *caller) text(f reflect.StructField, name string) string {
 		return id
 	}
 	switch {
+	case strings.HasSuffix(name, "Region"):
+		return daemon.DefaultConfig().Region
 	case strings.Contains(name, "Cidr"):
 		return "10.9.0.0/24"
 	case strings.HasSuffix(name, "ublicIp") || strings.HasSuffix(name, "IpAddress"):
