@@ -29,7 +29,7 @@ var forms = map[string]*regexp.Regexp{
 	"SnapshotId":          id("snap"),
 	"SourceInstanceId":    id("i"),
 	"SubnetId":            id("subnet"),
-	"VolumeId":            id("vol"),
+	"VolumeId":            regexp.MustCompile(`^(vol-[0-9a-f]{17}|vol-ffffffff)$`), // the latter of a snapshot of no volume
 	"VpcId":               id("vpc"),
 }
 

@@ -149,6 +149,7 @@ func (a *Actions) volumeOf(v *model.Volume) ec2types.Volume {
 	out := ec2types.Volume{
 		AvailabilityZone: ptr(a.cloud.Zone()), CreateTime: ptr(v.Created), Encrypted: ptr(false), MultiAttachEnabled: ptr(false),
 		Size: ptr(int32(v.SizeGiB)), SnapshotId: ptr(v.SnapshotID), State: ptr(string(v.State)), Tags: tagsOf(v.Tags), VolumeId: ptr(v.ID),
+		Attachments: []ec2types.VolumeAttachment{}, // shown, if empty
 	}
 	out.VolumeType, out.Iops, out.Throughput = shownKind(v.VolumeKind, v.SizeGiB)
 	if v.Attachment != nil {
