@@ -30,7 +30,8 @@ func TestDemo(t *testing.T) {
 }
 
 // TestForeignArchitectures boots the tiny image for every architecture but the
-// host's, to the point where its SSH server answers, and stops it by ACPI.
+// host's, to the point where its SSH server answers, gives it a disk and takes it
+// away again, and stops it by ACPI.
 func TestForeignArchitectures(t *testing.T) {
 	d := newDaemon(t)
 	for _, arch := range []string{"arm64", "i386"} {
@@ -41,6 +42,7 @@ func TestForeignArchitectures(t *testing.T) {
 			if det.Accelerator != "tcg" || !strings.Contains(det.AcceleratorReason, "software emulation") {
 				t.Errorf("the accelerator is labelled %q: %q", det.Accelerator, det.AcceleratorReason)
 			}
+			d.plugAndUnplug(t, id)
 			d.cli(t, "stop", id)
 			if i := d.instance(t, id); *i.State.Name != "stopped" {
 				t.Errorf("it is %s", *i.State.Name)

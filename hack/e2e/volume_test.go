@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/bundt/bundt/pkg/api/ec2types"
 )
 
 // TestVolumes plugs a volume into a running guest, writes to it, takes a snapshot,
@@ -21,11 +19,9 @@ func TestVolumes(t *testing.T) {
 	d.cli(t, "key", "create", "k", "--file", key)
 	first := d.cli(t, "run", image, "--key", "k", "--type", "b1.nano", "-o", "name")
 	ssh := func(id, script string) string { t.Helper(); return d.cli(t, "ssh", "-i", key, id, "--", script) }
-	zone, err := d.API.DescribeInstances(t.Context(), &ec2types.DescribeInstancesInput{InstanceIds: []string{first}})
-	must(t, err)
-	placed := *zone.Reservations[0].Instances[0].Placement.AvailabilityZone
+	zone := *d.instance(t, first).Placement.AvailabilityZone
 
-	data := d.cli(t, "volume", "create", "--size", "1", "--zone", placed)
+	data := d.cli(t, "volume", "create", "--size", "1", "--zone", zone)
 	d.cli(t, "volume", "attach", data, first)
 	serial := strings.ReplaceAll(data, "-", "")
 	disk := d.guestDisk(t, key, first, serial)
@@ -59,7 +55,7 @@ func TestVolumes(t *testing.T) {
 		t.Errorf("the guest still has %q", out)
 	}
 	second := d.cli(t, "run", image, "--key", "k", "--type", "b1.nano", "-o", "name")
-	restored := d.cli(t, "volume", "create", "--snapshot", snap, "--zone", placed)
+	restored := d.cli(t, "volume", "create", "--snapshot", snap, "--zone", zone)
 	for volume, want := range map[string]string{restored: "cake", data: "eaten"} {
 		d.cli(t, "volume", "attach", volume, second)
 		disk := d.guestDisk(t, key, second, strings.ReplaceAll(volume, "-", ""))
@@ -75,6 +71,16 @@ func TestVolumes(t *testing.T) {
 	d.cli(t, "volume", "delete", data)
 	d.cli(t, "volume", "delete", restored)
 	d.nothingLeft(t)
+}
+
+// plugAndUnplug attaches a volume to a running guest and detaches it, to which the
+// guest has to agree.
+func (d daemon) plugAndUnplug(t *testing.T, id string) {
+	t.Helper()
+	data := d.cli(t, "volume", "create", "--size", "1", "--zone", *d.instance(t, id).Placement.AvailabilityZone)
+	d.cli(t, "volume", "attach", data, id)
+	d.cli(t, "volume", "detach", data, "--timeout", "2m")
+	d.cli(t, "volume", "delete", data)
 }
 
 // guestDisk waits until the guest has a disk of that serial number, and returns

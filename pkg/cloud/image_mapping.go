@@ -103,32 +103,10 @@ func (m ImageMapping) change(b *model.BlockDevice) error {
 	if m.DeleteOnTermination != nil {
 		b.DeleteOnTermination = *m.DeleteOnTermination
 	}
-	b.VolumeType, b.IOPS, b.Throughput = cmp.Or(m.VolumeType, b.VolumeType), cmp.Or(m.IOPS, b.IOPS), cmp.Or(m.Throughput, b.Throughput)
-	return checkPerformance(*b)
-}
-
-// iopsBounds are the IOPS that a volume of each type can be given.
-// https://docs.aws.amazon.com/ebs/latest/userguide/ebs-volume-types.html
-var iopsBounds = map[string][2]int64{"gp3": {3000, 16000}, "io1": {100, 64000}, "io2": {100, 256000}}
-
-// maxThroughput is what a gp3 volume can be given, in MiB/s.
-const maxThroughput = 1000
-
-// checkPerformance refuses IOPS and throughput that the volume type does not take.
-func checkPerformance(b model.BlockDevice) error {
-	typ := cmp.Or(b.VolumeType, "gp3")
-	bounds, provisioned := iopsBounds[typ]
-	switch {
-	case b.IOPS != 0 && !provisioned:
-		return model.Errorf(model.CodeInvalidParameterCombination, "The parameter iops is not supported for %s volumes", typ)
-	case b.IOPS != 0 && (b.IOPS < bounds[0] || b.IOPS > bounds[1]):
-		return model.Errorf(model.CodeInvalidParameterValue, "Volume iops of %d: expect %d to %d for %s volumes", b.IOPS, bounds[0], bounds[1], typ)
-	case b.IOPS == 0 && (typ == "io1" || typ == "io2"):
-		return model.Errorf(model.CodeMissingParameter, "The parameter iops must be specified for %s volumes", typ)
-	case b.Throughput != 0 && typ != "gp3":
-		return model.Errorf(model.CodeInvalidParameterCombination, "The parameter throughput is not supported for %s volumes", typ)
-	case b.Throughput != 0 && (b.Throughput < 125 || b.Throughput > maxThroughput):
-		return model.Errorf(model.CodeInvalidParameterValue, "Throughput of %d MiB/s: expect 125 to %d", b.Throughput, maxThroughput)
+	if m.VolumeType != "" && m.VolumeType != b.VolumeType {
+		b.IOPS, b.Throughput = 0, 0 // were of the other type
 	}
-	return nil
+	b.VolumeType, b.IOPS, b.Throughput = cmp.Or(m.VolumeType, b.VolumeType), cmp.Or(m.IOPS, b.IOPS), cmp.Or(m.Throughput, b.Throughput)
+	_, err := b.Kind().Complete(b.SizeGiB) // kept as it was asked for
+	return err
 }

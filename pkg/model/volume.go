@@ -114,6 +114,9 @@ func (b *BlockDevice) Kind() VolumeKind {
 // SetKind changes the type and performance of the volumes that the entry makes.
 func (b *BlockDevice) SetKind(k VolumeKind) {
 	b.VolumeType, b.IOPS, b.Throughput = k.Type, k.IOPS, k.Throughput
+	if k.Type == "gp2" {
+		b.IOPS = 0 // follow from the size
+	}
 }
 
 // DefaultVolumeType is the type of volumes that nobody chose one for. EC2's own
