@@ -27,7 +27,7 @@ func (c *Account) AttachVolume(ctx context.Context, volumeID, instanceID, device
 		now := c.now().UTC()
 		v.State = model.VolumeInUse
 		v.Attachment = &model.Attachment{InstanceID: i.ID, Device: device, Attached: now, State: model.Attaching}
-		entry := model.InstanceVolume{Device: device, VolumeID: v.ID, Attached: now}
+		entry := model.InstanceVolume{Device: device, VolumeID: v.ID, Attached: now, State: model.Attaching}
 		at := len(i.Volumes)
 		if model.SameDevice(device, i.RootDevice) {
 			at = 0 // a machine boots from its first disk
@@ -97,6 +97,11 @@ func (c *Account) DetachVolume(ctx context.Context, r Detachment) (model.Volume,
 				WithHint("stop the instance first: bundt stop %s", i.ID)
 		}
 		at.State = model.Detaching
-		return nil
+		for k := range i.Volumes {
+			if i.Volumes[k].VolumeID == v.ID {
+				i.Volumes[k].State = model.Detaching
+			}
+		}
+		return records.Instances.Put(tx, &i)
 	})
 }

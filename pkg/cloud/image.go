@@ -107,7 +107,7 @@ func (c *Account) newSnapshots(tx *store.Tx, i *model.Instance, img *model.Image
 			return nil, err
 		}
 		b := model.BlockDevice{Device: v.Device, SnapshotID: snap.ID, SizeGiB: vol.SizeGiB, DeleteOnTermination: v.DeleteOnTermination}
-		b.SetKind(vol.VolumeKind)
+		b.SetKind(vol.Asked())
 		out = append(out, b)
 	}
 	return out, nil

@@ -179,9 +179,7 @@ func changedKind(old, change model.VolumeKind, sizeGiB int64) (model.VolumeKind,
 	if change.Type != "" && change.Type != old.Type {
 		k = model.VolumeKind{Type: change.Type}
 	}
-	if k.Type == "gp2" {
-		k.IOPS = 0 // follows from the size
-	}
+	k = k.Asked()
 	if change.IOPS != 0 {
 		k.IOPS = change.IOPS
 	}

@@ -204,6 +204,11 @@ func TestAttachAndDetach(t *testing.T) {
 	}
 	c.attachmentIs(vol, "attached")
 	c.volumeIs(vol, "in-use")
+	shown, err := c.DescribeInstances(ctx, &ec2types.DescribeInstancesInput{InstanceIds: []string{inst}})
+	c.must(err)
+	if m := shown.Reservations[0].Instances[0].BlockDeviceMappings[1]; *m.Ebs.Status != "attached" || !m.Ebs.AttachTime.Equal(*at.AttachTime) {
+		t.Errorf("the instance shows %+v", m.Ebs)
+	}
 	if got := c.mapping(inst); got["/dev/sdf"] != *vol || len(got) != 2 {
 		t.Errorf("the instance has %v", got)
 	}

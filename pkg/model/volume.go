@@ -62,12 +62,13 @@ type Attachment struct {
 }
 
 // InstanceVolume is one disk of an instance, the root disk first, then in order
-// of attachment. State is the volume's own to tell.
+// of attachment. It repeats what the volume's Attachment says.
 type InstanceVolume struct {
-	Device              string    `json:"device"`
-	VolumeID            string    `json:"volumeID"`
-	DeleteOnTermination bool      `json:"deleteOnTermination"`
-	Attached            time.Time `json:"attached,omitzero"` // the instance's launch if it is zero
+	Device              string          `json:"device"`
+	VolumeID            string          `json:"volumeID"`
+	DeleteOnTermination bool            `json:"deleteOnTermination"`
+	Attached            time.Time       `json:"attached,omitzero"` // the instance's launch if it is zero
+	State               AttachmentState `json:"state,omitempty"`   // Attached if it is empty
 }
 
 // ModificationState is how far a change of a volume is.
@@ -114,9 +115,6 @@ func (b *BlockDevice) Kind() VolumeKind {
 // SetKind changes the type and performance of the volumes that the entry makes.
 func (b *BlockDevice) SetKind(k VolumeKind) {
 	b.VolumeType, b.IOPS, b.Throughput = k.Type, k.IOPS, k.Throughput
-	if k.Type == "gp2" {
-		b.IOPS = 0 // follow from the size
-	}
 }
 
 // DefaultVolumeType is the type of volumes that nobody chose one for. EC2's own
@@ -174,6 +172,14 @@ func (k VolumeKind) Complete(sizeGiB int64) (VolumeKind, error) {
 		return k, err
 	}
 	return k, k.completeThroughput(t)
+}
+
+// Asked is the kind without what follows from the volume's size.
+func (k VolumeKind) Asked() VolumeKind {
+	if k.Type == "gp2" {
+		k.IOPS = 0
+	}
+	return k
 }
 
 func (k *VolumeKind) completeIOPS(t volumeType, sizeGiB int64) error {

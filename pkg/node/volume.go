@@ -383,13 +383,23 @@ func (n *Node) plug(ctx context.Context, machine string, vol *model.Volume, ther
 
 // attachmentIs takes a volume's attachment from one state to another.
 func (n *Node) attachmentIs(ctx context.Context, id string, from, to model.AttachmentState) error {
-	return n.editVolume(ctx, id, func(_ *store.Tx, v *model.Volume) error {
-		if v.Attachment != nil && v.Attachment.State == from {
-			at := *v.Attachment
-			at.State = to
-			v.Attachment = &at
+	return n.editVolume(ctx, id, func(tx *store.Tx, v *model.Volume) error {
+		if v.Attachment == nil || v.Attachment.State != from {
+			return nil
 		}
-		return nil
+		at := *v.Attachment
+		at.State = to
+		v.Attachment = &at
+		inst, err := records.Instances.Get(tx, at.InstanceID)
+		if err != nil {
+			return err
+		}
+		for i := range inst.Volumes {
+			if inst.Volumes[i].VolumeID == id {
+				inst.Volumes[i].State = to
+			}
+		}
+		return records.Instances.Put(tx, &inst)
 	})
 }
 

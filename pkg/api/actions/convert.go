@@ -86,7 +86,7 @@ func (a *Actions) instanceOf(i *model.Instance) ec2types.Instance {
 		out.BlockDeviceMappings = append(out.BlockDeviceMappings, ec2types.InstanceBlockDeviceMapping{
 			DeviceName: ptr(v.Device),
 			Ebs: &ec2types.EbsInstanceBlockDevice{
-				AttachTime: ptr(attachTime(i, v)), DeleteOnTermination: ptr(v.DeleteOnTermination), Status: ptr("attached"), VolumeId: ptr(v.VolumeID),
+				AttachTime: ptr(attachTime(i, v)), DeleteOnTermination: ptr(v.DeleteOnTermination), Status: ptr(attachStatus(v)), VolumeId: ptr(v.VolumeID),
 			},
 		})
 	}
@@ -94,6 +94,18 @@ func (a *Actions) instanceOf(i *model.Instance) ec2types.Instance {
 		a.addNetwork(&out, i)
 	}
 	return out
+}
+
+// attachStatus is EC2's word for a volume's attachment in an instance's shape,
+// which knows no "busy".
+func attachStatus(v model.InstanceVolume) string {
+	switch v.State {
+	case "":
+		return string(model.Attached)
+	case model.Busy:
+		return string(model.Detaching)
+	}
+	return string(v.State)
 }
 
 // attachTime is when a volume was attached: with the launch, if it is not noted.
