@@ -33,7 +33,8 @@ type Origin struct {
 // Call is one request of one action.
 type Call struct {
 	Action    string
-	Input     any // pointer to the action's input type
+	Version   string // of the API, where the protocol has one
+	Input     any    // pointer to the action's input type
 	Principal Principal
 	Origin    Origin
 	RequestID string // set by the dispatcher if it is empty
@@ -238,6 +239,9 @@ const CodeRequestTooLarge = "RequestEntityTooLarge"
 // CodeUnauthorizedOperation is the error code of a call that the principal may not make.
 const CodeUnauthorizedOperation = "UnauthorizedOperation"
 
+// CodeMissingAuthenticationToken is the error code of a request that is not signed.
+const CodeMissingAuthenticationToken = "MissingAuthenticationToken"
+
 // HTTPStatus is the status that EC2 answers an error code with.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 func HTTPStatus(code string) int {
@@ -246,7 +250,7 @@ func HTTPStatus(code string) int {
 		return http.StatusPreconditionFailed
 	case model.CodeAuthFailure:
 		return http.StatusUnauthorized
-	case CodeUnauthorizedOperation:
+	case CodeUnauthorizedOperation, CodeMissingAuthenticationToken:
 		return http.StatusForbidden
 	case CodeRequestTooLarge:
 		return http.StatusRequestEntityTooLarge

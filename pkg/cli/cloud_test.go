@@ -31,6 +31,8 @@ type toyCloud struct {
 	looks     map[string]int // at an instance since its last change
 	stuck     bool           // nothing ever becomes reachable
 	toyStorage
+
+	credentials string // file of the admin's access key
 }
 
 // serve answers on a unix socket until the test ends.
@@ -93,6 +95,9 @@ func (c *toyCloud) table() *api.Table {
 	register(t, "BuildImage", []string{"ContextDigest", "Architecture", "ClientToken", "Name"}, c.build)
 	api.RegisterStream(t, api.Stream[bundttypes.WatchBuildInput, bundttypes.Build]{Name: "WatchBuild", Acts: []string{"BuildId"}, Handler: c.watch})
 	register(t, "DescribeHost", []string{"Refresh"}, describeHost)
+	register(t, "DescribeEndpoint", nil, func(*bundttypes.DescribeEndpointInput) (*bundttypes.DescribeEndpointOutput, error) {
+		return &bundttypes.DescribeEndpointOutput{Region: "local-1", Url: "http://127.0.0.1:8773", CredentialsFile: c.credentials}, nil
+	})
 	register(t, "DescribeLineage", []string{"ImageId", "InstanceId"}, c.lineage)
 	c.storageTable(t)
 	return t

@@ -83,6 +83,7 @@ makes new images of running machines, on one Linux machine, with EC2's words.`,
 	addGroup(root, thisHost,
 		host.NewDoctorCommand(f, nil),
 		host.NewEnvCommand(f, nil),
+		host.NewAWSCommand(f, nil),
 		host.NewVersionCommand(f, nil),
 	)
 	root.AddCommand(helpTopics()...)

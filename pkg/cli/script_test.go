@@ -46,7 +46,7 @@ func TestScripts(t *testing.T) {
 			}
 			e.Defer(func() { _ = os.RemoveAll(dir) })
 			socket := filepath.Join(dir, "s")
-			c := &toyCloud{looks: map[string]int{}}
+			c := &toyCloud{looks: map[string]int{}, credentials: filepath.Join(e.WorkDir, "credentials")}
 			c.serve(e.T().(testing.TB), socket)
 			e.Setenv("BUNDT_SOCKET", "unix://"+socket)
 			e.Setenv("XDG_DATA_HOME", filepath.Join(e.WorkDir, "data"))

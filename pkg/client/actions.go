@@ -52,3 +52,8 @@ func (c *Client) ModifyImageRetention(ctx context.Context, in *bundttypes.Modify
 func (c *Client) DescribeImageRetention(ctx context.Context, in *bundttypes.DescribeImageRetentionInput) (*bundttypes.ImageRetention, error) {
 	return call[bundttypes.ImageRetention](ctx, c, "DescribeImageRetention", in)
 }
+
+// DescribeEndpoint returns how AWS's clients reach the cloud.
+func (c *Client) DescribeEndpoint(ctx context.Context, in *bundttypes.DescribeEndpointInput) (*bundttypes.DescribeEndpointOutput, error) {
+	return call[bundttypes.DescribeEndpointOutput](ctx, c, "DescribeEndpoint", in)
+}

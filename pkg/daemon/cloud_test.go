@@ -40,6 +40,7 @@ func config(t *testing.T) daemon.Config {
 	t.Cleanup(func() { os.RemoveAll(run) })
 	cfg := daemon.DefaultConfig()
 	cfg.DataDir, cfg.CacheDir, cfg.RunDir = t.TempDir(), t.TempDir(), run
+	cfg.Listen = "127.0.0.1:0"
 	cfg.Hypervisor, cfg.ShutdownGrace = "fake", time.Second
 	return cfg
 }

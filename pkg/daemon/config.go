@@ -17,18 +17,24 @@ import (
 
 // Config is how a daemon runs.
 type Config struct {
-	DataDir       string // everything durable
-	CacheDir      string // downloads and finished bake steps; may be shared
-	RunDir        string // sockets; "" is chosen by DataDir
-	Socket        string // of the API; "" is RunDir/bundtd.sock
-	Region        string
-	NodeID        string // "" is the host's name
-	EtcdEndpoints []string
-	Hypervisor    string // "qemu" or "fake"
-	Accel         string // "", "kvm" or "tcg": forced for every machine
-	PackageMirror string
-	PublicPool    string // CIDR of loopback addresses given to instances; "" gives none
-	ShutdownGrace time.Duration
+	DataDir   string // everything durable
+	CacheDir  string // downloads and finished bake steps; may be shared
+	RunDir    string // sockets; "" is chosen by DataDir
+	Socket    string // of the API; "" is RunDir/bundtd.sock
+	Listen    string // HOST:PORT of the endpoint for AWS's clients; "" for none
+	ListenAny bool   // use any free port if that of Listen is taken
+	TLSCert   string // files of the endpoint's certificate and its key
+	TLSKey    string
+	// InsecureListen allows an address that others can reach without TLS.
+	InsecureListen bool
+	Region         string
+	NodeID         string // "" is the host's name
+	EtcdEndpoints  []string
+	Hypervisor     string // "qemu" or "fake"
+	Accel          string // "", "kvm" or "tcg": forced for every machine
+	PackageMirror  string
+	PublicPool     string // CIDR of loopback addresses given to instances; "" gives none
+	ShutdownGrace  time.Duration
 	// GuestMemoryMiB is what all guests together may take; 0 is nine tenths of the host's.
 	GuestMemoryMiB int64
 }
@@ -36,7 +42,7 @@ type Config struct {
 // DefaultConfig is for this user: an XDG state directory, or the system's as root.
 func DefaultConfig() Config {
 	c := Config{
-		Region: "local-1", Hypervisor: "qemu", PublicPool: "127.77.0.0/16", ShutdownGrace: time.Minute,
+		Listen: DefaultListen, ListenAny: true, Region: "local-1", Hypervisor: "qemu", PublicPool: "127.77.0.0/16", ShutdownGrace: time.Minute,
 		DataDir: defaultDataDir(), CacheDir: defaultCacheDir(), PackageMirror: os.Getenv("BUNDT_PACKAGE_MIRROR"),
 	}
 	return c
@@ -111,6 +117,9 @@ func (c *Config) complete() error {
 		if c.NodeID, err = os.Hostname(); err != nil || c.NodeID == "" {
 			c.NodeID = "localhost"
 		}
+	}
+	if err := c.checkListen(); err != nil {
+		return err
 	}
 	return c.check()
 }

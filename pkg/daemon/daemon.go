@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bundt/bundt/pkg/api"
@@ -43,6 +44,8 @@ type Daemon struct {
 	cloud    *cloud.Cloud
 	node     *node.Node
 	handler  http.Handler
+	endpoint http.Handler
+	url      atomic.Pointer[string] // of the endpoint, once it listens
 }
 
 // Parts replaces what touches the host, for tests.
@@ -135,7 +138,10 @@ func (d *Daemon) buildHandler() error {
 		Connect:      d.connect,
 		Version:      version.Get(),
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return d.buildEndpoint(dispatcher)
 }
 
 // upload keeps a blob, unless that would take the space that the store needs.
@@ -176,8 +182,13 @@ func (d *Daemon) Run(ctx context.Context, ready func()) (err error) {
 	if err != nil {
 		return err
 	}
+	network, err := d.listenEndpoint()
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	server := &http.Server{Handler: d.handler, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
-	serving := make(chan error, 1)
+	endpoint := d.endpointServer(ctx)
+	serving := make(chan error, 2)
 	reconciling := make(chan error, 1)
 	go func() { reconciling <- d.node.Run(ctx) }()
 	var background sync.WaitGroup
@@ -186,10 +197,13 @@ func (d *Daemon) Run(ctx context.Context, ready func()) (err error) {
 	select {
 	case <-d.node.Ready():
 	case err := <-reconciling:
-		return errors.Join(err, listener.Close())
+		return errors.Join(err, listener.Close(), closeListener(network))
 	}
 	go func() { serving <- server.Serve(listener) }()
-	d.log.Info("ready", "socket", d.cfg.Socket, "data", d.cfg.DataDir, "region", d.cfg.Region, "node", d.cfg.NodeID)
+	if network != nil {
+		go func() { serving <- endpoint.Serve(network) }()
+	}
+	d.log.Info("ready", "socket", d.cfg.Socket, "endpoint", d.Endpoint(), "data", d.cfg.DataDir, "region", d.cfg.Region, "node", d.cfg.NodeID)
 	if ready != nil {
 		ready()
 	}
@@ -205,8 +219,10 @@ func (d *Daemon) Run(ctx context.Context, ready func()) (err error) {
 	cancel(err)
 	stop, done := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer done()
-	if e := server.Shutdown(stop); e != nil {
-		server.Close()
+	for _, s := range []*http.Server{endpoint, server} {
+		if e := s.Shutdown(stop); e != nil {
+			s.Close()
+		}
 	}
 	if running {
 		err = errors.Join(err, d.awaitNode(stop, reconciling))

@@ -35,7 +35,7 @@ func Main(args []string) int {
 
 func newCommand() *cobra.Command {
 	cfg := DefaultConfig()
-	var logLevel string
+	var logLevel, configFile string
 	root := &cobra.Command{
 		Use:           "bundtd",
 		Short:         "The node daemon of bundt: runs the cloud's API and this host's machines",
@@ -43,6 +43,15 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Version:       version.Get().String(),
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if configFile != "" {
+				if err := applyConfigFile(configFile, cmd.Root().PersistentFlags()); err != nil {
+					return err
+				}
+			}
+			cfg.ListenAny = !cmd.Root().PersistentFlags().Changed("listen")
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := newLogger(logLevel)
 			if err != nil {
@@ -61,6 +70,11 @@ func newCommand() *cobra.Command {
 	f.StringVar(&cfg.CacheDir, "cache-dir", cfg.CacheDir, "directory of downloads and finished bake steps, shared by daemons")
 	f.StringVar(&cfg.RunDir, "run-dir", "", "directory of sockets (default: by user and data directory)")
 	f.StringVar(&cfg.Socket, "socket", "", "unix socket of the API (default: RUN-DIR/bundtd.sock)")
+	f.StringVar(&cfg.Listen, "listen", cfg.Listen, "address of the endpoint for AWS's clients, empty for none; the default one moves to a free port if it is taken")
+	f.StringVar(&cfg.TLSCert, "tls-cert", "", "file of the endpoint's certificate (PEM)")
+	f.StringVar(&cfg.TLSKey, "tls-key", "", "file of the certificate's key (PEM)")
+	f.BoolVar(&cfg.InsecureListen, "insecure-listen", false, "listen without TLS where others can reach it")
+	f.StringVar(&configFile, "config", "", "YAML file of settings with the names of these flags, which override it")
 	f.StringVar(&cfg.Region, "region", cfg.Region, "name of this cloud's region")
 	f.StringVar(&cfg.NodeID, "node", "", "name of this node (default: the host's name)")
 	f.StringSliceVar(&cfg.EtcdEndpoints, "etcd-endpoints", nil, "existing etcd to keep state in (default: embedded)")

@@ -23,6 +23,8 @@ type Node interface {
 	// Host returns facts and checks of the host; refresh measures again what is
 	// otherwise remembered.
 	Host(ctx context.Context, refresh bool) (*bundttypes.DescribeHostOutput, error)
+	// Endpoint returns where AWS's clients are served.
+	Endpoint() bundttypes.DescribeEndpointOutput
 	// Inventory returns everything bundt has on the host.
 	Inventory(ctx context.Context) ([]bundttypes.InventoryItem, error)
 }
@@ -46,6 +48,7 @@ func Register(t *api.Table, c *cloud.Cloud, n Node) {
 	a.registerTags(t)
 	a.registerNetworks(t)
 	a.registerBundt(t)
+	a.registerEndpoint(t)
 }
 
 // account is the cloud as the caller's account sees it.

@@ -2,11 +2,16 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
@@ -26,10 +31,14 @@ func NewEnvCommand(f *factory.Factory, run func(context.Context, *EnvOptions) er
 	return &cobra.Command{
 		Use:   "env",
 		Short: "Print the environment that points programs at this cloud",
-		Long: `Print shell commands that set BUNDT_SOCKET, so that programs started from this
-shell talk to the daemon that this command talks to. The variables of AWS's tools
-are not set: this version's daemon has no EC2 endpoint for them yet.`,
-		Example:           `  eval "$(bundt env --socket unix:///tmp/cloud/bundtd.sock)"`,
+		Long: `Print shell commands that point programs started from this shell at this cloud:
+BUNDT_SOCKET for bundt itself, and for AWS's tools and SDKs AWS_ENDPOINT_URL,
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION and AWS_REGION. The
+keys are the admin's, from the file credentials of the daemon's data directory,
+which its owner alone can read. Whoever has an access key of their own and sets it
+keeps it: where the file cannot be read, the keys are not printed.`,
+		Example: `  eval "$(bundt env)"
+  aws ec2 describe-instances`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: complete.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -38,12 +47,144 @@ are not set: this version's daemon has no EC2 endpoint for them yet.`,
 	}
 }
 
-func printEnv(_ context.Context, o *EnvOptions) error {
-	// Refuses an endpoint that no client could use.
-	if _, err := o.Factory.Client(); err != nil {
+// variable is one of the environment's; with unset, it must not be there.
+type variable struct {
+	name, value string
+	unset       bool
+}
+
+// environment returns what points programs at the cloud, and why it is not all
+// that they need.
+func environment(ctx context.Context, f *factory.Factory) (vars []variable, lacks error, err error) {
+	c, err := f.Client()
+	if err != nil {
+		return nil, nil, err
+	}
+	vars = []variable{{name: "BUNDT_SOCKET", value: f.Endpoint()}}
+	e, err := c.DescribeEndpoint(ctx, &bundttypes.DescribeEndpointInput{})
+	if err != nil {
+		return nil, nil, err
+	}
+	if e.Url == "" {
+		return vars, errors.New("the daemon has no endpoint for AWS's tools: it was started with --listen ''"), nil
+	}
+	vars = append(vars,
+		variable{name: "AWS_ENDPOINT_URL", value: e.Url},
+		variable{name: "AWS_DEFAULT_REGION", value: e.Region},
+		variable{name: "AWS_REGION", value: e.Region},
+		// A tool that finds no keys must not ask the metadata service of a real cloud.
+		variable{name: "AWS_EC2_METADATA_DISABLED", value: "true"},
+	)
+	if e.CertificateFile != "" {
+		vars = append(vars, variable{name: "AWS_CA_BUNDLE", value: e.CertificateFile})
+	}
+	id, secret, err := readCredentials(e.CredentialsFile)
+	if err != nil {
+		return vars, failure.WithHint(fmt.Errorf("the admin's access key is not yours to use: %w", err),
+			"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to an access key of your own"), nil
+	}
+	return append(vars,
+		variable{name: "AWS_ACCESS_KEY_ID", value: id},
+		variable{name: "AWS_SECRET_ACCESS_KEY", value: secret},
+		variable{name: "AWS_SESSION_TOKEN", unset: true},
+		variable{name: "AWS_PROFILE", unset: true},
+		variable{name: "AWS_DEFAULT_PROFILE", unset: true},
+	), nil, nil
+}
+
+// readCredentials returns the first access key in a file of AWS's shared credentials.
+func readCredentials(path string) (id, secret string, err error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return "", "", err
+	}
+	for line := range strings.Lines(string(data)) {
+		key, value, _ := strings.Cut(line, "=")
+		switch key, value = strings.TrimSpace(key), strings.TrimSpace(value); {
+		case key == "aws_access_key_id" && id == "":
+			id = value
+		case key == "aws_secret_access_key" && secret == "":
+			secret = value
+		}
+	}
+	if id == "" || secret == "" {
+		return "", "", fmt.Errorf("%s holds no access key", path)
+	}
+	return id, secret, nil
+}
+
+func printEnv(ctx context.Context, o *EnvOptions) error {
+	vars, lacks, err := environment(ctx, o.Factory)
+	if err != nil {
 		return err
 	}
-	quoted := "'" + strings.ReplaceAll(o.Factory.Endpoint(), "'", `'\''`) + "'"
-	_, err := fmt.Fprintf(o.Factory.IO.Out, "export BUNDT_SOCKET=%s\n", quoted)
+	var out strings.Builder
+	for _, v := range vars {
+		if v.unset {
+			fmt.Fprintf(&out, "unset %s\n", v.name)
+			continue
+		}
+		fmt.Fprintf(&out, "export %s='%s'\n", v.name, strings.ReplaceAll(v.value, "'", `'\''`))
+	}
+	if lacks != nil {
+		fmt.Fprintf(o.Factory.IO.Err, "bundt env: %v\n", lacks)
+	}
+	_, err = fmt.Fprint(o.Factory.IO.Out, out.String())
 	return err
+}
+
+// AWSOptions are the inputs of "aws".
+type AWSOptions struct {
+	Factory *factory.Factory
+	Args    []string
+}
+
+// NewAWSCommand returns the command "aws".
+func NewAWSCommand(f *factory.Factory, run func(context.Context, *AWSOptions) error) *cobra.Command {
+	o := &AWSOptions{Factory: f}
+	if run == nil {
+		run = execAWS
+	}
+	return &cobra.Command{
+		Use:   "aws ARGUMENT...",
+		Short: "Run the AWS CLI against this cloud",
+		Long: `Run the AWS CLI, which must be installed, with the environment that "bundt env"
+prints. All arguments are the AWS CLI's. Flags of bundt go before "aws".`,
+		Example: `  bundt aws ec2 describe-instances
+  bundt aws sts get-caller-identity`,
+		DisableFlagParsing: true,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Args = args
+			return failure.Wrap(run(cmd.Context(), o), "run", "the AWS CLI")
+		},
+	}
+}
+
+func execAWS(ctx context.Context, o *AWSOptions) error {
+	path, err := exec.LookPath("aws")
+	if err != nil {
+		return failure.WithHint(err, "install the AWS CLI: apt install awscli")
+	}
+	vars, lacks, err := environment(ctx, o.Factory)
+	if err != nil {
+		return err
+	}
+	if lacks != nil && o.Factory.Getenv("AWS_ACCESS_KEY_ID") == "" {
+		return lacks
+	}
+	return o.Factory.Exec(path, append([]string{"aws"}, o.Args...), merge(os.Environ(), vars))
+}
+
+// merge returns env with the variables set or unset.
+func merge(env []string, vars []variable) []string {
+	env = slices.DeleteFunc(slices.Clone(env), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return slices.ContainsFunc(vars, func(v variable) bool { return v.name == name })
+	})
+	for _, v := range vars {
+		if !v.unset {
+			env = append(env, v.name+"="+v.value)
+		}
+	}
+	return env
 }

@@ -1,0 +1,42 @@
+package sigv4
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Reason is why a request is refused. Services spell it as different codes.
+type Reason int
+
+const (
+	// Missing: the request is not signed.
+	Missing Reason = iota + 1
+	// Incomplete: the signature's form is wrong, or it leaves out what must be signed.
+	Incomplete
+	// Expired: the request was signed too long ago, or in the future.
+	Expired
+	// Mismatch: the signature is not that of the request.
+	Mismatch
+	// UnknownKey: there is no such access key, or it may not be used.
+	UnknownKey
+	// ExpiredToken: the session that the access key belongs to is over.
+	ExpiredToken
+)
+
+// Failure is a request that is refused. Its message is for the client.
+type Failure struct {
+	Reason  Reason
+	Message string
+}
+
+func (f *Failure) Error() string { return f.Message }
+
+func failf(r Reason, format string, args ...any) error {
+	return &Failure{r, fmt.Sprintf(format, args...)}
+}
+
+// What Keys may answer with. Other errors are not the client's fault.
+var (
+	ErrUnknownKey   = errors.New("no such access key")
+	ErrExpiredToken = errors.New("the session token has expired")
+)
