@@ -63,7 +63,7 @@ func checkMedia(contentType string) error {
 	if err != nil || media != "application/x-www-form-urlencoded" {
 		return malformed("the body must be application/x-www-form-urlencoded")
 	}
-	if charset, given := params["charset"]; given && !strings.EqualFold(charset, "utf-8") {
+	if charset, given := params["charset"]; given && !strings.EqualFold(charset, "utf-8") && !strings.EqualFold(charset, "utf8") {
 		return malformed("the charset must be UTF-8")
 	}
 	return nil
