@@ -92,8 +92,15 @@ func typical() request {
 	}
 }
 
+// fataler is a test, or a property of one.
+type fataler interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // wire returns the request's bytes.
-func (q request) wire(t testing.TB) []byte {
+func (q request) wire(t fataler) []byte {
 	t.Helper()
 	r, err := http.NewRequest(q.method, "http://127.0.0.1:8773/?"+q.query, strings.NewReader(q.body))
 	if err != nil {
@@ -142,7 +149,7 @@ func read(raw []byte) (*http.Request, error) {
 	return http.ReadRequest(bufio.NewReader(bytes.NewReader(raw)))
 }
 
-func mustRead(t testing.TB, raw []byte) *http.Request {
+func mustRead(t fataler, raw []byte) *http.Request {
 	t.Helper()
 	r, err := read(raw)
 	if err != nil {
