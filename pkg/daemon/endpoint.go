@@ -17,6 +17,9 @@ import (
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/api/ec2query"
 	"github.com/bundt/bundt/pkg/api/endpoint"
+	"github.com/bundt/bundt/pkg/auth"
+	"github.com/bundt/bundt/pkg/auth/sigv4"
+	"github.com/bundt/bundt/pkg/model"
 )
 
 // DefaultListen is the address of the endpoint for AWS's clients.
@@ -28,16 +31,29 @@ const maxConnections = 512
 
 // buildEndpoint makes what the network address serves.
 func (d *Daemon) buildEndpoint(ec2 *api.Dispatcher) error {
-	keys, err := openCredentials(d.credentialsFile(), d.cloud.Info().AccountID)
-	if err != nil {
-		return err
-	}
+	var err error
 	d.endpoint, err = endpoint.Handler(endpoint.Options{
 		Region:   d.cfg.Region,
-		Keys:     keys,
+		Keys:     sigv4.KeysFunc[api.Principal](d.lookupKey),
 		Services: []endpoint.Service{{Name: "ec2", Codec: ec2query.EC2(), Dispatcher: ec2}},
 	})
 	return err
+}
+
+// lookupKey finds an access key among the accounts'.
+func (d *Daemon) lookupKey(ctx context.Context, r *sigv4.Request) ([]byte, api.Principal, error) {
+	key, err := d.accounts.Key(ctx, r.AccessKeyID, r.SessionToken)
+	switch model.CodeOf(err) {
+	case auth.CodeInvalidClientTokenID:
+		return nil, api.Principal{}, sigv4.ErrUnknownKey
+	case auth.CodeExpiredToken:
+		return nil, api.Principal{}, sigv4.ErrExpiredToken
+	}
+	if err != nil {
+		return nil, api.Principal{}, err
+	}
+	id := key.Identity
+	return []byte(key.Secret), api.Principal{AccountID: id.AccountID, Name: id.AccessKeyID, Identity: id}, nil
 }
 
 // checkListen refuses to show the endpoint to others without protection.

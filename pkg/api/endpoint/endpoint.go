@@ -12,6 +12,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -127,12 +128,21 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request, svc *Service, sig
 	if err != nil {
 		return nil, err
 	}
-	call.Principal, call.RequestID = principal, id
+	call.Principal, call.Origin, call.RequestID = principal, origin(r), id
 	output, err := svc.Dispatcher.Call(r.Context(), call)
 	if err != nil {
 		return nil, err
 	}
 	return svc.Codec.Response(call, output), nil
+}
+
+// origin is where a request came from.
+func origin(r *http.Request) api.Origin {
+	o := api.Origin{TLS: r.TLS != nil, UserAgent: r.UserAgent()}
+	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
+		o.Address = from.Addr()
+	}
+	return o
 }
 
 func tooLarge() error {
