@@ -1,6 +1,6 @@
 // Package api owns the action table: which actions there are, which members of
 // each request they act on, and the dispatcher that does once what is common to
-// all of them. The codecs (jsonapi, later ec2query) turn bytes into a Call and
+// all of them. The codecs (jsonapi, ec2query, json11) turn bytes into a Call and
 // back; handlers turn a Call's input into use cases of pkg/cloud.
 //
 // What the dispatcher does for every action, in this order:
