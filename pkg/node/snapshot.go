@@ -54,7 +54,15 @@ func (n *Node) takeSnapshots(ctx context.Context, inst *model.Instance, st hyper
 	if err != nil {
 		return err
 	}
-	rebooting := inst.Desired == model.InstanceRunning && inst.RebootsRequested > inst.RebootsDone
+	if len(sets) == 0 {
+		return nil
+	}
+	// Read after the sets: an image is asked for together with its reboot.
+	now, err := n.instance(ctx, inst.ID)
+	if err != nil {
+		return err
+	}
+	rebooting := now.Desired == model.InstanceRunning && now.RebootsRequested > now.RebootsDone
 	for i := range sets {
 		s := &sets[i]
 		if st.State != hypervisor.StateStopped && s.image != nil && !s.image.NoReboot && rebooting {
