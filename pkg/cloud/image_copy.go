@@ -30,10 +30,6 @@ func (c *Account) CopyImage(ctx context.Context, r ImageCopy) (id string, err er
 	if err := errors.Join(checkTags(r.Tags, r.SnapshotTags), checkDescription(r.Description)); err != nil {
 		return "", err
 	}
-	if r.SourceRegion != c.info.Region {
-		return "", model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter SourceRegion is invalid: this cloud has the region %s only", r.SourceRegion, c.info.Region).
-			WithHint("to bring an image from another cloud, export it there and import it here")
-	}
 	hash, err := paramsHash(r)
 	if err != nil {
 		return "", err
@@ -55,6 +51,10 @@ func (c *Account) copyImage(tx *store.Tx, r ImageCopy) (model.Image, error) {
 	src, err := c.visibleImage(tx, r.SourceImageID)
 	if err != nil {
 		return src, err
+	}
+	if r.SourceRegion != c.info.Region {
+		return src, model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter SourceRegion is invalid: this cloud has the region %s only", r.SourceRegion, c.info.Region).
+			WithHint("to bring an image from another cloud, export it there and import it here")
 	}
 	if src.State != model.ImageAvailable {
 		return src, unavailable(&src, "copied")

@@ -72,7 +72,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	if err := os.MkdirAll(d.cfg.RunDir, 0o711); err != nil {
 		return fmt.Errorf("making the directory %s: %w", d.cfg.RunDir, err)
 	}
-	for _, dir := range []string{d.cfg.DataDir, d.cfg.CacheDir, d.path("machines"), d.path("work")} {
+	for _, dir := range []string{d.cfg.DataDir, d.cfg.CacheDir, d.path("machines"), d.path("work"), d.path("buckets")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("making the directory %s: %w", dir, err)
 		}
@@ -107,7 +107,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	}
 	d.node = node.New(node.Options{
 		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath,
-		Cloud: d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"),
+		Cloud: d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"), BucketDir: d.path("buckets"),
 		Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Logger: d.log,
 	})
 	return d.buildHandler()

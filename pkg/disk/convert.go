@@ -3,11 +3,13 @@ package disk
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -35,28 +37,41 @@ type ConvertOptions struct {
 	MaxBytes int64
 	// MaxCPU bounds the processor time, rounded up to seconds; 0 means an hour.
 	MaxCPU time.Duration
+	// Progress, if not nil, is told how many per cent are done.
+	Progress func(percent int)
 }
 
 // Convert makes a flat qcow2 file dst, which must not exist, of the image src,
 // and returns when it is on stable storage (the directory's entry is the caller's
-// to synchronise). srcFormat is "raw" or "qcow2" and never probed: other formats
-// can name files on the host that QEMU would read. A qcow2 source passes Inspect
-// first. On an error dst does not exist.
+// to synchronise). srcFormat is "raw", "qcow2", "vmdk" or "vpc" (VHD) and never
+// probed. What is not raw is inspected first, because such formats can name files
+// on the host that QEMU would read. On an error dst does not exist.
 func Convert(ctx context.Context, src, srcFormat, dst string, o ConvertOptions) error {
-	if err := convert(ctx, src, srcFormat, dst, o); err != nil {
+	err := checkSource(src, srcFormat)
+	if err == nil {
+		err = convert(ctx, src, srcFormat, dst, "qcow2", o)
+	}
+	if err != nil {
 		return fmt.Errorf("converting %s to qcow2: %w", src, err)
 	}
 	return nil
 }
 
-func convert(ctx context.Context, src, srcFormat, dst string, o ConvertOptions) (err error) {
-	if err := checkSource(src, srcFormat); err != nil {
-		return err
+// Export makes a file dst, which must not exist, of the disk in the qcow2 file
+// src, which is trusted and may have backing files. format is "raw", "qcow2",
+// "vmdk" or "vpc" (VHD). Otherwise it is like Convert.
+func Export(ctx context.Context, src, dst, format string, o ConvertOptions) error {
+	if err := convert(ctx, src, "qcow2", dst, format, o); err != nil {
+		return fmt.Errorf("exporting %s as %s: %w", src, format, err)
 	}
+	return nil
+}
+
+func convert(ctx context.Context, src, srcFormat, dst, dstFormat string, o ConvertOptions) (err error) {
 	// Absolute names cannot be taken for options or protocols.
 	src, errSrc := filepath.Abs(src)
 	dst, errDst := filepath.Abs(dst)
-	args, errArgs := convertArgs(srcFormat, o)
+	args, errArgs := convertArgs(srcFormat, dstFormat, o)
 	if err := errors.Join(errSrc, errDst, errArgs); err != nil {
 		return err
 	}
@@ -70,7 +85,10 @@ func convert(ctx context.Context, src, srcFormat, dst string, o ConvertOptions) 
 			err = errors.Join(NoSpace(err), os.Remove(dst))
 		}
 	}()
-	if err := runQemuImg(ctx, append(args, src, dst)); err != nil {
+	if srcFormat == FormatVMDK {
+		src = sourceWithoutParent(srcFormat, src)
+	}
+	if err := runQemuImg(ctx, append(args, src, dst), o.Progress); err != nil {
 		return err
 	}
 	return f.Sync()
@@ -96,13 +114,13 @@ func checkSource(src, format string) error {
 		_, err := Inspect(f, st.Size())
 		return err
 	default:
-		return fmt.Errorf("format %q is not supported: use raw or qcow2", format)
+		return inspectForeign(f, st.Size(), format)
 	}
 }
 
 // convertArgs is the command line up to the files, prlimit included: limits that
 // were set on the running child would come late.
-func convertArgs(srcFormat string, o ConvertOptions) ([]string, error) {
+func convertArgs(srcFormat, dstFormat string, o ConvertOptions) ([]string, error) {
 	if o.MaxBytes < 0 || o.MaxCPU < 0 {
 		return nil, errors.New("limits must not be negative")
 	}
@@ -110,9 +128,20 @@ func convertArgs(srcFormat string, o ConvertOptions) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	args = append(args, "convert", "-q", "-f", srcFormat, "-O", "qcow2")
+	args = append(args, "convert", "-O", dstFormat)
+	if srcFormat != FormatVMDK { // which sourceWithoutParent names
+		args = append(args, "-f", srcFormat)
+	}
+	if o.Progress == nil {
+		args = append(args, "-q")
+	} else {
+		args = append(args, "-p")
+	}
 	if o.Compress {
 		args = append(args, "-c")
+	}
+	if dstFormat == FormatVMDK {
+		args = append(args, "-o", "subformat=streamOptimized")
 	}
 	return append(args, "--"), nil
 }
@@ -145,11 +174,26 @@ func limitedQemuImg(o ConvertOptions) ([]string, error) {
 	}, nil
 }
 
-func runQemuImg(ctx context.Context, args []string) error {
+// sourceWithoutParent names a file so that QEMU opens no parent of it, whatever
+// it says of one.
+func sourceWithoutParent(format, path string) string {
+	name, err := json.Marshal(map[string]any{
+		"driver": format, "backing": nil, "file": map[string]string{"driver": "file", "filename": path},
+	})
+	if err != nil {
+		panic(err) // texts are always encoded
+	}
+	return "json:" + string(name)
+}
+
+func runQemuImg(ctx context.Context, args []string, progress func(int)) error {
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH")}
 	cmd.Stderr = &stderr
+	if progress != nil {
+		cmd.Stdout = &percentWriter{tell: progress, last: -1}
+	}
 	cmd.WaitDelay = killDelay
 	err := cmd.Run()
 	if err == nil {
@@ -159,6 +203,32 @@ func runQemuImg(ctx context.Context, args []string) error {
 		return context.Cause(ctx)
 	}
 	return explainQemuImg(err, cmd.ProcessState, stderr.String())
+}
+
+// percentWriter reads what qemu-img -p prints: "    (12.34/100%)\r".
+type percentWriter struct {
+	tell func(int)
+	rest []byte
+	last int
+}
+
+func (w *percentWriter) Write(b []byte) (int, error) {
+	w.rest = append(w.rest, b...)
+	for {
+		end := bytes.IndexByte(w.rest, ')')
+		if end < 0 {
+			w.rest = w.rest[max(0, len(w.rest)-64):]
+			return len(b), nil
+		}
+		line := w.rest[:end]
+		w.rest = w.rest[end+1:]
+		start := bytes.LastIndexByte(line, '(')
+		number, _, _ := strings.Cut(string(line[start+1:]), "/")
+		if p, err := strconv.ParseFloat(number, 64); err == nil && int(p) != w.last {
+			w.last = int(p)
+			w.tell(w.last)
+		}
+	}
 }
 
 func explainQemuImg(err error, state *os.ProcessState, stderr string) error {

@@ -27,7 +27,7 @@ func Grow(ctx context.Context, path string, sizeBytes int64) error {
 	}
 	// The chain below is not opened: its files are read-only, and their formats said.
 	args = append(args, "resize", "-q", "-f", "qcow2", "--", path, strconv.FormatInt(sizeBytes, 10))
-	if err := runQemuImg(ctx, args); err != nil {
+	if err := runQemuImg(ctx, args, nil); err != nil {
 		return fmt.Errorf("growing %s: %w", path, err)
 	}
 	f, err := os.Open(path)

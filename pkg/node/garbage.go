@@ -145,6 +145,9 @@ func readUsage(tx *store.Tx) (usage, error) {
 	if err := markVolumes(tx, mark); err != nil {
 		return u, err
 	}
+	if err := u.markTransfers(tx, mark); err != nil {
+		return u, err
+	}
 	for id := range parent {
 		if !u.layers[id] {
 			u.unmarked = append(u.unmarked, id)
@@ -244,6 +247,9 @@ func (n *Node) forgetOld(tx *store.Tx, u usage) error {
 				return err
 			}
 		}
+	}
+	if err := forgetTransfers(tx, now); err != nil {
+		return err
 	}
 	return forgetLineage(tx, u.alive)
 }

@@ -38,7 +38,10 @@ type Options struct {
 	Zone     string
 	CacheDir string // of bakes
 	WorkDir  string // of bakes; emptied at start
-	Mirror   string // of distribution packages; "" is the default
+	// BucketDir has a directory for each bucket that disk images are imported from
+	// and exported to.
+	BucketDir string
+	Mirror    string // of distribution packages; "" is the default
 	// GuestMemoryMiB is what all guests together may take; 0 is nine tenths of the host's.
 	GuestMemoryMiB int64
 	// ShutdownGrace is how long a guest may take to power off when asked.
@@ -56,9 +59,10 @@ const terminatedFor = time.Hour
 // Node is the reconciler of one host.
 type Node struct {
 	Options
-	queue   *queue
-	builds  *queue
-	volumes *queue // of what is attached to no instance
+	queue     *queue
+	builds    *queue
+	volumes   *queue // of what is attached to no instance
+	transfers *queue // imports and exports
 	// instances are those of all nodes.
 	instances *store.Mirror[model.Instance]
 	gc        chan struct{}
@@ -107,13 +111,14 @@ func New(o Options) *Node {
 	n.queue = newQueue(16, n.reconcileInstance, o.Logger)
 	n.builds = newQueue(1, n.reconcileBuild, o.Logger)
 	n.volumes = newQueue(4, n.reconcileVolume, o.Logger)
+	n.transfers = newQueue(1, n.reconcileTransfer, o.Logger)
 	return n
 }
 
 // Run registers the node, adopts what is there, and reconciles until ctx ends.
 // Machines and the network go on without it.
 func (n *Node) Run(ctx context.Context) error {
-	watched := append(slices.Clone(networkCollections), records.Instances.Name(), records.Images.Name(), records.Snapshots.Name(), records.Volumes.Name(), records.Builds.Name())
+	watched := append(slices.Clone(networkCollections), records.Instances.Name(), records.Images.Name(), records.Snapshots.Name(), records.Volumes.Name(), records.Builds.Name(), records.Imports.Name(), records.Exports.Name())
 	changes := n.Store.Watch(ctx, watched...)
 	events := n.Driver.Events(ctx)
 	if err := n.register(ctx); err != nil {
@@ -124,7 +129,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	close(n.ready)
 	var wg sync.WaitGroup
-	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.volumes.run, n.collectGarbage, n.followNetwork} {
+	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.volumes.run, n.transfers.run, n.collectGarbage, n.followNetwork} {
 		wg.Go(func() { work(ctx) })
 	}
 	defer wg.Wait()
@@ -167,6 +172,8 @@ func (n *Node) changed(ctx context.Context, ch store.Change) error {
 		n.wakeNetwork() // its names and metadata
 	case ch.Collection == records.Builds.Name():
 		n.builds.add(ch.Key)
+	case ch.Collection == records.Imports.Name(), ch.Collection == records.Exports.Name():
+		n.transfers.add(ch.Key)
 	case ch.Deleted:
 		n.wakeCollector()
 	case ch.Collection == records.Images.Name():
@@ -218,6 +225,20 @@ func (n *Node) enqueueAll(ctx context.Context) error {
 			if volumes[i].Attachment == nil {
 				n.volumes.add(volumes[i].ID)
 			}
+		}
+		imports, err := records.Imports.List(tx)
+		if err != nil {
+			return err
+		}
+		for i := range imports {
+			n.transfers.add(imports[i].ID)
+		}
+		exports, err := records.Exports.List(tx)
+		if err != nil {
+			return err
+		}
+		for i := range exports {
+			n.transfers.add(exports[i].ID)
 		}
 		return nil
 	})

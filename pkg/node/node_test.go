@@ -29,14 +29,15 @@ import (
 
 // world is a host whose daemon can be stopped and started again.
 type world struct {
-	t      *testing.T
-	store  *store.Store
-	layers *layer.Store
-	host   *fakehv.Host
-	net    *fakenet.Datapath
-	cloud  *cloud.Account
-	node   *node.Node
-	grace  time.Duration
+	t       *testing.T
+	store   *store.Store
+	layers  *layer.Store
+	host    *fakehv.Host
+	net     *fakenet.Datapath
+	cloud   *cloud.Account
+	node    *node.Node
+	grace   time.Duration
+	buckets string
 
 	stop func()
 }
@@ -44,8 +45,11 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	dir := t.TempDir()
-	w := &world{t: t, host: fakehv.NewHost(), net: &fakenet.Datapath{}, grace: 2 * time.Second}
-	var err error
+	w := &world{t: t, host: fakehv.NewHost(), net: &fakenet.Datapath{}, grace: 2 * time.Second, buckets: filepath.Join(dir, "buckets")}
+	err := os.Mkdir(w.buckets, 0o700)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if w.store, err = store.Open(t.Context(), store.Options{Dir: filepath.Join(dir, "etcd"), Logger: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +77,7 @@ func (w *world) start() {
 	w.t.Helper()
 	w.node = node.New(node.Options{
 		ID: "here", Store: w.store, Driver: fakehv.New(w.host), Layers: w.layers, Datapath: w.net,
-		Cloud: w.cloud.Info(), Zone: w.cloud.Zone(), WorkDir: w.t.TempDir(), ShutdownGrace: w.grace,
+		Cloud: w.cloud.Info(), Zone: w.cloud.Zone(), WorkDir: w.t.TempDir(), BucketDir: w.buckets, ShutdownGrace: w.grace,
 		Logger: slog.New(slog.DiscardHandler), Bake: bakeNothing,
 	})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -33,6 +33,8 @@ var (
 	Profiles   = store.NewCollection("instance-profiles", func(p *model.InstanceProfile) string { return IAMKey(p.AccountID, p.Name) })
 	BinImages  = store.NewCollection("binned-images", func(b *model.BinnedImage) string { return b.Image.ID })
 	ImageRules = store.NewCollection("image-rules", func(r *model.ImageRetention) string { return r.OwnerID })
+	Imports    = store.NewCollection("imports", func(t *model.ImportTask) string { return t.ID })
+	Exports    = store.NewCollection("exports", func(t *model.ExportTask) string { return t.ID })
 	Idempotent = store.NewCollection("tokens", func(t *Token) string { return TokenKey(t.OwnerID, t.Action, t.Token) })
 
 	VPCs             = store.NewCollection("vpcs", func(v *model.VPC) string { return v.ID })

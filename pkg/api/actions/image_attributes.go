@@ -84,11 +84,14 @@ func launchPermissions(s model.Sharing) []ec2types.LaunchPermission {
 // modifyImageAttribute changes one attribute, named by its own member or, in the
 // older form, by Attribute.
 func (a *Actions) modifyImageAttribute(ctx context.Context, in *ec2types.ModifyImageAttributeInput) (*ec2types.ModifyImageAttributeOutput, error) {
+	acct, id := a.account(ctx), ec2types.Value(in.ImageId)
+	if _, err := acct.OwnImage(ctx, id); err != nil {
+		return nil, err
+	}
 	attribute, err := modifiedAttribute(in)
 	if err != nil {
 		return nil, err
 	}
-	acct, id := a.account(ctx), ec2types.Value(in.ImageId)
 	switch attribute {
 	case ec2types.ImageAttributeNameDescription:
 		text := in.Value

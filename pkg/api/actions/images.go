@@ -43,6 +43,7 @@ func (a *Actions) registerImages(t *api.Table) {
 	a.registerImageAttributes(t)
 	a.registerImageStates(t)
 	a.registerImageBin(t)
+	a.registerTransfers(t)
 }
 
 func (a *Actions) createImage(ctx context.Context, in *ec2types.CreateImageInput) (*ec2types.CreateImageOutput, error) {

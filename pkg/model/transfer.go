@@ -1,0 +1,94 @@
+package model
+
+import "time"
+
+// TaskState is the state of an import or export task.
+// https://docs.aws.amazon.com/vm-import/latest/userguide/import-image-task-status.html
+type TaskState string
+
+// The states of tasks. What an active one is doing is in its message; one that
+// failed is deleted, and its message says why.
+const (
+	TaskActive    TaskState = "active"
+	TaskCompleted TaskState = "completed"
+	TaskDeleting  TaskState = "deleting" // it was cancelled, and its node has not noticed yet
+	TaskDeleted   TaskState = "deleted"
+)
+
+// Over reports whether nothing more happens in this state.
+func (s TaskState) Over() bool { return s == TaskCompleted || s == TaskDeleted }
+
+// DiskFormat is the format of a disk image that is imported or exported.
+type DiskFormat string
+
+// The formats, by EC2's names; EC2 does not know QCOW2.
+const (
+	FormatRaw   DiskFormat = "RAW"
+	FormatVMDK  DiskFormat = "VMDK"
+	FormatVHD   DiskFormat = "VHD"
+	FormatQcow2 DiskFormat = "QCOW2"
+)
+
+// ImportTask makes an image of disk images from elsewhere.
+type ImportTask struct {
+	ID          string       `json:"id"`
+	OwnerID     string       `json:"ownerID"`
+	Node        string       `json:"node"`
+	State       TaskState    `json:"state"`
+	Message     string       `json:"message,omitempty"`  // what is being done, or why it failed
+	Progress    int          `json:"progress,omitempty"` // per cent
+	Description string       `json:"description,omitempty"`
+	Arch        Arch         `json:"arch,omitempty"` // as asked for; once completed, the image's
+	Mode        BootMode     `json:"mode,omitempty"` // likewise
+	Disks       []ImportDisk `json:"disks"`
+	ImageID     string       `json:"imageID"` // allotted at the start; exists once completed
+	ImageName   string       `json:"imageName"`
+	Created     time.Time    `json:"created"`
+	Finished    time.Time    `json:"finished,omitzero"`
+	Tags        Tags         `json:"tags,omitempty"`
+}
+
+// ImportDisk is one disk of an import: a file below the bucket directory, an
+// uploaded blob, or a snapshot that is there.
+type ImportDisk struct {
+	Device      string     `json:"device"`
+	Description string     `json:"description,omitempty"`
+	Format      DiskFormat `json:"format"`
+	URL         string     `json:"url,omitempty"` // as asked for
+	Bucket      string     `json:"bucket,omitempty"`
+	Key         string     `json:"key,omitempty"`
+	Blob        string     `json:"blob,omitempty"`       // digest
+	SnapshotID  string     `json:"snapshotID,omitempty"` // given, or once completed the one that was made
+	SizeBytes   int64      `json:"sizeBytes,omitempty"`  // of the image file
+}
+
+// Owner is the account that the task belongs to.
+func (t *ImportTask) Owner() string { return t.OwnerID }
+
+// ExportTask writes an image's disks to files.
+type ExportTask struct {
+	ID          string       `json:"id"`
+	OwnerID     string       `json:"ownerID"`
+	Node        string       `json:"node"`
+	State       TaskState    `json:"state"`
+	Message     string       `json:"message,omitempty"`
+	Progress    int          `json:"progress,omitempty"` // per cent
+	Description string       `json:"description,omitempty"`
+	ImageID     string       `json:"imageID"`
+	Format      DiskFormat   `json:"format"`
+	Bucket      string       `json:"bucket"`
+	Prefix      string       `json:"prefix,omitempty"`
+	Disks       []ExportDisk `json:"disks"`
+	Created     time.Time    `json:"created"`
+	Finished    time.Time    `json:"finished,omitzero"`
+	Tags        Tags         `json:"tags,omitempty"`
+}
+
+// ExportDisk is one disk of an export. Its layer stays until the task is over.
+type ExportDisk struct {
+	LayerID string `json:"layerID"`
+	Key     string `json:"key"` // of the file in the bucket
+}
+
+// Owner is the account that the task belongs to.
+func (t *ExportTask) Owner() string { return t.OwnerID }

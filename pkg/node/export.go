@@ -1,0 +1,153 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/bundt/bundt/pkg/disk"
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/store"
+)
+
+// reconcileExport writes the files of an export task that is not over.
+func (n *Node) reconcileExport(ctx context.Context, id string) error {
+	var t model.ExportTask
+	err := n.Store.View(ctx, func(tx *store.Tx) (err error) {
+		t, err = records.Exports.Get(tx, id)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) || err == nil && (t.Node != n.ID || t.State.Over()) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	cause := n.inWorkDir(t.ID, func(work string) error { return n.exportDisks(ctx, &t, work) })
+	if ctx.Err() != nil {
+		return ctx.Err() // it begins again when the daemon is back
+	}
+	n.wakeCollector()
+	t.State, t.Message, t.Progress, t.Finished = model.TaskCompleted, "", 100, n.Now().UTC()
+	if cause != nil {
+		n.Logger.Error("exporting failed", "task", id, "error", cause)
+		t.State, t.Message = model.TaskDeleted, cause.Error()
+	}
+	return n.Store.Update(ctx, func(tx *store.Tx) error { return records.Exports.Put(tx, &t) })
+}
+
+func (n *Node) exportDisks(ctx context.Context, t *model.ExportTask, work string) error {
+	root, err := os.OpenRoot(n.BucketDir)
+	if err != nil {
+		return fmt.Errorf("opening the bucket directory: %w", err)
+	}
+	defer root.Close()
+	for i, d := range t.Disks {
+		made := filepath.Join(work, "disk")
+		progress := func(percent int) {
+			t.Message, t.Progress = "converting", (100*i+percent)/len(t.Disks)
+			if err := n.Store.Update(ctx, func(tx *store.Tx) error { return records.Exports.Put(tx, t) }); err != nil && ctx.Err() == nil {
+				n.Logger.Warn("recording the progress of an export failed", "task", t.ID, "error", err)
+			}
+		}
+		if err := disk.Export(ctx, n.Layers.Path(d.LayerID), made, qemuFormats[t.Format], disk.ConvertOptions{Progress: progress}); err != nil {
+			return err
+		}
+		if err := placeExport(root, made, filepath.Join(t.Bucket, d.Key)); err != nil {
+			return fmt.Errorf("writing %s below the bucket directory: %w", d.Key, err)
+		}
+		if err := os.Remove(made); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// placeExport puts a finished file where it was asked for, whole or not at all.
+func placeExport(root *os.Root, made, name string) (err error) {
+	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	in, err := os.Open(made)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	temp := name + ".part"
+	out, err := root.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	err = errors.Join(err, out.Sync(), out.Close())
+	if err == nil {
+		err = root.Rename(temp, name)
+	}
+	if err != nil {
+		return errors.Join(disk.NoSpace(err), root.Remove(temp))
+	}
+	dir, err := root.Open(filepath.Dir(name))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// markTransfers marks what tasks that are not over read.
+func (u *usage) markTransfers(tx *store.Tx, mark func(layer string)) error {
+	exports, err := records.Exports.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, t := range exports {
+		for _, d := range t.Disks {
+			if !t.State.Over() {
+				mark(d.LayerID)
+			}
+		}
+	}
+	imports, err := records.Imports.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, t := range imports {
+		for _, d := range t.Disks {
+			if !t.State.Over() {
+				u.blobs[d.Blob] = true
+			}
+		}
+	}
+	return nil
+}
+
+// forgetTransfers removes the records of tasks that have been over for long.
+func forgetTransfers(tx *store.Tx, now time.Time) error {
+	exports, err := records.Exports.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, t := range exports {
+		if t.State.Over() && now.Sub(t.Finished) > buildKept {
+			if err := records.Exports.Delete(tx, t.ID); err != nil {
+				return err
+			}
+		}
+	}
+	imports, err := records.Imports.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, t := range imports {
+		if t.State.Over() && now.Sub(t.Finished) > buildKept {
+			if err := records.Imports.Delete(tx, t.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

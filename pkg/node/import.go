@@ -1,0 +1,301 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/bundt/bundt/pkg/disk"
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/store"
+)
+
+// errCancelled ends a task that its owner has cancelled.
+var errCancelled = errors.New("the task was cancelled")
+
+// maxImportBytes is the largest disk that a volume can hold: 16 TiB.
+const maxImportBytes = 16 << 40
+
+// qemuFormats are QEMU's names of the formats of disk images.
+var qemuFormats = map[model.DiskFormat]string{
+	model.FormatRaw: disk.FormatRaw, model.FormatVMDK: disk.FormatVMDK, model.FormatVHD: disk.FormatVPC, model.FormatQcow2: disk.FormatQcow2,
+}
+
+// reconcileTransfer works on an import or export task that is not over. One that
+// was interrupted begins again: until its last transaction it has changed
+// nothing that anything refers to.
+func (n *Node) reconcileTransfer(ctx context.Context, id string) (time.Duration, error) {
+	if model.CheckID(model.ExportPrefix, id) == nil {
+		return 0, n.reconcileExport(ctx, id)
+	}
+	var t model.ImportTask
+	err := n.Store.View(ctx, func(tx *store.Tx) (err error) {
+		t, err = records.Imports.Get(tx, id)
+		return err
+	})
+	if errors.Is(err, store.ErrNotFound) || err == nil && (t.Node != n.ID || t.State.Over()) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	cause := errCancelled
+	if t.State == model.TaskActive {
+		cause = n.importImage(ctx, &t)
+	}
+	if cause == nil || ctx.Err() != nil {
+		return 0, cause
+	}
+	n.wakeCollector()
+	return 0, n.importFailed(ctx, id, cause)
+}
+
+func (n *Node) importImage(ctx context.Context, t *model.ImportTask) error {
+	return n.inWorkDir(t.ID, func(work string) error {
+		var made []string // the disks' qcow2 files, "" for a snapshot that is there
+		for i := range t.Disks {
+			path, err := n.convertDisk(ctx, t, i, filepath.Join(work, fmt.Sprintf("%d.qcow2", i)))
+			if err != nil {
+				return fmt.Errorf("disk %s: %w", t.Disks[i].Device, err)
+			}
+			made = append(made, path)
+		}
+		if err := n.importStep(ctx, t, "booting", 95); err != nil {
+			return err
+		}
+		if err := n.findBoot(ctx, t, made[0], work); err != nil {
+			return err
+		}
+		return n.publishImport(ctx, t, made)
+	})
+}
+
+// inWorkDir gives work a directory of its own that is empty, and removes it.
+func (n *Node) inWorkDir(id string, work func(dir string) error) error {
+	if err := n.CheckSpace(); err != nil {
+		return err
+	}
+	dir := filepath.Join(n.WorkDir, id)
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("clearing the work directory: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("making the work directory: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	return work(dir)
+}
+
+// importStep records what is being done, unless the task was cancelled.
+func (n *Node) importStep(ctx context.Context, t *model.ImportTask, message string, percent int) error {
+	t.Message, t.Progress = message, percent
+	return n.Store.Update(ctx, func(tx *store.Tx) error {
+		now, err := records.Imports.Get(tx, t.ID)
+		if err != nil {
+			return err
+		}
+		if now.State != model.TaskActive {
+			return errCancelled
+		}
+		return records.Imports.Put(tx, t)
+	})
+}
+
+// convertDisk makes a flat qcow2 file of one of the task's disks.
+func (n *Node) convertDisk(ctx context.Context, t *model.ImportTask, i int, dst string) (string, error) {
+	d := &t.Disks[i]
+	if d.SnapshotID != "" {
+		return "", nil
+	}
+	src, err := n.source(d)
+	if err != nil {
+		return "", err
+	}
+	if err := n.importStep(ctx, t, "validating", 90*i/len(t.Disks)); err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	err = disk.Convert(ctx, src, qemuFormats[d.Format], dst, disk.ConvertOptions{MaxBytes: maxImportBytes, Progress: func(percent int) {
+		if err := n.importStep(ctx, t, "converting", 90*(100*i+percent)/(100*len(t.Disks))); err != nil {
+			cancel(err)
+		}
+	}})
+	if err != nil {
+		return "", err
+	}
+	h, err := disk.ReadHeader(dst)
+	if err == nil && h.SizeBytes > maxImportBytes {
+		err = fmt.Errorf("the disk has %d bytes; %d are the most", h.SizeBytes, int64(maxImportBytes))
+	}
+	return dst, err
+}
+
+// source is the file of a disk that is imported. No link leads out of the bucket
+// directory.
+func (n *Node) source(d *model.ImportDisk) (string, error) {
+	if d.Blob != "" {
+		path, err := n.Layers.BlobPath(d.Blob)
+		if err != nil {
+			return "", fmt.Errorf("finding the upload: %w", err)
+		}
+		info, err := os.Stat(path)
+		if err == nil {
+			d.SizeBytes = info.Size()
+		}
+		return path, err
+	}
+	root, err := os.OpenRoot(n.BucketDir)
+	if err != nil {
+		return "", fmt.Errorf("opening the bucket directory: %w", err)
+	}
+	defer root.Close()
+	name := filepath.Join(d.Bucket, d.Key)
+	info, err := root.Stat(name)
+	if err != nil {
+		return "", fmt.Errorf("opening %s below the bucket directory: %w", name, errors.Unwrap(err))
+	}
+	if !info.Mode().IsRegular() {
+		return "", fmt.Errorf("%s is not a regular file", name)
+	}
+	d.SizeBytes = info.Size()
+	return filepath.Join(n.BucketDir, name), nil
+}
+
+// findBoot fills in what the request left open: architecture and boot mode, by
+// what the root disk's partitions say.
+func (n *Node) findBoot(ctx context.Context, t *model.ImportTask, path, work string) error {
+	if t.Arch != "" && t.Mode != "" {
+		return nil
+	}
+	if path == "" {
+		var snap model.Snapshot
+		err := n.Store.View(ctx, func(tx *store.Tx) (err error) {
+			snap, err = records.Snapshots.Get(tx, t.Disks[0].SnapshotID)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		path = n.Layers.Path(snap.LayerID)
+	}
+	info, err := disk.ProbeBoot(ctx, path, work)
+	if err != nil {
+		return fmt.Errorf("looking how the disk boots: %w", err)
+	}
+	if !info.UEFI && !info.BIOS {
+		return errors.New("ClientError: No bootable partition was found on the root disk")
+	}
+	if t.Arch == "" {
+		if t.Arch = model.Arch(info.Arch); t.Arch == "" {
+			t.Arch = model.X8664
+		}
+	}
+	if t.Mode == "" {
+		switch {
+		case t.Arch == model.ARM64 || info.UEFI && !info.BIOS:
+			t.Mode = model.BootModeUEFI
+		case info.UEFI:
+			t.Mode = model.BootModeUEFIPreferred
+		default:
+			t.Mode = model.BootModeBIOS
+		}
+	}
+	return nil
+}
+
+// publishImport moves the converted disks into the layer store and makes the image.
+func (n *Node) publishImport(ctx context.Context, t *model.ImportTask, made []string) error {
+	img := model.Image{
+		ID: t.ImageID, OwnerID: t.OwnerID, Name: t.ImageName, Description: t.Description, Arch: t.Arch, State: model.ImageAvailable,
+		Created: n.Now().UTC(), RootDevice: t.Disks[0].Device, ENA: true, Consistency: model.ConsistencyStopped,
+	}
+	var err error
+	if img.Boot.Firmware, err = model.FirmwareFor(t.Mode, t.Arch); err != nil {
+		return err
+	}
+	img.Boot.Mode = t.Mode
+	var layers []model.Layer
+	var snaps []model.Snapshot
+	defer func() { n.unpin(layers, model.Boot{}) }()
+	for i := range t.Disks {
+		d := &t.Disks[i]
+		if made[i] == "" {
+			continue
+		}
+		h, err := disk.ReadHeader(made[i])
+		if err != nil {
+			return err
+		}
+		l := model.Layer{ID: model.NewID(model.LayerPrefix), Frozen: true, SizeBytes: h.SizeBytes, Node: n.ID}
+		layers = append(layers, l)
+		n.pin(l.ID)
+		if _, err := n.Layers.Import(ctx, l.ID, made[i]); err != nil {
+			return fmt.Errorf("storing disk %s: %w", d.Device, err)
+		}
+		s := model.Snapshot{
+			ID: model.NewID(model.SnapshotPrefix), OwnerID: t.OwnerID, LayerID: l.ID, SizeGiB: max(1, (h.SizeBytes+1<<30-1)>>30),
+			State: model.SnapshotCompleted, Started: img.Created, Description: "Imported by " + t.ID,
+		}
+		snaps, d.SnapshotID = append(snaps, s), s.ID
+	}
+	t.State, t.Message, t.Progress, t.Finished = model.TaskCompleted, "", 100, img.Created
+	return n.Store.Update(ctx, func(tx *store.Tx) error {
+		now, err := records.Imports.Get(tx, t.ID)
+		if err != nil {
+			return err
+		}
+		if now.State != model.TaskActive {
+			return errCancelled
+		}
+		for i := range layers {
+			if err := records.Layers.Put(tx, &layers[i]); err != nil {
+				return err
+			}
+			if err := records.Snapshots.Put(tx, &snaps[i]); err != nil {
+				return err
+			}
+		}
+		img.BlockDevices = nil
+		for i, d := range t.Disks {
+			snap, err := records.Snapshots.Get(tx, d.SnapshotID)
+			if err != nil {
+				return err
+			}
+			img.BlockDevices = append(img.BlockDevices, model.BlockDevice{Device: d.Device, SnapshotID: snap.ID, SizeGiB: snap.SizeGiB, DeleteOnTermination: i == 0})
+		}
+		if err := records.Images.Put(tx, &img); err != nil {
+			return err
+		}
+		err = records.Lineages.Put(tx, &model.Lineage{ID: img.ID, OwnerID: img.OwnerID, Kind: model.LineageImage, Name: img.Name, Created: img.Created, Consistency: img.Consistency})
+		if err != nil {
+			return err
+		}
+		return records.Imports.Put(tx, t)
+	})
+}
+
+// importFailed ends a task that was cancelled or cannot be done.
+func (n *Node) importFailed(ctx context.Context, id string, cause error) error {
+	if !errors.Is(cause, errCancelled) {
+		n.Logger.Error("importing failed", "task", id, "error", cause)
+	}
+	return n.Store.Update(ctx, func(tx *store.Tx) error {
+		t, err := records.Imports.Get(tx, id)
+		if err != nil {
+			return err
+		}
+		if !errors.Is(cause, errCancelled) {
+			t.Message = cause.Error()
+		}
+		t.State, t.Finished = model.TaskDeleted, n.Now().UTC()
+		if err := records.Imports.Put(tx, &t); err != nil {
+			return err
+		}
+		return records.Names.Delete(tx, records.NameKey(model.ImagePrefix, t.OwnerID, t.ImageName))
+	})
+}

@@ -1,0 +1,169 @@
+//go:build vm
+
+package node_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/bundt/bundt/pkg/cloud"
+	"github.com/bundt/bundt/pkg/disk"
+	"github.com/bundt/bundt/pkg/model"
+)
+
+// bootable writes a raw disk with a GPT, one partition, and a mark in it.
+func bootable(t *testing.T, path string) {
+	t.Helper()
+	err := disk.WritePartitionTable(path, disk.RootLayout{
+		Size: 32 << 20, DiskGUID: "11111111-1111-1111-1111-111111111111", PartitionGUID: "22222222-2222-2222-2222-222222222222", PartitionType: disk.RootTypeX8664,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	esp := make([]byte, 128) // a second entry: an EFI system partition
+	copy(esp, []byte{0x28, 0x73, 0x2a, 0xc1, 0x1f, 0xf8, 0xd2, 0x11, 0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b})
+	binary.LittleEndian.PutUint64(esp[32:], 4096)
+	_, err1 := f.WriteAt(esp, 1024+128)
+	_, err2 := f.WriteAt([]byte("the mark"), 8<<20)
+	if err := errors.Join(err1, err2, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) imported(r cloud.ImageImport) model.ImportTask {
+	w.t.Helper()
+	task, err := w.cloud.ImportImage(w.t.Context(), r)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.eventually("import", func() error {
+		all, err := w.cloud.ImportTasks(w.t.Context())
+		for _, t := range all {
+			if t.ID == task.ID {
+				task = t
+			}
+		}
+		if err == nil && !task.State.Over() {
+			err = fmt.Errorf("it is %s: %s", task.State, task.Message)
+		}
+		return err
+	})
+	return task
+}
+
+func TestExportAndImport(t *testing.T) {
+	w := newWorld(t)
+	w.eventually("accept an import", func() error {
+		_, err := w.cloud.ImportImage(t.Context(), cloud.ImageImport{Disks: []model.ImportDisk{{Bucket: "nothing", Key: "disk", Format: model.FormatRaw}}})
+		return err
+	})
+	raw := filepath.Join(w.buckets, "incoming", "disk.raw")
+	if err := os.MkdirAll(filepath.Dir(raw), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	bootable(t, raw)
+	task := w.imported(cloud.ImageImport{Disks: []model.ImportDisk{{Bucket: "incoming", Key: "disk.raw", Format: model.FormatRaw}}, Tags: model.Tags{cloud.ImageNameTag: "raw"}})
+	if task.State != model.TaskCompleted {
+		t.Fatalf("the import is %s: %s", task.State, task.Message)
+	}
+	img := w.image(task.ImageID)
+	if img.Name != "raw" || img.Arch != model.X8664 || img.Boot.Firmware != model.FirmwareUEFI || img.Boot.Mode != model.BootModeUEFI {
+		t.Errorf("imported %+v", img)
+	}
+	for format, name := range map[model.DiskFormat]string{model.FormatRaw: "raw", model.FormatVMDK: "vmdk", model.FormatVHD: "vhd"} {
+		export, err := w.cloud.ExportImage(t.Context(), cloud.ImageExport{ImageID: img.ID, Format: format, Bucket: "outgoing", Prefix: "a/"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.eventually("export as "+name, func() error {
+			all, err := w.cloud.ExportTasks(t.Context())
+			for _, e := range all {
+				if e.ID == export.ID && e.State == model.TaskCompleted {
+					return err
+				}
+				if e.ID == export.ID {
+					err = fmt.Errorf("it is %s: %s", e.State, e.Message)
+				}
+			}
+			return errors.Join(errors.New("not done"), err)
+		})
+		again := w.imported(cloud.ImageImport{
+			Disks: []model.ImportDisk{{URL: "s3://outgoing/a/" + export.ID + "." + name, Format: format}}, Tags: model.Tags{cloud.ImageNameTag: "again-" + name},
+		})
+		if again.State != model.TaskCompleted {
+			t.Fatalf("importing %s is %s: %s", name, again.State, again.Message)
+		}
+		if got := w.mark(w.image(again.ImageID)); got != "the mark" {
+			t.Errorf("after %s the disk has %q", name, got)
+		}
+	}
+}
+
+// mark reads what bootable wrote from an image's disk.
+func (w *world) mark(img model.Image) string {
+	w.t.Helper()
+	snaps, err := w.cloud.Snapshots(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, s := range snaps {
+		if s.ID != img.BlockDevices[0].SnapshotID {
+			continue
+		}
+		out := filepath.Join(w.t.TempDir(), "raw")
+		if b, err := exec.CommandContext(w.t.Context(), "qemu-img", "convert", "-f", "qcow2", "-O", "raw", w.layers.Path(s.LayerID), out).CombinedOutput(); err != nil {
+			w.t.Fatalf("%v: %s", err, b)
+		}
+		b, err := os.ReadFile(out)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return string(b[8<<20 : 8<<20+8])
+	}
+	return ""
+}
+
+func TestImportFails(t *testing.T) {
+	w := newWorld(t)
+	secret := filepath.Join(t.TempDir(), "secret")
+	in := filepath.Join(w.buckets, "incoming")
+	overlay := filepath.Join(in, "overlay.qcow2")
+	if err := errors.Join(os.MkdirAll(in, 0o755), os.WriteFile(secret, make([]byte, 4096), 0o600), os.Symlink(secret, filepath.Join(in, "link")),
+		os.WriteFile(filepath.Join(in, "blank"), make([]byte, 1<<20), 0o600),
+		disk.WriteOverlay(overlay, disk.Overlay{Backing: secret, BackingFormat: "raw", SizeBytes: 1 << 20})); err != nil {
+		t.Fatal(err)
+	}
+	w.eventually("accept an import", func() error {
+		_, err := w.cloud.ImportImage(t.Context(), cloud.ImageImport{Disks: []model.ImportDisk{{Bucket: "incoming", Key: "none", Format: model.FormatRaw}}})
+		return err
+	})
+	for key, format := range map[string]model.DiskFormat{
+		"none": model.FormatRaw, "link": model.FormatRaw, "overlay.qcow2": model.FormatQcow2, "blank": model.FormatRaw, ".": model.FormatRaw,
+	} {
+		if key == "." {
+			if _, err := w.cloud.ImportImage(t.Context(), cloud.ImageImport{Disks: []model.ImportDisk{{Bucket: "incoming", Key: key, Format: format}}}); err == nil {
+				t.Error("a directory is accepted")
+			}
+			continue
+		}
+		for range 2 { // the name is free again
+			task := w.imported(cloud.ImageImport{Disks: []model.ImportDisk{{Bucket: "incoming", Key: key, Format: format}}, Tags: model.Tags{cloud.ImageNameTag: "bad"}})
+			if task.State != model.TaskDeleted || task.Message == "" {
+				t.Errorf("%s: %s: %s", key, task.State, task.Message)
+			}
+		}
+	}
+	if imgs, err := w.cloud.Images(context.Background()); err != nil || len(imgs) != 0 {
+		t.Errorf("failed imports left %v, %v", imgs, err)
+	}
+}
