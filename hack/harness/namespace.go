@@ -25,10 +25,11 @@ func Isolated(prepare func() error, work func() int) int {
 		}
 		return work()
 	}
-	err := prepare()
-	if err == nil {
-		err = runInside()
+	if err := prepare(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
 	}
+	err := runInside()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		return exit.ExitCode()

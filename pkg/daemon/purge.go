@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/store"
 )
 
@@ -40,7 +41,7 @@ func (d *Daemon) purge(ctx context.Context) (err error) {
 		return fmt.Errorf("%s holds no cloud", d.cfg.DataDir)
 	}
 	// Holding the store's lock keeps a daemon from starting meanwhile.
-	if d.store, err = store.Open(ctx, store.Options{Dir: d.path("etcd"), Logger: d.log}); err != nil {
+	if d.store, err = store.Open(ctx, store.Options{Dir: d.path("etcd"), Migrations: cloud.Migrations(), Logger: d.log}); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
