@@ -36,7 +36,9 @@ from, which means the newest image of that recipe for this host's architecture.`
 	}
 	create := NewCreateCommand(f, nil)
 	create.Use = strings.Replace(create.Use, "create-image", "create", 1)
-	cmd.AddCommand(NewBuildCommand(f, nil), create, NewListCommand(f, nil), NewShowCommand(f, nil), NewDeleteCommand(f, nil))
+	cmd.AddCommand(NewBuildCommand(f, nil), create, NewListCommand(f, nil), NewShowCommand(f, nil), NewDeleteCommand(f, nil),
+		newShareCommand(f, false), newShareCommand(f, true), newCopyCommand(f), newDeprecateCommand(f), newProtectCommand(f), newUnprotectCommand(f),
+		newDisableCommand(f), newEnableCommand(f), newRestoreCommand(f), newRetentionCommand(f), newImportCommand(f), newExportCommand(f))
 	return cmd
 }
 
@@ -44,6 +46,7 @@ from, which means the newest image of that recipe for this host's architecture.`
 type ListOptions struct {
 	Factory *factory.Factory
 	Output  output.Options
+	Bin     bool
 }
 
 // NewListCommand returns the command "image ls".
@@ -63,10 +66,14 @@ func NewListCommand(f *factory.Factory, run func(context.Context, *ListOptions) 
 		},
 	}
 	o.Output.AddFlags(cmd)
+	cmd.Flags().BoolVar(&o.Bin, "bin", false, "list the recycle bin instead")
 	return cmd
 }
 
 func list(ctx context.Context, o *ListOptions) error {
+	if o.Bin {
+		return listBin(ctx, o)
+	}
 	c, err := o.Factory.Client()
 	if err != nil {
 		return err

@@ -94,7 +94,7 @@ func State(i ec2types.Instance) string {
 // Images returns every image that passes the filters, newest first.
 func Images(ctx context.Context, c *client.Client, filters ...ec2types.Filter) ([]ec2types.Image, error) {
 	var all []ec2types.Image
-	for page, err := range c.DescribeImagesPages(ctx, &ec2types.DescribeImagesInput{Filters: filters}) {
+	for page, err := range c.DescribeImagesPages(ctx, &ec2types.DescribeImagesInput{Filters: filters, IncludeDisabled: new(true)}) {
 		if err != nil {
 			return nil, err
 		}
@@ -166,6 +166,9 @@ func baked(ctx context.Context, c *client.Client, recipe string) (string, error)
 	}
 	var others []string
 	for _, i := range found {
+		if ec2types.Value(i.State) == string(model.ImageDisabled) {
+			continue
+		}
 		if ec2types.Value(i.Architecture) == string(HostArch()) {
 			return ec2types.Value(i.ImageId), nil
 		}
