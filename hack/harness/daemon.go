@@ -126,6 +126,13 @@ func (d *Daemon) Start(ctx context.Context) error {
 	}
 }
 
+// PID is the running daemon's process.
+func (d *Daemon) PID() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.cmd.Process.Pid
+}
+
 // Kill ends the daemon with no chance to tidy up. Its machines go on.
 func (d *Daemon) Kill() { d.signal(syscall.SIGKILL) }
 
