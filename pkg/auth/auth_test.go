@@ -351,6 +351,14 @@ func TestPoliciesOfIdentities(t *testing.T) {
 	wantCode(t, w.auth.PutUserPolicy(ctx, admin, "alice", "q", `{"Statement": {"Effect": "Allow", "Action": [`+big+`], "Resource": "*"}}`), auth.CodeLimitExceeded)
 }
 
+// assume asks whether the caller may, and then does.
+func (w *world) assume(ctx context.Context, caller model.Identity, arn, session, sessionPolicy string, lifetime time.Duration, allowed bool, keys policy.Lookup) (auth.Credentials, model.Identity, error) {
+	if err := w.auth.MayAssume(ctx, caller, arn, allowed, keys); err != nil {
+		return auth.Credentials{}, model.Identity{}, err
+	}
+	return w.auth.Assume(ctx, arn, session, sessionPolicy, lifetime)
+}
+
 func TestAssume(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
@@ -384,7 +392,7 @@ func TestAssume(t *testing.T) {
 		{model.Role{AccountID: admin, Path: "/", Name: "none"}, true, auth.CodeAccessDenied},
 		{model.Role{AccountID: admin, Path: "/", Name: "named"}, true, auth.CodeAccessDenied}, // another path
 	} {
-		creds, id, err := w.auth.Assume(ctx, alice, c.role.ARN(), "session", "", time.Hour, c.allowed, policy.NoKeys)
+		creds, id, err := w.assume(ctx, alice, c.role.ARN(), "session", "", time.Hour, c.allowed, policy.NoKeys)
 		if model.CodeOf(err) != c.code {
 			t.Errorf("%s, allowed %v: %v", c.role.Name, c.allowed, err)
 		}
@@ -397,14 +405,14 @@ func TestAssume(t *testing.T) {
 			t.Errorf("%s, want %s", key.Identity.ARN(), want)
 		}
 	}
-	_, _, err = w.auth.Assume(ctx, alice, named.ARN(), "session", "", 2*time.Hour, true, policy.NoKeys)
+	_, _, err = w.assume(ctx, alice, named.ARN(), "session", "", 2*time.Hour, true, policy.NoKeys)
 	wantCode(t, err, auth.CodeValidationError)
-	_, _, err = w.auth.Assume(ctx, alice, named.ARN(), "s s", "", time.Hour, true, policy.NoKeys)
+	_, _, err = w.assume(ctx, alice, named.ARN(), "s s", "", time.Hour, true, policy.NoKeys)
 	wantCode(t, err, auth.CodeValidationError)
 
 	// A session policy narrows what the role may do.
 	must(t, w.auth.AttachRolePolicy(ctx, admin, "named", "arn:aws:iam::aws:policy/AmazonEC2FullAccess"))
-	_, id, err := w.auth.Assume(ctx, alice, named.ARN(), "session", `{"Statement": {"Effect": "Allow", "Action": ["ec2:Describe*", "iam:*"], "Resource": "*"}}`, time.Hour, true, policy.NoKeys)
+	_, id, err := w.assume(ctx, alice, named.ARN(), "session", `{"Statement": {"Effect": "Allow", "Action": ["ec2:Describe*", "iam:*"], "Resource": "*"}}`, time.Hour, true, policy.NoKeys)
 	must(t, err)
 	p, err := w.auth.Policies(ctx, id)
 	must(t, err)

@@ -188,34 +188,47 @@ func (d *Directory) DetachRolePolicy(ctx context.Context, account, role, arn str
 	return d.ChangeRole(ctx, account, role, func(_ *store.Tx, r *model.Role) error { return detached(&r.Policies, arn) })
 }
 
-// Assume makes a session of a role for a caller whom its trust policy names, and,
-// where it names only the caller's account, whose own policies allow it: allowed
-// says whether they do. keys are the request's condition keys.
-// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
-func (d *Directory) Assume(ctx context.Context, caller model.Identity, arn, session, sessionPolicy string, lifetime time.Duration, allowed bool, keys policy.Lookup) (Credentials, model.Identity, error) {
-	var id model.Identity
+// roleByARN returns the role of an ARN; NoSuchEntity if there is none.
+func (d *Directory) roleByARN(ctx context.Context, arn string) (model.Role, error) {
+	account, kind, path, name, err := SplitARN(arn)
+	if err != nil || kind != "role" {
+		return model.Role{}, model.Errorf(CodeValidationError, "%s is invalid", arn)
+	}
+	r, err := d.Role(ctx, account, name)
+	if err == nil && r.Path != path {
+		err = noSuch("role", name)
+	}
+	return r, err
+}
+
+// MayAssume returns nil if a role's trust policy names the caller, or names the
+// caller's account and the caller's own policies allow it, which is what allowed
+// says; from another account both are needed. keys are the request's condition keys.
+// Whether a role exists is told to nobody who may not assume it.
+func (d *Directory) MayAssume(ctx context.Context, caller model.Identity, arn string, allowed bool, keys policy.Lookup) error {
 	refused := model.Errorf(CodeAccessDenied, "User: %s is not authorized to perform: sts:AssumeRole on resource: %s", caller.ARN(), arn)
+	r, err := d.roleByARN(ctx, arn)
+	if code := model.CodeOf(err); code == CodeNoSuchEntity || (err == nil && !d.trusts(&r, caller, allowed, keys)) {
+		return refused
+	}
+	return err
+}
+
+// Assume makes a session of a role. Whether the caller may is MayAssume's.
+// https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+func (d *Directory) Assume(ctx context.Context, arn, session, sessionPolicy string, lifetime time.Duration) (Credentials, model.Identity, error) {
+	var id model.Identity
 	if err := checkSession(session, sessionPolicy); err != nil {
 		return Credentials{}, id, err
 	}
-	account, kind, path, name, err := SplitARN(arn)
-	if err != nil || kind != "role" {
-		return Credentials{}, id, model.Errorf(CodeValidationError, "%s is invalid", arn)
-	}
-	r, err := d.Role(ctx, account, name)
-	if model.CodeOf(err) == CodeNoSuchEntity || (err == nil && r.Path != path) {
-		return Credentials{}, id, refused // who may not assume it may not learn whether it exists
-	}
+	r, err := d.roleByARN(ctx, arn)
 	if err != nil {
 		return Credentials{}, id, err
-	}
-	if !d.trusts(&r, caller, allowed, keys) {
-		return Credentials{}, id, refused
 	}
 	if lifetime > r.MaxSession {
 		return Credentials{}, id, model.Errorf(CodeValidationError, "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
 	}
-	id = model.Identity{AccountID: account, Role: r.Name, Session: session, Path: r.Path, ID: r.ID, SessionPolicy: sessionPolicy}
+	id = model.Identity{AccountID: r.AccountID, Role: r.Name, Session: session, Path: r.Path, ID: r.ID, SessionPolicy: sessionPolicy}
 	c, err := d.NewSession(id, lifetime)
 	return c, id, err
 }

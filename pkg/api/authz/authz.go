@@ -66,6 +66,9 @@ func (a *Authorizer) Authorize(ctx context.Context, call *api.Call) error {
 	if id.AccessKeyID != "" {
 		a.directory.Used(id.AccessKeyID, ServiceOf(action))
 	}
+	if action == "sts:AssumeRole" {
+		return a.mayAssume(ctx, call, &permissions)
+	}
 	if permissions.Root || slices.Contains(unconditional, action) {
 		return nil
 	}
@@ -82,6 +85,26 @@ func (a *Authorizer) Authorize(ctx context.Context, call *api.Call) error {
 		return a.refuse(&c, id, decision, matched)
 	}
 	return nil
+}
+
+// mayAssume decides with the caller's policies and with the role's own.
+func (a *Authorizer) mayAssume(ctx context.Context, call *api.Call, permissions *auth.Permissions) error {
+	id := call.Principal.Identity
+	c := check{action: "sts:AssumeRole", resource: text(call.Input, "RoleArn")}
+	for member, key := range map[string]string{"ExternalId": "sts:ExternalId", "RoleSessionName": "sts:RoleSessionName"} {
+		if v := text(call.Input, member); v != "" {
+			c.extra = append(c.extra, conditionKey{key, []string{v}})
+		}
+	}
+	if permissions.Root {
+		return model.Errorf(auth.CodeAccessDenied, "Roles may not be assumed by root accounts.")
+	}
+	keys := a.keys(ctx, call, &c)
+	decision, matched := permissions.Decide(policy.Request{Action: c.action, Resource: c.resource, Keys: keys.lookup})
+	if decision == policy.ExplicitDeny {
+		return a.refuse(&c, id, decision, matched)
+	}
+	return a.directory.MayAssume(ctx, id, c.resource, decision == policy.Allowed, keys.lookup)
 }
 
 // check is one question that a call asks of the policies.

@@ -51,16 +51,9 @@ func (a *Authorizer) iamCheck(ctx context.Context, call *api.Call, action string
 	return c
 }
 
-// stsChecks: whether a role may be assumed is decided with its trust policy, in
-// the action; here only an explicit deny refuses.
+// stsChecks: GetSessionToken needs no permission; an explicit deny refuses it.
 func stsChecks(call *api.Call, action string) []check {
-	switch call.Action {
-	case "AssumeRole":
-		return []check{{action: action, resource: text(call.Input, "RoleArn"), mayBeSilent: true}}
-	case "GetSessionToken":
-		return []check{{action: action, resource: "*", mayBeSilent: true}} // needs no permission
-	}
-	return []check{{action: action, resource: "*"}}
+	return []check{{action: action, resource: "*", mayBeSilent: call.Action == "GetSessionToken"}}
 }
 
 // ssmChecks has one check for each parameter. Public parameters have no account.

@@ -1,0 +1,153 @@
+package actions
+
+import (
+	"cmp"
+	"context"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/bundt/bundt/pkg/api"
+	"github.com/bundt/bundt/pkg/api/ssmtypes"
+	"github.com/bundt/bundt/pkg/cloud"
+	"github.com/bundt/bundt/pkg/model"
+)
+
+// codeParameterNotFound is SSM's.
+const codeParameterNotFound = "ParameterNotFound"
+
+// publicParameters is the path of the parameters that name images.
+const publicParameters = "/aws/service/bundt/"
+
+// RegisterSSM adds the part of SSM's actions that finds images to a table of its
+// own. The parameters are
+//
+//	/aws/service/bundt/NAME/latest/ARCH/image_id
+//	/aws/service/bundt/NAME/latest/image_id
+//	/aws/service/debian/release/RELEASE/latest/amd64   (and arm64)
+//
+// NAME is an image's recipe, or the name of an image that has none. The value is
+// the newest image of it that the account can launch; without ARCH that of x86_64
+// if there is one. The last form is Debian's own; it names images of the recipe
+// debian-RELEASE, and exists only where such an image does.
+func RegisterSSM(t *api.Table, c *cloud.Cloud) {
+	a := &parameters{cloud: c, pager: api.NewPager(c.Info().Secret)}
+	api.Register(t, api.Action[ssmtypes.GetParameterInput, ssmtypes.GetParameterOutput]{
+		Name: "GetParameter", Handler: a.get, Acts: []string{"Name", "WithDecryption"},
+	})
+	api.Register(t, api.Action[ssmtypes.GetParametersInput, ssmtypes.GetParametersOutput]{
+		Name: "GetParameters", Handler: a.getMany, Acts: []string{"Names", "WithDecryption"},
+	})
+	api.Register(t, api.Action[ssmtypes.GetParametersByPathInput, ssmtypes.GetParametersByPathOutput]{
+		Name: "GetParametersByPath", Handler: a.byPath, Acts: []string{"Path", "Recursive", "WithDecryption", "MaxResults", "NextToken"},
+	})
+}
+
+type parameters struct {
+	cloud *cloud.Cloud
+	pager *api.Pager
+}
+
+// parameterPart is what can be a part of a parameter's name.
+var parameterPart = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+
+// all returns every parameter that an account sees, by name.
+func (a *parameters) all(ctx context.Context) (map[string]ssmtypes.Parameter, error) {
+	images, err := a.cloud.Account(api.PrincipalFrom(ctx).AccountID).Images(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// Older ones first: the last one to be put wins.
+	slices.SortFunc(images, func(x, y model.Image) int {
+		return cmp.Or(x.Created.Compare(y.Created), cmp.Compare(x.ID, y.ID))
+	})
+	out := map[string]ssmtypes.Parameter{}
+	put := func(name string, i *model.Image) { out[name] = a.parameter(name, i) }
+	preferred := map[string]bool{} // names whose shortest form is an x86_64 image's
+	for n := range images {
+		i := &images[n]
+		name := i.Name
+		if i.Recipe != nil {
+			name = i.Recipe.Name
+		}
+		if i.State != model.ImageAvailable || !parameterPart.MatchString(name) {
+			continue
+		}
+		put(publicParameters+name+"/latest/"+string(i.Arch)+"/image_id", i)
+		if i.Arch == model.X8664 || !preferred[name] {
+			put(publicParameters+name+"/latest/image_id", i)
+			preferred[name] = i.Arch == model.X8664
+		}
+		if release, ok := strings.CutPrefix(name, "debian-"); ok && i.Arch != model.I386 {
+			arch := map[model.Arch]string{model.X8664: "amd64", model.ARM64: "arm64"}[i.Arch]
+			put("/aws/service/debian/release/"+release+"/latest/"+arch, i)
+		}
+	}
+	return out, nil
+}
+
+func (a *parameters) parameter(name string, i *model.Image) ssmtypes.Parameter {
+	return ssmtypes.Parameter{
+		ARN: ptr("arn:aws:ssm:" + a.cloud.Info().Region + "::parameter" + name), DataType: ptr("aws:ec2:image"), LastModifiedDate: ptr(i.Created),
+		Name: &name, Type: ptr(ssmtypes.ParameterTypeString), Value: ptr(i.ID),
+		Version: ptr(i.Created.Unix()), // grows with every newer image
+	}
+}
+
+func (a *parameters) get(ctx context.Context, in *ssmtypes.GetParameterInput) (*ssmtypes.GetParameterOutput, error) {
+	all, err := a.all(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, ok := all[*in.Name]
+	if !ok {
+		return nil, model.Errorf(codeParameterNotFound, "Parameter %s not found.", *in.Name).
+			WithHint("the parameters are %sNAME/latest/ARCH/image_id for images that exist", publicParameters)
+	}
+	return &ssmtypes.GetParameterOutput{Parameter: &p}, nil
+}
+
+func (a *parameters) getMany(ctx context.Context, in *ssmtypes.GetParametersInput) (*ssmtypes.GetParametersOutput, error) {
+	if len(in.Names) > 10 {
+		return nil, model.Errorf("ValidationException", "Names must have at most 10 items")
+	}
+	all, err := a.all(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &ssmtypes.GetParametersOutput{}
+	for _, name := range in.Names {
+		if p, ok := all[name]; ok {
+			out.Parameters = append(out.Parameters, p)
+		} else {
+			out.InvalidParameters = append(out.InvalidParameters, name)
+		}
+	}
+	return out, nil
+}
+
+func (a *parameters) byPath(ctx context.Context, in *ssmtypes.GetParametersByPathInput) (*ssmtypes.GetParametersByPathOutput, error) {
+	all, err := a.all(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.HasPrefix(*in.Path, "/") {
+		return nil, model.Errorf("ValidationException", "The parameter path must begin with a slash")
+	}
+	path := strings.TrimSuffix(*in.Path, "/") + "/"
+	recursive := in.Recursive != nil && *in.Recursive
+	var found []ssmtypes.Parameter
+	for name, p := range all {
+		if rest, below := strings.CutPrefix(name, path); below && (recursive || !strings.Contains(rest, "/")) {
+			found = append(found, p)
+		}
+	}
+	size := in.MaxResults
+	if size == nil {
+		size = ptr(int32(10))
+	}
+	page, next, err := api.Paginate(a.pager, api.PageRequest{
+		Action: "GetParametersByPath", NextToken: in.NextToken, MaxResults: size, Query: []any{path, recursive}, Min: 1, Max: 10,
+	}, found, func(p ssmtypes.Parameter) string { return *p.Name })
+	return &ssmtypes.GetParametersByPathOutput{Parameters: page, NextToken: next}, err
+}
