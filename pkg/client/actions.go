@@ -57,3 +57,24 @@ func (c *Client) DescribeImageRetention(ctx context.Context, in *bundttypes.Desc
 func (c *Client) DescribeEndpoint(ctx context.Context, in *bundttypes.DescribeEndpointInput) (*bundttypes.DescribeEndpointOutput, error) {
 	return call[bundttypes.DescribeEndpointOutput](ctx, c, "DescribeEndpoint", in)
 }
+
+// CreateAccount makes an account and its first access key.
+func (c *Client) CreateAccount(ctx context.Context, in *bundttypes.CreateAccountInput) (*bundttypes.CreateAccountOutput, error) {
+	return call[bundttypes.CreateAccountOutput](ctx, c, "CreateAccount", in)
+}
+
+// DescribeAccounts returns the accounts of the cloud; to others than the admin
+// account their own.
+func (c *Client) DescribeAccounts(ctx context.Context, in *bundttypes.DescribeAccountsInput) (*bundttypes.DescribeAccountsOutput, error) {
+	return call[bundttypes.DescribeAccountsOutput](ctx, c, "DescribeAccounts", in)
+}
+
+// DeleteAccount deletes an account that owns nothing.
+func (c *Client) DeleteAccount(ctx context.Context, in *bundttypes.DeleteAccountInput) (*bundttypes.DeleteAccountOutput, error) {
+	return call[bundttypes.DeleteAccountOutput](ctx, c, "DeleteAccount", in)
+}
+
+// ModifyAccountQuotas bounds what an account may have.
+func (c *Client) ModifyAccountQuotas(ctx context.Context, in *bundttypes.ModifyAccountQuotasInput) (*bundttypes.ModifyAccountQuotasOutput, error) {
+	return call[bundttypes.ModifyAccountQuotasOutput](ctx, c, "ModifyAccountQuotas", in)
+}

@@ -50,6 +50,9 @@ func (c *Account) BuildImage(ctx context.Context, r BuildRequest) (model.Build, 
 			b = old
 			return err
 		}
+		if err := oneMore(c, tx, records.Images, model.QuotaImages, codeResourceLimit); err != nil {
+			return err
+		}
 		node, err := c.bakery(tx)
 		if err != nil {
 			return err

@@ -103,7 +103,7 @@ func (c *Account) newSnapshots(tx *store.Tx, i *model.Instance, img *model.Image
 		}
 		snap := pendingSnapshot(&vol, img.ID, img.Created)
 		snap.Tags, snap.Description = maps.Clone(r.SnapshotTags), "Created by CreateImage("+i.ID+") for "+img.ID
-		if err := records.Snapshots.Put(tx, &snap); err != nil {
+		if err := c.addSnapshot(tx, &snap); err != nil {
 			return nil, err
 		}
 		b := model.BlockDevice{Device: v.Device, SnapshotID: snap.ID, SizeGiB: vol.SizeGiB, DeleteOnTermination: v.DeleteOnTermination}
@@ -113,7 +113,19 @@ func (c *Account) newSnapshots(tx *store.Tx, i *model.Instance, img *model.Image
 	return out, nil
 }
 
+// addSnapshot keeps a new snapshot, within the account's quota.
+func (c *Account) addSnapshot(tx *store.Tx, snap *model.Snapshot) error {
+	if err := oneMore(c, tx, records.Snapshots, model.QuotaSnapshots, codeSnapshotLimit); err != nil {
+		return err
+	}
+	return records.Snapshots.Put(tx, snap)
+}
+
+// putImage keeps a new image, within the account's quota.
 func (c *Account) putImage(tx *store.Tx, img *model.Image) error {
+	if err := oneMore(c, tx, records.Images, model.QuotaImages, codeResourceLimit); err != nil {
+		return err
+	}
 	parent := img.SourceInstance
 	switch {
 	case img.Recipe != nil:

@@ -100,5 +100,5 @@ func (c *Account) copySnapshotOf(tx *store.Tx, src, img *model.Image, id string,
 		State: snap.State, Started: img.Created, Tags: maps.Clone(tags),
 		Description: fmt.Sprintf("Copied for DestinationAmi %s from SourceAmi %s for SourceSnapshot %s.", img.ID, src.ID, id),
 	}
-	return dup.ID, records.Snapshots.Put(tx, &dup)
+	return dup.ID, c.addSnapshot(tx, &dup)
 }

@@ -89,6 +89,9 @@ func (c *Account) addKey(ctx context.Context, name, typ, fingerprint string, pub
 			return model.Errorf(model.CodeKeyPairDuplicate, "The keypair '%s' already exists.", name).
 				WithHint("choose another name, or remove the old one: bundt key rm %s", name)
 		}
+		if err := oneMore(c, tx, records.KeyPairs, model.QuotaKeyPairs, codeResourceLimit); err != nil {
+			return err
+		}
 		if err := records.Names.Put(tx, &records.Name{Kind: model.KeyPairPrefix, OwnerID: k.OwnerID, Name: name, ID: k.ID}); err != nil {
 			return err
 		}

@@ -25,7 +25,12 @@ const (
 func (c *Account) Start(ctx context.Context, ids []string) ([]StateChange, error) {
 	c.admission.Lock()
 	defer c.admission.Unlock()
+	var current *store.Tx
+	var started load
 	return c.change(ctx, ids, func(tx *store.Tx, i *model.Instance) error {
+		if tx != current { // another attempt
+			current, started = tx, load{}
+		}
 		switch i.State {
 		case model.InstancePending, model.InstanceRunning:
 			return nil
@@ -40,12 +45,16 @@ func (c *Account) Start(ctx context.Context, ids []string) ([]StateChange, error
 		if err != nil {
 			return err
 		}
+		if err := c.startQuota(ctx, tx, typ, started); err != nil {
+			return err
+		}
 		if _, _, err := c.place(ctx, tx, typ, i.Arch, 1, 1); err != nil {
 			return err
 		}
 		if err := c.startInterfaces(tx, i); err != nil {
 			return err
 		}
+		started.add(typ)
 		i.State, i.Desired = model.InstancePending, model.InstanceRunning
 		i.StateReason, i.TransitionReason = model.Reason{}, ""
 		i.LaunchTime = c.now().UTC() // EC2 sets it anew at each start

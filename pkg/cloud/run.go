@@ -142,7 +142,11 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string,
 	if err != nil {
 		return nil, err
 	}
-	node, count, err := c.place(ctx, tx, typ, img.Arch, l.MinCount, l.MaxCount)
+	most, err := c.launchQuota(ctx, tx, typ, mapping, l.MinCount, l.MaxCount)
+	if err != nil {
+		return nil, err
+	}
+	node, count, err := c.place(ctx, tx, typ, img.Arch, l.MinCount, most)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func (c *Account) CreateSnapshot(ctx context.Context, r SnapshotRequest) (snap m
 		}
 		snap = pendingSnapshot(&vol, model.NewID(model.SetPrefix), c.now().UTC())
 		snap.Description, snap.Tags = r.Description, r.Tags
-		return records.Snapshots.Put(tx, &snap)
+		return c.addSnapshot(tx, &snap)
 	})
 	return snap, err
 }
@@ -138,7 +138,7 @@ func (c *Account) snapshotInstance(tx *store.Tx, i *model.Instance, r SnapshotsR
 		if err := checkTags(snap.Tags); err != nil {
 			return nil, err
 		}
-		if err := records.Snapshots.Put(tx, &snap); err != nil {
+		if err := c.addSnapshot(tx, &snap); err != nil {
 			return nil, err
 		}
 		snaps = append(snaps, snap)
@@ -178,7 +178,7 @@ func (c *Account) CopySnapshot(ctx context.Context, r CopyRequest) (snap model.S
 			ID: model.NewID(model.SnapshotPrefix), OwnerID: c.id, LayerID: src.LayerID, SizeGiB: src.SizeGiB,
 			State: model.SnapshotCompleted, Started: c.now().UTC(), Description: r.Description, Tags: r.Tags, Consistency: src.Consistency,
 		}
-		return records.Snapshots.Put(tx, &snap)
+		return c.addSnapshot(tx, &snap)
 	})
 	return snap, err
 }

@@ -72,6 +72,9 @@ func (c *Account) createVolume(tx *store.Tx, r VolumeRequest) (model.Volume, err
 		}
 		node = layer.Node
 	}
+	if err := c.volumeQuota(tx, 1, b.SizeGiB); err != nil {
+		return model.Volume{}, err
+	}
 	vol, err := c.newVolume(tx, b, node, c.now().UTC())
 	if err != nil {
 		return vol, err
@@ -162,6 +165,11 @@ func (c *Account) ModifyVolume(ctx context.Context, r VolumeChange) (model.Volum
 		if m.TargetSize < v.SizeGiB {
 			return model.Errorf(model.CodeInvalidParameterValue, "New size cannot be smaller than existing size").
 				WithHint("volume %s has %d GiB; copy its data to a smaller one", v.ID, v.SizeGiB)
+		}
+		if grown := m.TargetSize - v.SizeGiB; grown > 0 {
+			if err := c.volumeQuota(tx, 0, grown); err != nil {
+				return err
+			}
 		}
 		var err error
 		if m.Target, err = changedKind(v.VolumeKind, r.Kind, m.TargetSize); err != nil {

@@ -5,7 +5,9 @@ import (
 	"net/http"
 
 	"github.com/bundt/bundt/pkg/api"
+	"github.com/bundt/bundt/pkg/api/actions"
 	"github.com/bundt/bundt/pkg/api/authz"
+	"github.com/bundt/bundt/pkg/api/identity"
 	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/model"
 )
@@ -13,6 +15,29 @@ import (
 // accountHeader names the account that a call over the unix socket is for, by id
 // or name; without it, it is the admin account.
 const accountHeader = "X-Bundt-Account"
+
+// dispatcher makes a dispatcher of what is registered, whose every call is
+// authorised, limited and audited.
+func (d *Daemon) dispatcher(register ...func(*api.Table)) (*api.Dispatcher, error) {
+	table := api.NewTable()
+	for _, r := range register {
+		r(table)
+	}
+	return api.NewDispatcher(table, api.Options{
+		Authorize: d.authorizer().Authorize, Log: d.log,
+		Interceptors: []api.Interceptor{d.audit.Intercept, d.limiter.Intercept},
+	})
+}
+
+// registerCloud adds EC2's actions and bundt's own.
+func (d *Daemon) registerCloud(t *api.Table) {
+	actions.Register(t, d.cloud, &view{daemon: d})
+	d.identity().RegisterAccounts(t, d.cloud.Owns)
+}
+
+func (d *Daemon) identity() *identity.Actions {
+	return identity.New(d.accounts, d.cloud.Info().Secret)
+}
 
 // authorizer decides about calls, by the accounts and what the cloud has.
 func (d *Daemon) authorizer() *authz.Authorizer {

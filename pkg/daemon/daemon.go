@@ -17,8 +17,9 @@ import (
 	"time"
 
 	"github.com/bundt/bundt/pkg/api"
-	"github.com/bundt/bundt/pkg/api/actions"
+	"github.com/bundt/bundt/pkg/api/audit"
 	"github.com/bundt/bundt/pkg/api/jsonapi"
+	"github.com/bundt/bundt/pkg/api/throttle"
 	"github.com/bundt/bundt/pkg/auth"
 	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/disk"
@@ -38,6 +39,8 @@ type Daemon struct {
 	log      *slog.Logger
 	store    *store.Store
 	accounts *auth.Directory
+	audit    *audit.Log
+	limiter  *throttle.Limiter
 	layers   *layer.Store
 	driver   hypervisor.Driver
 	datapath network.Datapath
@@ -105,6 +108,10 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	if err != nil {
 		return err
 	}
+	if d.audit, err = audit.Open(audit.Options{Path: d.path("audit.log"), Region: d.cfg.Region, Log: d.log}); err != nil {
+		return err
+	}
+	d.limiter = throttle.New(throttle.DefaultReads, throttle.DefaultChanges, nil)
 	d.node = node.New(node.Options{
 		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath,
 		Cloud: d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"), BucketDir: d.path("buckets"),
@@ -126,9 +133,7 @@ func (d *Daemon) checkOwners() error {
 
 // buildHandler makes the API that the unix socket serves.
 func (d *Daemon) buildHandler() error {
-	table := api.NewTable()
-	actions.Register(table, d.cloud, &view{daemon: d})
-	dispatcher, err := api.NewDispatcher(table, api.Options{Authorize: d.authorizer().Authorize, Log: d.log})
+	dispatcher, err := d.dispatcher(d.registerCloud, d.identity().RegisterSTS, d.identity().RegisterIAM)
 	if err != nil {
 		return err
 	}
@@ -141,7 +146,7 @@ func (d *Daemon) buildHandler() error {
 	if err != nil {
 		return err
 	}
-	return d.buildEndpoint(dispatcher)
+	return d.buildEndpoint()
 }
 
 // upload keeps a blob, unless that would take the space that the store needs.
@@ -166,10 +171,14 @@ func (d *Daemon) Handler() http.Handler { return d.handler }
 
 // Close releases the data directory. Machines and the network go on.
 func (d *Daemon) Close() error {
-	if d.store == nil {
-		return nil
+	var err error
+	if d.audit != nil {
+		err = d.audit.Close()
 	}
-	return d.store.Close()
+	if d.store != nil {
+		err = errors.Join(err, d.store.Close())
+	}
+	return err
 }
 
 // Run serves and reconciles until ctx ends or something fails for good. It
@@ -193,6 +202,7 @@ func (d *Daemon) Run(ctx context.Context, ready func()) (err error) {
 	go func() { reconciling <- d.node.Run(ctx) }()
 	var background sync.WaitGroup
 	background.Go(func() { d.accounts.Run(ctx) })
+	background.Go(func() { d.audit.Run(ctx) })
 	defer func() { cancel(nil); background.Wait() }()
 	select {
 	case <-d.node.Ready():

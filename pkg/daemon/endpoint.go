@@ -14,9 +14,11 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/bundt/bundt/pkg/api"
+	"github.com/bundt/bundt/pkg/api/actions"
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/api/ec2query"
 	"github.com/bundt/bundt/pkg/api/endpoint"
+	"github.com/bundt/bundt/pkg/api/json11"
 	"github.com/bundt/bundt/pkg/auth"
 	"github.com/bundt/bundt/pkg/auth/sigv4"
 	"github.com/bundt/bundt/pkg/model"
@@ -30,12 +32,25 @@ const DefaultListen = "127.0.0.1:8773"
 const maxConnections = 512
 
 // buildEndpoint makes what the network address serves.
-func (d *Daemon) buildEndpoint(ec2 *api.Dispatcher) error {
+func (d *Daemon) buildEndpoint() error {
+	services := []endpoint.Service{
+		{Name: "ec2", Codec: ec2query.EC2()},
+		{Name: "sts", Codec: ec2query.STS(), Global: true},
+		{Name: "iam", Codec: ec2query.IAM(), Global: true},
+		{Name: "ssm", Codec: json11.SSM()},
+	}
+	for i, register := range []func(*api.Table){
+		d.registerCloud, d.identity().RegisterSTS, d.identity().RegisterIAM,
+		func(t *api.Table) { actions.RegisterSSM(t, d.cloud) },
+	} {
+		var err error
+		if services[i].Dispatcher, err = d.dispatcher(register); err != nil {
+			return err
+		}
+	}
 	var err error
 	d.endpoint, err = endpoint.Handler(endpoint.Options{
-		Region:   d.cfg.Region,
-		Keys:     sigv4.KeysFunc[api.Principal](d.lookupKey),
-		Services: []endpoint.Service{{Name: "ec2", Codec: ec2query.EC2(), Dispatcher: ec2}},
+		Region: d.cfg.Region, Keys: sigv4.KeysFunc[api.Principal](d.lookupKey), Services: services,
 	})
 	return err
 }
