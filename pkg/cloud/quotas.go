@@ -134,10 +134,13 @@ func (c *Account) volumeUse(tx *store.Tx, quotas map[model.Quota]int64) (u volum
 		return u, nil
 	}
 	all, err := records.Volumes.List(tx)
-	for _, v := range all {
-		if v.OwnerID == c.id {
+	for i := range all {
+		if v := &all[i]; v.OwnerID == c.id {
 			u.count++
 			u.gib += v.SizeGiB
+			if v.Modifying() { // it is promised the rest
+				u.gib += v.Modification.TargetSize - v.SizeGiB
+			}
 		}
 	}
 	return u, err

@@ -145,7 +145,7 @@ type VolumeChange struct {
 // ModifyVolume writes the intent to grow a volume or to change its type. Unlike
 // on EC2 the next change need not wait for six hours, only for this one.
 func (c *Account) ModifyVolume(ctx context.Context, r VolumeChange) (model.Volume, error) {
-	return c.editVolume(ctx, r.VolumeID, func(_ *store.Tx, v *model.Volume) error {
+	return c.editVolume(ctx, r.VolumeID, func(tx *store.Tx, v *model.Volume) error {
 		switch {
 		case r.SizeGiB == 0 && r.Kind == (model.VolumeKind{}):
 			return model.Errorf(model.CodeMissingParameter, "The request must contain the parameter size, volumeType, iops or throughput")

@@ -61,6 +61,40 @@ func TestQuotas(t *testing.T) {
 	n, code = run(1, 9)
 	want("GiB of volumes", 1, "", n, code)
 
+	// Volumes of 1 GiB are four by now.
+	quotas(map[model.Quota]int64{model.QuotaVolumesGiB: 6})
+	volume := func(gib int32) (*ec2types.CreateVolumeOutput, error) {
+		out, err := w.call(t, w.admin(), "CreateVolume", &ec2types.CreateVolumeInput{Size: &gib, AvailabilityZone: new(w.cloud.Zone())})
+		if err != nil {
+			return nil, err
+		}
+		return out.(*ec2types.CreateVolumeOutput), nil
+	}
+	if _, err := volume(3); model.CodeOf(err) != "VolumeLimitExceeded" {
+		t.Errorf("a volume too large: %v", err)
+	}
+	made, err := volume(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = w.store.Update(t.Context(), func(tx *store.Tx) error { // the node's part
+		v, err := records.Volumes.Get(tx, *made.VolumeId)
+		if err != nil {
+			return err
+		}
+		v.State = model.VolumeAvailable
+		return records.Volumes.Put(tx, &v)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.call(t, w.admin(), "ModifyVolume", &ec2types.ModifyVolumeInput{VolumeId: made.VolumeId, Size: new(int32(3))}); model.CodeOf(err) != "VolumeLimitExceeded" {
+		t.Errorf("growing beyond the quota: %v", err)
+	}
+	quotas(map[model.Quota]int64{model.QuotaSnapshots: 1}) // there is that of the image
+	if _, err := w.call(t, w.admin(), "CreateSnapshot", &ec2types.CreateSnapshotInput{VolumeId: made.VolumeId}); model.CodeOf(err) != "SnapshotLimitExceeded" {
+		t.Errorf("snapshots: %v", err)
+	}
 	quotas(map[model.Quota]int64{model.QuotaKeyPairs: 0})
 	if _, err := w.call(t, w.admin(), "CreateKeyPair", &ec2types.CreateKeyPairInput{KeyName: new("k")}); model.CodeOf(err) != "ResourceLimitExceeded" {
 		t.Errorf("key pairs: %v", err)
