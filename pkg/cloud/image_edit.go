@@ -44,6 +44,15 @@ func (c *Account) OwnImage(ctx context.Context, id string) (img model.Image, err
 	return img, err
 }
 
+// Image returns an image that the account may launch: its own or one shared with it.
+func (c *Account) Image(ctx context.Context, id string) (img model.Image, err error) {
+	err = c.store.View(ctx, func(tx *store.Tx) error {
+		img, err = c.visibleImage(tx, id)
+		return err
+	})
+	return img, err
+}
+
 // editImage changes one of the account's images.
 func (c *Account) editImage(ctx context.Context, id string, edit func(*model.Image) error) (img model.Image, err error) {
 	err = c.store.Update(ctx, func(tx *store.Tx) error {

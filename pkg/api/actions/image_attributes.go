@@ -195,3 +195,27 @@ func sharingOf(permissions []ec2types.LaunchPermission) (s model.Sharing, err er
 	}
 	return s, nil
 }
+
+// imageMetadata has instances of an image that supports IMDSv2 only ask for
+// tokens, over two hops, where the launch says nothing else, as EC2 does.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-IMDS-new-instances.html
+func (a *Actions) imageMetadata(ctx context.Context, in *ec2types.RunInstancesInput) error {
+	if in.ImageId == nil {
+		return nil
+	}
+	img, err := a.account(ctx).Image(ctx, *in.ImageId)
+	if err != nil || img.IMDS == "" {
+		return err
+	}
+	if in.MetadataOptions == nil {
+		in.MetadataOptions = &ec2types.InstanceMetadataOptionsRequest{}
+	}
+	o := in.MetadataOptions
+	if o.HttpTokens == nil {
+		o.HttpTokens = ptr("required")
+	}
+	if o.HttpPutResponseHopLimit == nil {
+		o.HttpPutResponseHopLimit = ptr(int32(2))
+	}
+	return nil
+}

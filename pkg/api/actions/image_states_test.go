@@ -277,3 +277,25 @@ func TestLastLaunchedTime(t *testing.T) {
 		t.Errorf("launched at %s", *got.LastLaunchedTime.Value)
 	}
 }
+
+func TestImageAsksForTokens(t *testing.T) {
+	w := newImageWorld(t)
+	id := w.image("web")
+	run := func(o *ec2types.InstanceMetadataOptionsRequest) ec2types.InstanceMetadataOptionsResponse {
+		t.Helper()
+		out := must[ec2types.RunInstancesOutput](w, "RunInstances", &ec2types.RunInstancesInput{
+			ImageId: &id, InstanceType: new("b1.nano"), MinCount: new(int32(1)), MaxCount: new(int32(1)), MetadataOptions: o,
+		})
+		return *out.Instances[0].MetadataOptions
+	}
+	if got := run(nil); *got.HttpTokens != "optional" || *got.HttpPutResponseHopLimit != 1 {
+		t.Errorf("without it: %+v", got)
+	}
+	must[ec2types.ModifyImageAttributeOutput](w, "ModifyImageAttribute", &ec2types.ModifyImageAttributeInput{ImageId: &id, ImdsSupport: &ec2types.AttributeValue{Value: new("v2.0")}})
+	if got := run(nil); *got.HttpTokens != "required" || *got.HttpPutResponseHopLimit != 2 {
+		t.Errorf("with it: %+v", got)
+	}
+	if got := run(&ec2types.InstanceMetadataOptionsRequest{HttpTokens: new("optional")}); *got.HttpTokens != "optional" {
+		t.Errorf("the launch says otherwise: %+v", got)
+	}
+}

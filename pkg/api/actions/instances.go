@@ -76,6 +76,9 @@ func changesOf(in []cloud.StateChange) []ec2types.InstanceStateChange {
 const AccelTag = "bundt:accel"
 
 func (a *Actions) runInstances(ctx context.Context, in *ec2types.RunInstancesInput) (*ec2types.RunInstancesOutput, error) {
+	if err := a.imageMetadata(ctx, in); err != nil {
+		return nil, err
+	}
 	tags, err := tagSpecs(in.TagSpecifications, "instance", "volume", "network-interface")
 	if err != nil {
 		return nil, err
