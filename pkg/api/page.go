@@ -46,10 +46,7 @@ const (
 // page is everything. The key of an object must be unique and never change; pages
 // are in its order.
 func Paginate[T any](p *Pager, req PageRequest, objects []T, key func(T) string) (page []T, next *string, err error) {
-	if n := req.MaxResults; n != nil && (*n < req.Min || *n > req.Max) {
-		return nil, nil, model.Errorf(model.CodeInvalidParameterValue, "Value (%d) for parameter MaxResults is invalid. Expecting a value from %d to %d", *n, req.Min, req.Max)
-	}
-	digest, err := req.digest()
+	digest, err := req.check()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -64,23 +61,70 @@ func Paginate[T any](p *Pager, req PageRequest, objects []T, key func(T) string)
 		if err != nil {
 			return nil, nil, err
 		}
-		start, found := slices.BinarySearchFunc(page, last, func(o T, k string) int { return strings.Compare(key(o), k) })
-		if found {
-			start++
-		}
-		page = page[start:]
+		page = page[after(page, last, key):]
 	}
-	size := int(req.Max)
-	if req.MaxResults != nil {
-		size = int(*req.MaxResults)
-	} else if req.NextToken == nil {
-		return page, nil, nil
-	}
-	if len(page) <= size {
+	size, paged := req.size()
+	if !paged || len(page) <= size {
 		return page, nil, nil
 	}
 	page = page[:size]
 	return page, new(p.seal(key(page[size-1]), digest)), nil
+}
+
+// PaginateSorted is Paginate for many objects, which are in the order of their
+// keys already: it looks at no more of them than it takes to find a page of those
+// that keep chooses.
+func PaginateSorted[T any](p *Pager, req PageRequest, sorted []T, keep func(T) bool, key func(T) string) (page []T, next *string, err error) {
+	digest, err := req.check()
+	if err != nil {
+		return nil, nil, err
+	}
+	if req.NextToken != nil {
+		last, err := p.open(*req.NextToken, digest)
+		if err != nil {
+			return nil, nil, err
+		}
+		sorted = sorted[after(sorted, last, key):]
+	}
+	size, paged := req.size()
+	for _, o := range sorted {
+		switch {
+		case !keep(o):
+		case paged && len(page) == size:
+			return page, new(p.seal(key(page[size-1]), digest)), nil
+		default:
+			page = append(page, o)
+		}
+	}
+	return page, nil, nil
+}
+
+// after is the index of the first object after the one with this key, which may be gone.
+func after[T any](sorted []T, last string, key func(T) string) int {
+	start, found := slices.BinarySearchFunc(sorted, last, func(o T, k string) int { return strings.Compare(key(o), k) })
+	if found {
+		start++
+	}
+	return start
+}
+
+// size is the most that a page has.
+func (r PageRequest) size() (n int, paged bool) {
+	switch {
+	case r.MaxResults != nil:
+		return int(*r.MaxResults), true
+	case r.NextToken != nil:
+		return int(r.Max), true
+	}
+	return 0, false
+}
+
+// check refuses a size out of bounds and returns the query's digest.
+func (r PageRequest) check() ([]byte, error) {
+	if n := r.MaxResults; n != nil && (*n < r.Min || *n > r.Max) {
+		return nil, model.Errorf(model.CodeInvalidParameterValue, "Value (%d) for parameter MaxResults is invalid. Expecting a value from %d to %d", *n, r.Min, r.Max)
+	}
+	return r.digest()
 }
 
 // digest identifies what is asked for.

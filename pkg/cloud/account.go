@@ -156,6 +156,47 @@ func (c *Account) Lineages(ctx context.Context) ([]model.Lineage, error) {
 	return slices.DeleteFunc(all, func(l model.Lineage) bool { return !shown[l.ID] }), nil
 }
 
+// FindInstances returns the account's instances with these ids, or all of them in
+// the order of their ids if none are given. It reads from memory, and by id looks
+// at no others. One malformed or unknown id is an error; a repeated one counts
+// once. The instances are shared with other readers and must not be changed.
+func (c *Account) FindInstances(ctx context.Context, ids []string) ([]*model.Instance, error) {
+	if len(ids) == 0 {
+		all, err := c.instances.All(ctx)
+		if err != nil || !slices.ContainsFunc(all, func(i *model.Instance) bool { return i.OwnerID != c.id }) {
+			return all, err
+		}
+		return slices.DeleteFunc(slices.Clone(all), func(i *model.Instance) bool { return i.OwnerID != c.id }), nil
+	}
+	for _, id := range ids {
+		if model.CheckID(model.InstancePrefix, id) != nil {
+			return nil, instanceMalformed(id)
+		}
+	}
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
+	out := make([]*model.Instance, len(ids))
+	for k, id := range ids {
+		i, err := c.instances.Get(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if i == nil || i.OwnerID != c.id {
+			return nil, instanceNotFound(id)
+		}
+		out[k] = i
+	}
+	return out, nil
+}
+
+// Named returns copies of instances with the names of what their interfaces are in.
+func (c *Account) Named(ctx context.Context, insts []*model.Instance) ([]*model.Instance, error) {
+	copies, out := make([]model.Instance, len(insts)), make([]*model.Instance, len(insts))
+	for k, i := range insts {
+		copies[k], out[k] = *i, &copies[k]
+	}
+	return out, c.nameInstances(ctx, copies)
+}
+
 // Instance returns one of the account's instances.
 func (c *Account) Instance(ctx context.Context, id string) (i model.Instance, err error) {
 	err = c.store.View(ctx, func(tx *store.Tx) error {

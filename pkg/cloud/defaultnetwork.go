@@ -178,3 +178,9 @@ func networkObjects[T any, P object[T]](ctx context.Context, c *Account, col sto
 	}
 	return owned[T, P](ctx, c, col)
 }
+
+// DefaultVPC is the id of the account's default VPC, "" if it has none.
+func (c *Account) DefaultVPC(ctx context.Context) (string, error) {
+	d, err := c.defaults(ctx)
+	return d.VPCID, err
+}

@@ -81,6 +81,9 @@ func (c *Account) Stop(ctx context.Context, ids []string, force bool) ([]StateCh
 		if i.State == model.InstancePending {
 			return wrongState(i, "stopped")
 		}
+		if err := refuseStop(i); err != nil {
+			return err
+		}
 		i.State, i.Desired, i.ForceStop = model.InstanceStopping, model.InstanceStopped, force
 		i.StopRequested = c.now().UTC()
 		c.userShutdown(i)
@@ -105,6 +108,9 @@ func (c *Account) Terminate(ctx context.Context, ids []string) ([]StateChange, e
 	return c.change(ctx, ids, func(_ *store.Tx, i *model.Instance) error {
 		if i.State == model.InstanceTerminated || i.State == model.InstanceShuttingDown {
 			return nil
+		}
+		if err := refuseTermination(i); err != nil {
+			return err
 		}
 		i.State, i.Desired = model.InstanceShuttingDown, model.InstanceTerminated
 		i.StopRequested = c.now().UTC()
@@ -148,10 +154,14 @@ func (c *Account) change(ctx context.Context, ids []string, edit func(*store.Tx,
 }
 
 func (c *Account) instance(tx *store.Tx, id string) (model.Instance, error) {
-	if err := model.CheckID(model.InstancePrefix, id); err != nil {
-		return model.Instance{}, model.Errorf(model.CodeInstanceIDMalformed, "Invalid id: %v", err)
+	if model.CheckID(model.InstancePrefix, id) != nil {
+		return model.Instance{}, instanceMalformed(id)
 	}
 	return own(c, tx, records.Instances, id, instanceNotFound(id))
+}
+
+func instanceMalformed(id string) *model.Error {
+	return model.Errorf(model.CodeInstanceIDMalformed, "Invalid id: \"%s\"", id)
 }
 
 func instanceNotFound(id string) *model.Error {

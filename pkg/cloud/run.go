@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"maps"
 
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
@@ -27,10 +26,17 @@ type Launch struct {
 	Metadata        model.MetadataOptions
 	TerminateOnHalt bool
 	Accel           string // "", "kvm" or "tcg"
+	Options         model.InstanceOptions
 	Tags            model.Tags
 	VolumeTags      model.Tags
 	InterfaceTags   model.Tags
 	Interfaces      []LaunchInterface // none is one new interface in the default subnet
+	// SystemTags are EC2's own, with the reserved prefix "aws:".
+	SystemTags model.Tags
+	// Request identifies what the client asked for, where that is less than the
+	// rest says: "$Latest" of a launch template may mean another version when the
+	// call is repeated. "" stands for all the rest.
+	Request string
 }
 
 const (
@@ -47,7 +53,7 @@ func (c *Account) Run(ctx context.Context, l Launch) ([]model.Instance, error) {
 	if err := l.check(); err != nil {
 		return nil, err
 	}
-	hash, err := paramsHash(l)
+	hash, err := l.hash()
 	if err != nil {
 		return nil, err
 	}
@@ -93,12 +99,19 @@ func (l *Launch) check() error {
 	case l.MaxCount > maxLaunch:
 		return model.Errorf(model.CodeInvalidParameterValue, "MaxCount %d: at most %d instances can be launched by one call", l.MaxCount, maxLaunch)
 	case len(l.UserData) > maxUserData:
-		return model.Errorf(model.CodeInvalidParameterValue, "User data is limited to %d bytes; this has %d", maxUserData, len(l.UserData)).
-			WithHint("let the script fetch what it needs, or compress it")
+		return userDataTooLong(len(l.UserData))
 	case l.Accel != "" && l.Accel != "kvm" && l.Accel != "tcg":
 		return model.Errorf(model.CodeInvalidParameterValue, "accelerator %q: must be kvm or tcg", l.Accel)
 	}
 	return checkTags(l.Tags, l.VolumeTags, l.InterfaceTags)
+}
+
+// hash identifies the launch for its client token.
+func (l *Launch) hash() (string, error) {
+	if l.Request != "" {
+		return paramsHash(l.Request)
+	}
+	return paramsHash(l)
 }
 
 // paramsHash identifies a request's parameters, so that a reused client token
@@ -130,9 +143,11 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string,
 	if err != nil {
 		return nil, err
 	}
-	if img.Boot.Firmware == model.FirmwareUEFI && typ.MemoryMiB < uefiMemoryMiB {
-		return nil, model.Errorf(model.CodeUnsupported, "The instance type %s has %d MiB of memory; the image %s boots by UEFI, which needs %d", typ.Name, typ.MemoryMiB, img.ID, uefiMemoryMiB).
-			WithHint("choose a larger type, for instance b1.micro")
+	if err := fitsFirmware(typ, img.Boot, img.ID); err != nil {
+		return nil, err
+	}
+	if err := fitOptions(&l.Options, typ); err != nil {
+		return nil, err
 	}
 	pub, err := c.launchKey(tx, l.KeyName)
 	if err != nil {
@@ -160,13 +175,14 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string,
 		KeyName: l.KeyName, PublicKey: pub, UserData: l.UserData, LoginUser: img.LoginUser,
 		Boot: img.Boot, Node: node, LaunchTime: now, RootDevice: img.RootDevice,
 		Metadata: l.Metadata, TerminateOnHalt: l.TerminateOnHalt, RequestedAccel: l.Accel,
-		State: model.InstancePending, Desired: model.InstanceRunning,
+		Options: l.Options,
+		State:   model.InstancePending, Desired: model.InstanceRunning,
 		Reachability: model.ReachabilityInitializing,
 	}
 	var ids []string
 	for n := range count {
 		inst := base
-		inst.ID, inst.LaunchIndex, inst.Tags = model.NewID(model.InstancePrefix), n, maps.Clone(l.Tags)
+		inst.ID, inst.LaunchIndex, inst.Tags = model.NewID(model.InstancePrefix), n, withTags(l.Tags, l.SystemTags)
 		if err := c.addInterfaces(tx, &inst, l); err != nil {
 			return nil, err
 		}
@@ -183,6 +199,20 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string,
 		ids = append(ids, inst.ID)
 	}
 	return ids, nil
+}
+
+func userDataTooLong(n int) error {
+	return model.Errorf(model.CodeInvalidParameterValue, "User data is limited to %d bytes; this has %d", maxUserData, n).
+		WithHint("let the script fetch what it needs, or compress it")
+}
+
+// fitsFirmware refuses a type whose memory an image's firmware cannot start with.
+func fitsFirmware(typ model.InstanceType, boot model.Boot, image string) error {
+	if boot.Firmware != model.FirmwareUEFI || typ.MemoryMiB >= uefiMemoryMiB {
+		return nil
+	}
+	return model.Errorf(model.CodeUnsupported, "The instance type %s has %d MiB of memory; the image %s boots by UEFI, which needs %d", typ.Name, typ.MemoryMiB, image, uefiMemoryMiB).
+		WithHint("choose a larger type, for instance b1.micro")
 }
 
 func chooseType(name string, arch model.Arch) (model.InstanceType, error) {

@@ -1,7 +1,10 @@
 package cloud
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -30,7 +33,7 @@ func checkTags(sets ...model.Tags) error {
 			if utf8.RuneCountInString(v) > maxTagValue {
 				return model.Errorf(model.CodeInvalidParameterValue, "Tag value for %q exceeds the maximum length of %d characters", k, maxTagValue)
 			}
-			if strings.HasPrefix(strings.ToLower(k), "aws:") {
+			if reservedTag(k) {
 				return model.Errorf(model.CodeInvalidParameterValue, "Tag keys starting with 'aws:' are reserved: %q", k)
 			}
 		}
@@ -39,15 +42,14 @@ func checkTags(sets ...model.Tags) error {
 }
 
 // EditTags changes the tags of resources in one transaction. edit gets a copy it
-// may change.
+// may change, without EC2's own tags.
 func (c *Account) EditTags(ctx context.Context, ids []string, edit func(model.Tags)) error {
 	if len(ids) == 0 {
 		return model.Errorf(model.CodeMissingParameter, "The request must contain the parameter ResourceId")
 	}
 	return c.store.Update(ctx, func(tx *store.Tx) error {
 		for _, id := range ids {
-			prefix, _, _ := strings.Cut(id, "-")
-			kind, ok := taggable[model.IDPrefix(prefix)]
+			kind, ok := taggable[model.IDPrefix(id[:max(strings.LastIndexByte(id, '-'), 0)])]
 			if !ok {
 				return model.Errorf(model.CodeInvalidID, "The ID '%s' is not valid", id)
 			}
@@ -59,15 +61,45 @@ func (c *Account) EditTags(ctx context.Context, ids []string, edit func(model.Ta
 	})
 }
 
-// retagger reads and changes the tags of one object of a kind.
-type retagger struct {
+// Tag is one tag of one of the account's resources.
+type Tag struct {
+	ResourceID, ResourceType string
+	Key, Value               string
+}
+
+// Tags returns every tag of the account's resources, by resource id and key.
+func (c *Account) Tags(ctx context.Context) (out []Tag, err error) {
+	err = c.store.View(ctx, func(tx *store.Tx) error {
+		out = out[:0]
+		for prefix, kind := range taggable {
+			err := kind.each(c, tx, func(id string, tags model.Tags) {
+				for k, v := range tags {
+					out = append(out, Tag{ResourceID: id, ResourceType: prefix.ResourceType(), Key: k, Value: v})
+				}
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	slices.SortFunc(out, func(a, b Tag) int {
+		return cmp.Or(strings.Compare(a.ResourceID, b.ResourceID), strings.Compare(a.Key, b.Key))
+	})
+	return out, err
+}
+
+// tagger knows the tags of one kind of object.
+type tagger struct {
 	edit func(c *Account, tx *store.Tx, id string, edit func(model.Tags)) error
+	each func(c *Account, tx *store.Tx, show func(id string, tags model.Tags)) error
 	// read returns the object and its tags, whoever's it is.
 	read func(tx *store.Tx, id string) (model.Owned, model.Tags, error)
 }
 
-// taggable is how each kind of object is tagged.
-var taggable = map[model.IDPrefix]retagger{
+// taggable is how each kind of object is tagged. What is in it CreateTags,
+// DeleteTags and DescribeTags know.
+var taggable = map[model.IDPrefix]tagger{
 	model.InstancePrefix: retag(records.Instances, instanceNotFound, func(i *model.Instance) *model.Tags { return &i.Tags }),
 	model.ImagePrefix:    retag(records.Images, imageNotFound, func(i *model.Image) *model.Tags { return &i.Tags }),
 	model.SnapshotPrefix: retag(records.Snapshots, snapshotNotFound, func(s *model.Snapshot) *model.Tags { return &s.Tags }),
@@ -86,25 +118,61 @@ var taggable = map[model.IDPrefix]retagger{
 	model.AllocationPrefix:  retag(records.ElasticAddresses, allocationNotFound, func(a *model.ElasticAddress) *model.Tags { return &a.Tags }),
 }
 
-func retag[T any, P object[T]](col store.Collection[T], notFound func(id string) *model.Error, tags func(*T) *model.Tags) retagger {
-	edit := func(c *Account, tx *store.Tx, id string, edit func(model.Tags)) error {
-		v, err := own[T, P](c, tx, col, id, notFound(id))
-		if err != nil {
+// retag makes the tagger of a collection.
+func retag[T any, P object[T]](col store.Collection[T], notFound func(id string) *model.Error, tags func(*T) *model.Tags) tagger {
+	return tagger{
+		edit: func(c *Account, tx *store.Tx, id string, edit func(model.Tags)) error {
+			v, err := own[T, P](c, tx, col, id, notFound(id))
+			if err != nil {
+				return err
+			}
+			t := tags(&v)
+			system, own := splitTags(*t)
+			edit(own)
+			if err := checkTags(own); err != nil {
+				return err
+			}
+			*t = withTags(own, system)
+			return col.Put(tx, &v)
+		},
+		each: func(c *Account, tx *store.Tx, show func(string, model.Tags)) error {
+			all, err := col.List(tx)
+			for i := range all {
+				if P(&all[i]).Owner() == c.id {
+					show(col.Key(&all[i]), *tags(&all[i]))
+				}
+			}
 			return err
-		}
-		t := tags(&v)
-		if *t == nil {
-			*t = model.Tags{}
-		}
-		edit(*t)
-		if err := checkTags(*t); err != nil {
-			return err
-		}
-		return col.Put(tx, &v)
+		},
+		read: func(tx *store.Tx, id string) (model.Owned, model.Tags, error) {
+			v, err := get(tx, col, id, notFound(id))
+			return P(&v), *tags(&v), err
+		},
 	}
-	read := func(tx *store.Tx, id string) (model.Owned, model.Tags, error) {
-		v, err := get(tx, col, id, notFound(id))
-		return P(&v), *tags(&v), err
+}
+
+// splitTags separates EC2's own tags from the user's.
+func splitTags(all model.Tags) (system, own model.Tags) {
+	system, own = model.Tags{}, model.Tags{}
+	for k, v := range all {
+		if reservedTag(k) {
+			system[k] = v
+		} else {
+			own[k] = v
+		}
 	}
-	return retagger{edit, read}
+	return system, own
+}
+
+// reservedTag reports whether only EC2 itself sets tags of this key.
+func reservedTag(key string) bool { return strings.HasPrefix(strings.ToLower(key), "aws:") }
+
+// withTags returns tags with more added.
+func withTags(tags, more model.Tags) model.Tags {
+	out := maps.Clone(tags)
+	if out == nil {
+		out = model.Tags{}
+	}
+	maps.Copy(out, more)
+	return out
 }

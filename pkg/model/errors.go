@@ -65,6 +65,7 @@ const (
 	CodeInvalidParameterValue       = "InvalidParameterValue"
 	CodeInvalidParameterCombination = "InvalidParameterCombination"
 	CodeInvalidBlockDeviceMapping   = "InvalidBlockDeviceMapping"
+	CodeInvalidInstanceAttribute    = "InvalidInstanceAttributeValue"
 	CodeInvalidInstanceType         = "InvalidInstanceType"
 	CodeSnapshotInUse               = "InvalidSnapshot.InUse"
 	CodeSnapshotNotFound            = "InvalidSnapshot.NotFound"

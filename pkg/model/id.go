@@ -38,7 +38,20 @@ const (
 	AttachmentPrefix  IDPrefix = "eni-attach"
 	AllocationPrefix  IDPrefix = "eipalloc"
 	AddrAssocPrefix   IDPrefix = "eipassoc"
+
+	LaunchTemplatePrefix IDPrefix = "lt"
 )
+
+// ResourceType is EC2's name of the kind of object, as in tag specifications.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TagSpecification.html
+func (p IDPrefix) ResourceType() string { return resourceTypes[p] }
+
+var resourceTypes = map[IDPrefix]string{
+	ImagePrefix: "image", InstancePrefix: "instance", VolumePrefix: "volume", SnapshotPrefix: "snapshot", KeyPairPrefix: "key-pair",
+	InterfacePrefix: "network-interface", VPCPrefix: "vpc", SubnetPrefix: "subnet", GroupPrefix: "security-group", LaunchTemplatePrefix: "launch-template",
+	"acl": "network-acl", "dopt": "dhcp-options", "eipalloc": "elastic-ip", "igw": "internet-gateway", "rtb": "route-table", "sgr": "security-group-rule",
+	"import-ami": "import-image-task", "export-ami": "export-image-task",
+}
 
 var idPattern = regexp.MustCompile(`^[a-z]+(-[a-z]+)*-[0-9a-f]{17}$`)
 

@@ -101,6 +101,8 @@ type MetadataOptions struct {
 	HopLimit     int    `json:"hopLimit"`
 	Disabled     bool   `json:"disabled,omitempty"`
 	InstanceTags bool   `json:"instanceTags,omitempty"`
+	// Pending is set while a change has not reached the instance's metadata service.
+	Pending bool `json:"pending,omitempty"`
 }
 
 // Instance is a virtual machine. The API writes Desired and the counters of
@@ -126,6 +128,7 @@ type Instance struct {
 	RootDevice       string           `json:"rootDevice"`
 	Metadata         MetadataOptions  `json:"metadata"`
 	TerminateOnHalt  bool             `json:"terminateOnHalt,omitempty"` // InstanceInitiatedShutdownBehavior=terminate
+	Options          InstanceOptions  `json:"options,omitzero"`
 	Tags             Tags             `json:"tags,omitempty"`
 	RequestedAccel   string           `json:"requestedAccel,omitempty"` // "" lets the node choose
 	State            InstanceState    `json:"state"`
@@ -173,8 +176,23 @@ func (i *Instance) RemoveInterface(id string) {
 	i.Others = slices.DeleteFunc(i.Others, func(n NetworkInterface) bool { return n.ID == id })
 }
 
-// Hostname is the private DNS name's first label, as EC2 makes it from the address.
-func (i *Instance) Hostname() string { return HostnameFor(i.Interface.PrivateIP) }
+// Hostname is the private DNS name's first label, as EC2 makes it from the
+// address, or from the id where the launch asked for that.
+func (i *Instance) Hostname() string {
+	if i.Options.ResourceHostname {
+		return i.ID
+	}
+	return HostnameFor(i.Interface.PrivateIP)
+}
+
+// HostNames are the private DNS names' first labels that lead to the instance.
+func (i *Instance) HostNames() []string {
+	names := []string{HostnameFor(i.Interface.PrivateIP)}
+	if i.Options.ResourceHostname || i.Options.ResourceARecord {
+		names = append(names, i.ID)
+	}
+	return names
+}
 
 // HostnameFor returns EC2's IP-based host name: 10.0.0.5 is ip-10-0-0-5.
 func HostnameFor(ip string) string {

@@ -1,6 +1,9 @@
 package model
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // InstanceType is a machine size.
 type InstanceType struct {
@@ -21,7 +24,7 @@ var instanceTypes = []InstanceType{
 	{"b1.pico", 1, 64, anyArch, true},
 	{"b1.nano", 1, 128, anyArch, true},
 	{"b1.micro", 1, 256, anyArch, true},
-	{"t1.micro", 1, 627, x86, true},
+	{"t1.micro", 1, 627, x86, false},
 	{"m1.small", 1, 1740, x86, false},
 	{"t2.nano", 1, 512, x86, true},
 	{"t2.micro", 1, 1024, x86, true},
@@ -68,6 +71,24 @@ func InstanceTypeByName(name string) (InstanceType, bool) {
 		return InstanceType{}, false
 	}
 	return instanceTypes[i], true
+}
+
+// DefaultCredits is the CPU credit option of an instance of this type whose launch
+// names none, "" for a type without CPU credits.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/burstable-performance-instances.html
+func (t InstanceType) DefaultCredits() string {
+	switch {
+	case !t.Burstable:
+		return ""
+	case strings.HasPrefix(t.Name, "t2."):
+		return CreditsStandard
+	}
+	return CreditsUnlimited
+}
+
+// EbsOptimizable reports whether EC2 has the option EbsOptimized for the type.
+func (t InstanceType) EbsOptimizable() bool {
+	return !slices.ContainsFunc([]string{"t1.", "t2.", "m1."}, func(family string) bool { return strings.HasPrefix(t.Name, family) })
 }
 
 // Supports reports whether the type can run images of architecture a.

@@ -23,7 +23,7 @@ func (n *Node) Spec(ctx context.Context, inst *model.Instance) (hypervisor.Spec,
 		return hypervisor.Spec{}, fmt.Errorf("instance type %q is unknown to this version", inst.Type)
 	}
 	s := hypervisor.Spec{
-		ID: inst.ID, UUID: uuidFor(inst.ID), Arch: inst.Arch, VCPUs: typ.VCPUs, MemoryMiB: typ.MemoryMiB,
+		ID: inst.ID, UUID: uuidFor(inst.ID), Arch: inst.Arch, VCPUs: inst.Options.VCPUs(typ), MemoryMiB: typ.MemoryMiB,
 		Accel: inst.RequestedAccel,
 		Boot:  hypervisor.BootSpec{Firmware: inst.Boot.Firmware, Cmdline: inst.Boot.Cmdline},
 	}

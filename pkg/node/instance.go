@@ -162,8 +162,13 @@ func (n *Node) adopt(ctx context.Context, inst *model.Instance, st hypervisor.St
 			return err
 		}
 	}
-	if changed || !known {
+	if changed || !known || inst.Metadata.Pending {
 		if err := n.applyNetwork(ctx); err != nil {
+			return err
+		}
+	}
+	if inst.Metadata.Pending {
+		if err := n.metadataApplied(ctx, inst); err != nil {
 			return err
 		}
 	}
@@ -171,6 +176,16 @@ func (n *Node) adopt(ctx context.Context, inst *model.Instance, st hypervisor.St
 		n.probe(ctx, inst.ID)
 	}
 	return nil
+}
+
+// metadataApplied records that the metadata service works by these options now,
+// unless they have changed again.
+func (n *Node) metadataApplied(ctx context.Context, inst *model.Instance) error {
+	return n.edit(ctx, inst.ID, func(i *model.Instance) {
+		if i.Metadata == inst.Metadata {
+			i.Metadata.Pending = false
+		}
+	})
 }
 
 // guestShutdown follows a guest that powered itself off.
@@ -196,6 +211,9 @@ func (n *Node) recordCrash(ctx context.Context, inst *model.Instance, st hypervi
 	recent := slices.DeleteFunc(slices.Clone(inst.Crashes), func(t time.Time) bool { return now.Sub(t) > crashWindow })
 	recent = append(recent, now)
 	n.Logger.Warn("a machine ended unexpectedly", "instance", inst.ID, "detail", st.Detail, "recent", len(recent))
+	if inst.Options.NoAutoRecovery {
+		return false, n.startFailed(ctx, inst, fmt.Errorf("the machine ended, and automatic recovery is disabled: %s", st.Detail))
+	}
 	if len(recent) > maxCrashes {
 		return false, n.startFailed(ctx, inst, fmt.Errorf("the machine ended %d times within %s: %s", len(recent), crashWindow, st.Detail))
 	}

@@ -229,7 +229,7 @@ func (n *Node) port(t *topology, inst *model.Instance, nic *model.NetworkInterfa
 		PrivateIP: addresses[0], Secondary: addresses[1:], Socket: socket, Metadata: n.document(t, inst),
 	}
 	if nic.ID == inst.Interface.ID {
-		p.Names = []string{inst.Hostname()}
+		p.Names = inst.HostNames()
 		if name := inst.Tags["Name"]; name != "" {
 			p.Names = append(p.Names, name)
 		}

@@ -26,6 +26,9 @@ func NewCollection[T any](name string, key func(*T) string) Collection[T] {
 // Name is the collection's name, as in Change.Collection.
 func (c Collection[T]) Name() string { return c.name }
 
+// Key is the key of an object.
+func (c Collection[T]) Key(v *T) string { return c.key(v) }
+
 // Get returns the object of that key, or ErrNotFound.
 func (c Collection[T]) Get(tx *Tx, key string) (T, error) {
 	var zero T

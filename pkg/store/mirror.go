@@ -21,11 +21,11 @@ type Mirror[T any] struct {
 }
 
 // NewMirror follows a collection until the store ends. Make all mirrors of a
-// store before reading from one: each makes the store's mirrors load anew.
+// store before reading from one: each makes the store's mirrors load anew. Mirrors
+// of one collection share its objects.
 func NewMirror[T any](s *Store, c Collection[T]) *Mirror[T] {
-	m := &mirrored[T]{objects: map[string]*T{}}
-	s.mirrors.add(c.name, m)
-	return &Mirror[T]{feed: &s.mirrors, copy: m}
+	m := s.mirrors.add(c.name, &mirrored[T]{objects: map[string]*T{}})
+	return &Mirror[T]{feed: &s.mirrors, copy: m.(*mirrored[T])}
 }
 
 // All returns every object, sorted by key. Objects and slice are shared with
@@ -126,9 +126,13 @@ type feed struct {
 	progress chan struct{}      // closed at the next change of revision or err
 }
 
-func (f *feed) add(collection string, m sink) {
+// add returns the collection's mirror: m, or the one that there is.
+func (f *feed) add(collection string, m sink) sink {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if old := f.sinks[collection]; old != nil {
+		return old
+	}
 	first := f.restart == nil
 	if first {
 		f.sinks, f.progress = map[string]sink{}, make(chan struct{})
@@ -141,6 +145,7 @@ func (f *feed) add(collection string, m sink) {
 	if first {
 		f.store.start(f.run)
 	}
+	return m
 }
 
 // progressAfter is how long a reader waits before it asks etcd how far the

@@ -40,6 +40,9 @@ type Actions struct {
 func Register(t *api.Table, c *cloud.Cloud, n Node) {
 	a := &Actions{cloud: c, node: n, pager: api.NewPager(c.Info().Secret)}
 	a.registerInstances(t)
+	a.registerInstanceAttributes(t)
+	a.registerInstanceTypes(t)
+	a.registerPlaces(t)
 	a.registerImages(t)
 	a.registerVolumes(t)
 	a.registerVolumeStatus(t)

@@ -66,22 +66,16 @@ func stateOf(s model.InstanceState) *ec2types.InstanceState {
 func (a *Actions) instanceOf(i *model.Instance) ec2types.Instance {
 	out := ec2types.Instance{
 		AmiLaunchIndex: ptr(int32(i.LaunchIndex)), Architecture: ptr(string(i.Arch)), ClientToken: ptr(i.ClientToken),
-		BootMode: str(string(i.Boot.Mode)), EbsOptimized: ptr(false), EnaSupport: ptr(true), Hypervisor: ptr("xen"), // EC2 says xen for Nitro too
+		BootMode: str(string(i.Boot.Mode)), CurrentInstanceBootMode: str(string(model.BootModeOf(i.Boot.Firmware))), EnaSupport: ptr(true), Hypervisor: ptr("xen"), // EC2 says xen for Nitro too
 		ImageId: ptr(i.ImageID), InstanceId: ptr(i.ID), InstanceType: ptr(i.Type), KeyName: str(i.KeyName),
-		LaunchTime: ptr(i.LaunchTime), Monitoring: &ec2types.Monitoring{State: ptr("disabled")},
+		LaunchTime:     ptr(i.LaunchTime),
 		Placement:      &ec2types.Placement{AvailabilityZone: ptr(a.cloud.Zone()), GroupName: ptr(""), Tenancy: ptr("default")},
 		RootDeviceName: ptr(i.RootDevice), RootDeviceType: ptr("ebs"), PlatformDetails: ptr("Linux/UNIX"),
 		State: stateOf(i.State), StateReason: reasonOf(i.StateReason), StateTransitionReason: ptr(i.TransitionReason),
 		Tags: tagsOf(i.Tags), VirtualizationType: ptr("hvm"),
-		MetadataOptions: &ec2types.InstanceMetadataOptionsResponse{
-			HttpEndpoint: ptr(enabled(!i.Metadata.Disabled)), HttpTokens: ptr(i.Metadata.HTTPTokens),
-			HttpPutResponseHopLimit: ptr(int32(i.Metadata.HopLimit)), InstanceMetadataTags: ptr(enabled(i.Metadata.InstanceTags)),
-			HttpProtocolIpv6: ptr("disabled"), State: ptr("applied"),
-		},
+		MetadataOptions: metadataOptionsOf(i.Metadata, i.State),
 	}
-	if typ, ok := model.InstanceTypeByName(i.Type); ok {
-		out.CpuOptions = &ec2types.CpuOptions{CoreCount: ptr(int32(typ.VCPUs)), ThreadsPerCore: ptr(int32(1))}
-	}
+	addOptions(&out, i)
 	for _, v := range i.Volumes {
 		out.BlockDeviceMappings = append(out.BlockDeviceMappings, ec2types.InstanceBlockDeviceMapping{
 			DeviceName: ptr(v.Device),

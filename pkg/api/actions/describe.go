@@ -1,8 +1,6 @@
 package actions
 
 import (
-	"regexp"
-
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/model"
@@ -23,7 +21,6 @@ var (
 	volumeKind   = objectKind[model.Volume]{func(v *model.Volume) string { return v.ID }, isID(model.VolumePrefix), model.CodeVolumeIDMalformed, model.CodeVolumeNotFound, "volume"}
 	keyKind      = objectKind[model.KeyPair]{func(k *model.KeyPair) string { return k.ID }, isID(model.KeyPairPrefix), "InvalidKeyPairID.Malformed", model.CodeKeyPairNotFound, "key pair"}
 	buildKind    = objectKind[model.Build]{func(b *model.Build) string { return b.ID }, isID(model.BuildPrefix), "InvalidBuildID.Malformed", model.CodeBuildNotFound, "build"}
-	typeKind     = objectKind[model.InstanceType]{func(t *model.InstanceType) string { return t.Name }, regexp.MustCompile(`.`).MatchString, model.CodeInvalidInstanceType, model.CodeInvalidInstanceType, "instance type"}
 )
 
 func isID(p model.IDPrefix) func(string) bool {

@@ -1,8 +1,6 @@
 package actions
 
 import (
-	"strings"
-
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/cloud"
@@ -61,8 +59,3 @@ func yesNo(b bool) string {
 	}
 	return "false"
 }
-
-// zoneID is the zone's id, which EC2 has beside its name.
-func (a *Actions) zoneID() string { return zoneIDOf(a.cloud.Info().Region) }
-
-func zoneIDOf(region string) string { return strings.ReplaceAll(region, "-", "") + "-az1" }

@@ -3,11 +3,11 @@ package actions
 import (
 	"context"
 	"maps"
-	"slices"
 	"strings"
 
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/model"
 )
 
@@ -37,6 +37,11 @@ func (a *Actions) createTags(ctx context.Context, in *ec2types.CreateTagsInput) 
 // deleteTags follows EC2: no tags given deletes all; a tag without a value is
 // deleted whatever its value, one with a value only if it has that value.
 func (a *Actions) deleteTags(ctx context.Context, in *ec2types.DeleteTagsInput) (*ec2types.DeleteTagsOutput, error) {
+	for _, tag := range in.Tags {
+		if strings.HasPrefix(strings.ToLower(ec2types.Value(tag.Key)), "aws:") {
+			return nil, model.Errorf(model.CodeInvalidParameterValue, "Tag keys starting with 'aws:' are reserved: %q", *tag.Key)
+		}
+	}
 	return &ec2types.DeleteTagsOutput{}, a.account(ctx).EditTags(ctx, in.Resources, func(t model.Tags) {
 		if len(in.Tags) == 0 {
 			clear(t)
@@ -49,23 +54,20 @@ func (a *Actions) deleteTags(ctx context.Context, in *ec2types.DeleteTagsInput) 
 	})
 }
 
-// tagged is one tag of one resource.
-type tagged struct{ key, value, id, kind string }
-
 func (a *Actions) describeTags(ctx context.Context, in *ec2types.DescribeTagsInput) (*ec2types.DescribeTagsOutput, error) {
-	all, err := a.allTags(ctx)
+	all, err := a.account(ctx).Tags(ctx)
 	if err != nil {
 		return nil, err
 	}
-	page, next, err := describe(a, query[tagged]{
-		action: "DescribeTags", all: all, kind: objectKind[tagged]{id: func(t *tagged) string { return t.id + "/" + t.key }}, filters: in.Filters,
-		fields: map[string]func(*tagged) []string{
-			"key":           func(t *tagged) []string { return []string{t.key} },
-			"resource-id":   func(t *tagged) []string { return []string{t.id} },
-			"resource-type": func(t *tagged) []string { return []string{t.kind} },
-			"value":         func(t *tagged) []string { return []string{t.value} },
+	page, next, err := describe(a, query[cloud.Tag]{
+		action: "DescribeTags", all: all, kind: objectKind[cloud.Tag]{id: func(t *cloud.Tag) string { return t.ResourceID + "/" + t.Key }}, filters: in.Filters,
+		fields: map[string]func(*cloud.Tag) []string{
+			"key":           func(t *cloud.Tag) []string { return []string{t.Key} },
+			"resource-id":   func(t *cloud.Tag) []string { return []string{t.ResourceID} },
+			"resource-type": func(t *cloud.Tag) []string { return []string{t.ResourceType} },
+			"value":         func(t *cloud.Tag) []string { return []string{t.Value} },
 		},
-		tags: func(t *tagged) model.Tags { return model.Tags{t.key: t.value} },
+		tags: func(t *cloud.Tag) model.Tags { return model.Tags{t.Key: t.Value} },
 		max:  in.MaxResults, token: in.NextToken, least: 5, most: 1000,
 	})
 	if err != nil {
@@ -73,53 +75,7 @@ func (a *Actions) describeTags(ctx context.Context, in *ec2types.DescribeTagsInp
 	}
 	out := &ec2types.DescribeTagsOutput{NextToken: next}
 	for _, t := range page {
-		out.Tags = append(out.Tags, ec2types.TagDescription{Key: ptr(t.key), Value: ptr(t.value), ResourceId: ptr(t.id), ResourceType: ptr(t.kind)})
+		out.Tags = append(out.Tags, ec2types.TagDescription{Key: ptr(t.Key), Value: ptr(t.Value), ResourceId: ptr(t.ResourceID), ResourceType: ptr(t.ResourceType)})
 	}
-	return out, nil
-}
-
-func (a *Actions) allTags(ctx context.Context) ([]tagged, error) {
-	var out []tagged
-	add := func(kind, id string, tags model.Tags) {
-		for k, v := range tags {
-			out = append(out, tagged{k, v, id, kind})
-		}
-	}
-	insts, err := a.account(ctx).Instances(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, i := range insts {
-		add("instance", i.ID, i.Tags)
-	}
-	images, err := a.account(ctx).Images(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, i := range images {
-		add("image", i.ID, i.Tags)
-	}
-	snaps, err := a.account(ctx).Snapshots(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range snaps {
-		add("snapshot", s.ID, s.Tags)
-	}
-	vols, err := a.account(ctx).Volumes(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, v := range vols {
-		add("volume", v.ID, v.Tags)
-	}
-	keys, err := a.account(ctx).KeyPairs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, k := range keys {
-		add("key-pair", k.ID, k.Tags)
-	}
-	slices.SortFunc(out, func(x, y tagged) int { return strings.Compare(x.id+"/"+x.key, y.id+"/"+y.key) })
 	return out, nil
 }
