@@ -109,12 +109,12 @@ var taggable = map[model.IDPrefix]tagger{
 	model.VPCPrefix:         retag(records.VPCs, vpcNotFound, func(v *model.VPC) *model.Tags { return &v.Tags }),
 	model.SubnetPrefix:      retag(records.Subnets, subnetNotFound, func(s *model.Subnet) *model.Tags { return &s.Tags }),
 	model.GroupPrefix:       retag(records.Groups, groupNotFound, func(g *model.SecurityGroup) *model.Tags { return &g.Tags }),
-	model.RulePrefix:        {edit: retagRule, read: readRule},
+	model.RulePrefix:        {edit: retagRule, read: readRule, each: eachRule},
 	model.GatewayPrefix:     retag(records.Gateways, gatewayNotFound, func(g *model.InternetGateway) *model.Tags { return &g.Tags }),
 	model.RouteTablePrefix:  retag(records.RouteTables, routeTableNotFound, func(t *model.RouteTable) *model.Tags { return &t.Tags }),
 	model.ACLPrefix:         retag(records.NetworkACLs, aclNotFound, func(a *model.NetworkACL) *model.Tags { return &a.Tags }),
 	model.DHCPOptionsPrefix: retag(records.DHCPOptions, dhcpOptionsNotFound, func(d *model.DHCPOptions) *model.Tags { return &d.Tags }),
-	model.InterfacePrefix:   {edit: retagInterface, read: retag(records.Interfaces, interfaceNotFound, func(n *model.NetworkInterface) *model.Tags { return &n.Tags }).read},
+	model.InterfacePrefix:   retag(records.Interfaces, interfaceNotFound, func(n *model.NetworkInterface) *model.Tags { return &n.Tags }).with(retagInterface),
 	model.AllocationPrefix:  retag(records.ElasticAddresses, allocationNotFound, func(a *model.ElasticAddress) *model.Tags { return &a.Tags }),
 }
 
@@ -149,6 +149,25 @@ func retag[T any, P object[T]](col store.Collection[T], notFound func(id string)
 			return P(&v), *tags(&v), err
 		},
 	}
+}
+
+// with returns the tagger with another way to change tags.
+func (t tagger) with(edit func(c *Account, tx *store.Tx, id string, edit func(model.Tags)) error) tagger {
+	t.edit = edit
+	return t
+}
+
+// eachRule shows the tags of security groups' rules, which are kept in their groups.
+func eachRule(c *Account, tx *store.Tx, show func(id string, tags model.Tags)) error {
+	groups, err := records.Groups.List(tx)
+	for _, g := range groups {
+		for _, r := range g.Rules {
+			if g.OwnerID == c.id {
+				show(r.ID, r.Tags)
+			}
+		}
+	}
+	return err
 }
 
 // splitTags separates EC2's own tags from the user's.

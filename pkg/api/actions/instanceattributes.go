@@ -97,6 +97,9 @@ func (a *Actions) describeInstanceAttribute(ctx context.Context, in *ec2types.De
 }
 
 func (a *Actions) modifyInstanceAttribute(ctx context.Context, in *ec2types.ModifyInstanceAttributeInput) (*ec2types.ModifyInstanceAttributeOutput, error) {
+	if _, err := a.account(ctx).Instance(ctx, *in.InstanceId); err != nil {
+		return nil, err
+	}
 	if err := nameAttribute(in); err != nil {
 		return nil, err
 	}
@@ -227,6 +230,9 @@ func (a *Actions) resetInstanceAttribute(ctx context.Context, in *ec2types.Reset
 }
 
 func (a *Actions) modifyInstanceMetadataOptions(ctx context.Context, in *ec2types.ModifyInstanceMetadataOptionsInput) (*ec2types.ModifyInstanceMetadataOptionsOutput, error) {
+	if _, err := a.account(ctx).Instance(ctx, *in.InstanceId); err != nil {
+		return nil, err
+	}
 	ch := cloud.MetadataChange{HTTPTokens: in.HttpTokens}
 	if in.HttpTokens == nil && in.HttpEndpoint == nil && in.HttpPutResponseHopLimit == nil && in.InstanceMetadataTags == nil && in.HttpProtocolIpv6 == nil {
 		return nil, model.Errorf(model.CodeMissingParameter, "The request must contain at least one metadata option")

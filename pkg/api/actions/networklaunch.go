@@ -75,7 +75,7 @@ func interfaceSpec(subnet, private *string, list []ec2types.PrivateIpAddressSpec
 // addNetwork shows an instance's place in the network.
 func (a *Actions) addNetwork(out *ec2types.Instance, i *model.Instance) {
 	n := &i.Interface
-	out.PrivateIpAddress, out.PrivateDnsName = ptr(n.PrivateIP), ptr(a.privateName(n.PrivateIP))
+	out.PrivateIpAddress, out.PrivateDnsName = ptr(n.PrivateIP), ptr(i.Hostname()+"."+a.domain())
 	out.PublicIpAddress, out.PublicDnsName = str(n.PublicIP), ptr(a.publicName(n, n.PublicIP))
 	out.SubnetId, out.VpcId, out.SecurityGroups, out.SourceDestCheck = ptr(n.SubnetID), ptr(n.VPCID), groupsOf(n), ptr(true)
 	for _, n := range i.Interfaces() {
