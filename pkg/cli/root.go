@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bundt/bundt/pkg/cli/account"
 	"github.com/bundt/bundt/pkg/cli/connect"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
@@ -79,6 +80,7 @@ makes new images of running machines, on one Linux machine, with EC2's words.`,
 		storage.NewVolumeCommand(f),
 		storage.NewSnapshotCommand(f),
 		instancetype.NewCommand(f),
+		account.NewCommand(f),
 	)
 	addGroup(root, thisHost,
 		host.NewDoctorCommand(f, nil),
