@@ -10,11 +10,11 @@ func (p *port) inputARP(a []byte) {
 		return
 	}
 	sender, target := ipv4(a[14:18]), ipv4(a[24:28])
-	if mac(a[8:14]) != p.mac || (sender != p.ip && sender != ipv4{}) {
+	if mac(a[8:14]) != p.mac || (sender != ipv4{} && !p.owns(sender)) {
 		p.spoofed.Add(1)
 		return
 	}
-	if binary.BigEndian.Uint16(a[6:]) != request || target == p.ip {
+	if binary.BigEndian.Uint16(a[6:]) != request || p.owns(target) {
 		return // an answer nobody asked for, or the guest looks for its own address (RFC 5227)
 	}
 	owner, ok := p.resolve(target)

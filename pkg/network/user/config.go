@@ -3,6 +3,7 @@ package user
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/bundt/bundt/pkg/network"
 )
@@ -113,6 +114,18 @@ func (p *plan) addPort(c network.Port, taken map[string]string) error {
 	if c.PublicIP.IsValid() {
 		unique = append(unique, "public address "+c.PublicIP.String())
 	}
+	for _, a := range c.Secondary {
+		if !a.Is4() || !subnet.Contains(a) || reserved(subnet, a) {
+			return invalid("%s: address %s is not a free one of subnet %s (%s)", c.ID, a, c.SubnetID, subnet)
+		}
+		unique = append(unique, c.VPCID+" address "+a.String())
+	}
+	for _, f := range c.Forwards {
+		if !loopbackNet.Contains(f.PublicIP) || !slices.Contains(c.Secondary, f.PrivateIP) {
+			return invalid("%s: no forward can lead from %s to %s", c.ID, f.PublicIP, f.PrivateIP)
+		}
+		unique = append(unique, "public address "+f.PublicIP.String())
+	}
 	for _, u := range unique {
 		if other, twice := taken[u]; twice {
 			return invalid("%s is configured for %s and %s", u, other, c.ID)
@@ -120,6 +133,9 @@ func (p *plan) addPort(c network.Port, taken map[string]string) error {
 		taken[u] = c.ID
 	}
 	pc := &portConfig{Port: c}
+	for _, a := range c.Secondary {
+		pc.secondary = append(pc.secondary, a.As4())
+	}
 	if pc.ingress, err = compileRules(c.Ingress); err != nil {
 		return fmt.Errorf("%s: ingress: %w", c.ID, err)
 	}

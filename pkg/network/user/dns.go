@@ -126,7 +126,7 @@ func (v *vpc) ownZone(name string) bool {
 
 // answerName answers for a name in one of the VPC's zones.
 func (v *vpc) answerName(m *dns.Msg, q dns.Question, name string) {
-	var found []*port
+	var found []ipv4
 	for _, z := range v.zones() {
 		if host, ok := strings.CutSuffix(name, "."+z); ok {
 			found = append(found, v.named(host)...)
@@ -141,25 +141,28 @@ func (v *vpc) answerName(m *dns.Msg, q dns.Question, name string) {
 	if q.Qtype != dns.TypeA && q.Qtype != dns.TypeANY {
 		return
 	}
-	for _, p := range found {
+	for _, a := range found {
 		m.Answer = append(m.Answer, &dns.A{
 			Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: dnsTTL},
-			A:   net.IP(p.ip[:]),
+			A:   net.IP(a[:]),
 		})
 	}
 }
 
-// named returns the ports with this name; several may have one Name tag.
-func (v *vpc) named(host string) []*port {
-	var found []*port
-	for _, p := range *v.ports.Load() {
-		if host == ipName(p.ip) {
-			found = append(found, p)
+// named returns the addresses with this name; several ports may have one Name tag.
+func (v *vpc) named(host string) []ipv4 {
+	var found []ipv4
+	for a, p := range *v.ports.Load() {
+		if host == ipName(a) {
+			found = append(found, a)
 			continue
+		}
+		if a != p.ip {
+			continue // names lead to the primary address
 		}
 		for _, n := range p.config.Load().Names {
 			if strings.EqualFold(n, host) {
-				found = append(found, p)
+				found = append(found, a)
 				break
 			}
 		}

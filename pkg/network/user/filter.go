@@ -99,6 +99,7 @@ func (rs rules) admit(fits func(*rule) bool, peer ipv4) bool {
 
 // flowKey is a flow as the guest sees it.
 type flowKey struct {
+	local        ipv4
 	remote       ipv4
 	lport, rport uint16
 	proto        byte
@@ -106,9 +107,9 @@ type flowKey struct {
 
 func (p *packet) key(inbound bool) flowKey {
 	if inbound {
-		return flowKey{remote: p.src, lport: p.dport, rport: p.sport, proto: p.proto}
+		return flowKey{local: p.dst, remote: p.src, lport: p.dport, rport: p.sport, proto: p.proto}
 	}
-	return flowKey{remote: p.dst, lport: p.sport, rport: p.dport, proto: p.proto}
+	return flowKey{local: p.src, remote: p.dst, lport: p.sport, rport: p.dport, proto: p.proto}
 }
 
 type flow struct {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +60,12 @@ type port struct {
 type portConfig struct {
 	network.Port
 	ingress, egress rules
+	secondary       []ipv4
+}
+
+// owns says if an address is the port's.
+func (p *port) owns(a ipv4) bool {
+	return a == p.ip || slices.Contains(p.config.Load().secondary, a)
 }
 
 // routed says if a way leads from the port's subnet to dst, which is beyond the
@@ -259,7 +266,7 @@ func (p *port) inputIPv4(pkt *packet) {
 	if pkt.proto == protoUDP && pkt.offset == 0 && p.inputDHCP(pkt) {
 		return
 	}
-	if pkt.src != p.ip {
+	if !p.owns(pkt.src) {
 		p.spoofed.Add(1)
 		return
 	}

@@ -27,7 +27,7 @@ var loopbackNet = netip.MustParsePrefix("127.0.0.0/8")
 type publicListeners struct {
 	mu        sync.Mutex
 	closed    bool
-	listeners map[netip.AddrPort]net.Listener
+	listeners map[netip.AddrPort]*publicListener
 	problems  map[string]string
 	retries   bool // a problem may have gone away
 	serving   sync.WaitGroup
@@ -37,61 +37,113 @@ type publicListeners struct {
 // reason why not.
 func publicPorts(c *portConfig) (map[netip.AddrPort]bool, map[string]string) {
 	ports, problems := map[netip.AddrPort]bool{}, map[string]string{}
-	if !c.PublicIP.IsValid() {
-		return ports, problems
-	}
-	for _, r := range c.ingress {
-		if (r.proto != protoTCP && !r.all) || !slices.ContainsFunc(r.peers, loopbackNet.Overlaps) {
-			continue
-		}
-		from, to := int(r.from), int(r.to)
-		if r.all {
-			from, to = 1, 65535
-		}
-		from = max(from, 1)
-		if n := to - from + 1; n > maxPublicRange {
-			problems[fmt.Sprintf("%s:%d-%d", c.PublicIP, from, to)] = fmt.Sprintf(
-				"a rule opens %d ports; at most %d of a rule are opened on the public address: authorize the ones you need one by one", n, maxPublicRange)
-			continue
-		}
-		for n := from; n <= to; n++ {
-			ports[netip.AddrPortFrom(c.PublicIP, uint16(n))] = true
+	for _, public := range c.publicAddresses() {
+		for _, r := range c.ingress {
+			if (r.proto == protoTCP || r.all) && slices.ContainsFunc(r.peers, loopbackNet.Overlaps) {
+				openRange(public, r, ports, problems)
+			}
 		}
 	}
 	return ports, problems
 }
 
+// openRange adds the ports of a rule.
+func openRange(public netip.Addr, r rule, ports map[netip.AddrPort]bool, problems map[string]string) {
+	from, to := int(r.from), int(r.to)
+	if r.all {
+		from, to = 1, 65535
+	}
+	from = max(from, 1)
+	if n := to - from + 1; n > maxPublicRange {
+		problems[fmt.Sprintf("%s:%d-%d", public, from, to)] = fmt.Sprintf(
+			"a rule opens %d ports; at most %d of a rule are opened on the public address: authorize the ones you need one by one", n, maxPublicRange)
+		return
+	}
+	for n := from; n <= to; n++ {
+		ports[netip.AddrPortFrom(public, uint16(n))] = true
+	}
+}
+
+func (c *portConfig) publicAddresses() (out []netip.Addr) {
+	if c.PublicIP.IsValid() {
+		out = append(out, c.PublicIP)
+	}
+	for _, f := range c.Forwards {
+		out = append(out, f.PublicIP)
+	}
+	return out
+}
+
+// behind is the private address that a public one leads to.
+func (c *portConfig) behind(public netip.Addr) (netip.Addr, bool) {
+	if public == c.PublicIP {
+		return c.PrivateIP, true
+	}
+	for _, f := range c.Forwards {
+		if f.PublicIP == public {
+			return f.PrivateIP, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// publicListener is one open address and port.
+type publicListener struct {
+	net.Listener
+	done chan struct{} // closed when nothing holds the address any more
+}
+
+func (l *publicListener) end() {
+	l.Close()
+	<-l.done
+}
+
+// giveUp closes what c does not have. An address that moves to another port is
+// free when it returns.
+func (l *publicListeners) giveUp(c *portConfig) {
+	want, _ := publicPorts(c)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for ap, ln := range l.listeners {
+		if !want[ap] {
+			ln.end()
+			delete(l.listeners, ap)
+		}
+	}
+}
+
 // reconcile opens and closes listeners until they are those of the port's rules.
 func (l *publicListeners) reconcile(p *port) {
-	want, problems := publicPorts(p.config.Load())
+	c := p.config.Load()
+	l.giveUp(c)
+	want, problems := publicPorts(c)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return
 	}
 	if l.listeners == nil {
-		l.listeners = map[netip.AddrPort]net.Listener{}
-	}
-	for ap, ln := range l.listeners {
-		if !want[ap] {
-			ln.Close()
-			delete(l.listeners, ap)
-		}
+		l.listeners = map[netip.AddrPort]*publicListener{}
 	}
 	l.retries = false
 	for ap := range want {
 		if l.listeners[ap] != nil {
 			continue
 		}
-		ln, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(ap))
+		tcp, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(ap))
 		if err != nil {
 			problems[ap.String()] = publicProblem(ap, err)
 			l.retries = true
 			continue
 		}
+		ln := &publicListener{tcp, make(chan struct{})}
 		l.listeners[ap] = ln
 		l.serving.Add(1)
-		go func() { defer l.serving.Done(); p.servePublic(ln, ap.Port()) }()
+		go func() {
+			defer l.serving.Done()
+			defer close(ln.done)
+			p.servePublic(ln, ap)
+		}()
 	}
 	l.problems = problems
 }
@@ -137,7 +189,7 @@ func (l *publicListeners) status() ([]netip.AddrPort, map[string]string) {
 }
 
 // servePublic gives each connection to the guest.
-func (p *port) servePublic(ln net.Listener, guestPort uint16) {
+func (p *port) servePublic(ln net.Listener, at netip.AddrPort) {
 	for {
 		c, err := ln.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -147,16 +199,18 @@ func (p *port) servePublic(ln net.Listener, guestPort uint16) {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
-		go p.forwardPublic(c.(*net.TCPConn), guestPort)
+		go p.forwardPublic(c.(*net.TCPConn), at)
 	}
 }
 
 // forwardPublic connects a client with the guest, who sees the client's own
 // address; one of the host's loopback could not be answered, so these become
 // the gateway. A client that gets no further sees a reset.
-func (p *port) forwardPublic(c *net.TCPConn, guestPort uint16) {
+func (p *port) forwardPublic(c *net.TCPConn, at netip.AddrPort) {
 	client := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-	if !p.config.Load().ingress.allow(protoTCP, client.As4(), guestPort) || !p.conns.add(c) {
+	config := p.config.Load()
+	private, ok := config.behind(at.Addr())
+	if !ok || !config.ingress.allow(protoTCP, client.As4(), at.Port()) || !p.conns.add(c) {
 		reset(c)
 		return
 	}
@@ -166,7 +220,7 @@ func (p *port) forwardPublic(c *net.TCPConn, guestPort uint16) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), publicTimeout)
 	defer cancel()
-	guest, err := p.dialGuest(ctx, client, guestPort)
+	guest, err := p.dialGuest(ctx, client, private, at.Port())
 	if err != nil {
 		reset(c)
 		return

@@ -129,17 +129,17 @@ func (l *guestListener) Close() error {
 
 func (l *guestListener) Addr() net.Addr { return l.address }
 
-// dialGuest opens a connection to the port's guest under the address from.
-func (p *port) dialGuest(ctx context.Context, from netip.Addr, to uint16) (*gonet.TCPConn, error) {
-	c, err := gonet.DialTCPWithBind(ctx, p.vpc.stack, fullAddress(from, 0), fullAddress(addr(p.ip), to), ipv4proto.ProtocolNumber)
+// dialGuest opens a connection to one of the guest's addresses under the address from.
+func (p *port) dialGuest(ctx context.Context, from, guest netip.Addr, to uint16) (*gonet.TCPConn, error) {
+	c, err := gonet.DialTCPWithBind(ctx, p.vpc.stack, fullAddress(from, 0), fullAddress(guest, to), ipv4proto.ProtocolNumber)
 	if err == nil {
 		return c, nil
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, fmt.Errorf("%w: no answer from %s port %d in time; is the guest up, and does its own firewall let the port through?",
-			network.ErrUnreachable, addr(p.ip), to)
+			network.ErrUnreachable, guest, to)
 	}
-	return nil, fmt.Errorf("%w: connecting to %s port %d: %w", network.ErrUnreachable, addr(p.ip), to, err)
+	return nil, fmt.Errorf("%w: connecting to %s port %d: %w", network.ErrUnreachable, guest, to, err)
 }
 
 // connSet holds what is open for one port, up to a limit, so that it can be

@@ -59,6 +59,9 @@ func (f *fabric) apply(c network.Config) error {
 			return err
 		}
 	}
+	for id, p := range f.ports {
+		p.public.giveUp(plan.ports[id].config)
+	}
 	for id, pc := range plan.ports {
 		f.ensurePort(id, pc)
 	}
@@ -110,7 +113,7 @@ func (f *fabric) ensurePort(id string, n plannedPort) {
 		p.vpc.addPort(p)
 		f.ports[id] = p
 	}
-	p.config.Store(n.config)
+	p.vpc.configure(p, n.config)
 	p.public.reconcile(p)
 }
 
@@ -160,7 +163,7 @@ func (f *fabric) dial(ctx context.Context, id string, to uint16) (*port, *gonet.
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	c, err := p.dialGuest(ctx, gatewayOf(p.subnet), to)
+	c, err := p.dialGuest(ctx, gatewayOf(p.subnet), addr(p.ip), to)
 	return p, c, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -197,18 +198,36 @@ func (v *vpc) portOf(a ipv4) *port { return (*v.ports.Load())[a] }
 func (v *vpc) addPort(p *port) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	ports := maps.Clone(*v.ports.Load())
-	ports[p.ip] = p
-	v.ports.Store(&ports)
+	v.place(p)
 	p.start()
+}
+
+// place makes the port the one of exactly its addresses. mu is held.
+func (v *vpc) place(p *port) {
+	ports := maps.Clone(*v.ports.Load())
+	maps.DeleteFunc(ports, func(_ ipv4, o *port) bool { return o == p })
+	ports[p.ip] = p
+	for _, a := range p.config.Load().secondary {
+		ports[a] = p
+	}
+	v.ports.Store(&ports)
+}
+
+// configure gives a port of the vpc another configuration.
+func (v *vpc) configure(p *port, c *portConfig) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	moved := !slices.Equal(p.config.Load().secondary, c.secondary)
+	p.config.Store(c)
+	if moved {
+		v.place(p)
+	}
 }
 
 func (v *vpc) removePort(p *port) {
 	v.mu.Lock()
 	ports := maps.Clone(*v.ports.Load())
-	if ports[p.ip] == p {
-		delete(ports, p.ip)
-	}
+	maps.DeleteFunc(ports, func(_ ipv4, o *port) bool { return o == p })
 	v.ports.Store(&ports)
 	v.mu.Unlock()
 	p.stop()
