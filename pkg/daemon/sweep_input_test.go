@@ -143,6 +143,7 @@ var alsoRequired = map[string][]string{
 	"ModifyImageAttribute": {"Description"}, // or another attribute
 	"RunInstances":         {"ImageId"},     // or a launch template
 
+	"AssociateAddress":           {"AllocationId"},                      // or the address
 	"AssociateRouteTable":        {"SubnetId"},                          // or a gateway
 	"CreateSubnet":               {"CidrBlock"},                         // or an IPv6 one
 	"CreateRoute":                {"DestinationCidrBlock", "GatewayId"}, // or other destinations and targets

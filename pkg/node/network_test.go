@@ -102,3 +102,69 @@ func TestPublicAddressGoesWithStop(t *testing.T) {
 		t.Errorf("after the end %d addresses are free, and there are the interfaces %+v", subnets[0].Available, nics)
 	}
 }
+
+// An elastic address moves between running instances at once, and stays over a stop.
+func TestElasticAddressMoves(t *testing.T) {
+	w := newWorld(t)
+	image := w.build().ID
+	a, b := w.run(image), w.run(image)
+	w.wait(a.ID, model.InstanceRunning)
+	w.wait(b.ID, model.InstanceRunning)
+	e, err := w.cloud.AllocateAddress(t.Context(), "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := cloud.AddressRef{AllocationID: e.ID}
+	has := func(p network.Port) bool { return p.PublicIP.String() == e.PublicIP }
+	for _, id := range []string{a.ID, b.ID} {
+		if _, err := w.cloud.AssociateAddress(t.Context(), ref, cloud.Association{InstanceID: id}); err != nil {
+			t.Fatal(err)
+		}
+		w.port(id, "the address leads to "+id, has)
+	}
+	w.port(a.ID, "the address has gone from the first", func(p network.Port) bool { return !p.PublicIP.IsValid() && len(p.Routes) == 0 })
+	if _, err := w.cloud.Stop(t.Context(), []string{b.ID}, true); err != nil {
+		t.Fatal(err)
+	}
+	if stopped := w.wait(b.ID, model.InstanceStopped); stopped.Interface.PublicIP != e.PublicIP {
+		t.Errorf("stopped it has %q, not the elastic address %s", stopped.Interface.PublicIP, e.PublicIP)
+	}
+}
+
+// A second interface becomes part of the machine at its next start.
+func TestAttachInterface(t *testing.T) {
+	w := newWorld(t)
+	inst := w.run(w.build().ID)
+	w.wait(inst.ID, model.InstanceRunning)
+	n, err := w.cloud.CreateNetworkInterface(t.Context(), cloud.InterfaceSpec{}, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.cloud.AttachNetworkInterface(t.Context(), n.ID, inst.ID, 1); model.CodeOf(err) != model.CodeUnsupportedOperation {
+		t.Errorf("attaching to a running instance answers %v", err)
+	}
+	if _, err := w.cloud.Stop(t.Context(), []string{inst.ID}, true); err != nil {
+		t.Fatal(err)
+	}
+	w.wait(inst.ID, model.InstanceStopped)
+	attachment, err := w.cloud.AttachNetworkInterface(t.Context(), n.ID, inst.ID, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.cloud.Start(t.Context(), []string{inst.ID}); err != nil {
+		t.Fatal(err)
+	}
+	w.wait(inst.ID, model.InstanceRunning)
+	w.port(inst.ID, "both interfaces are on the network", func(p network.Port) bool { return p.ID == n.ID })
+	if err := w.cloud.DetachNetworkInterface(t.Context(), attachment); model.CodeOf(err) != model.CodeUnsupportedOperation {
+		t.Errorf("detaching from a running instance answers %v", err)
+	}
+	if _, err := w.cloud.Terminate(t.Context(), []string{inst.ID}); err != nil {
+		t.Fatal(err)
+	}
+	w.wait(inst.ID, model.InstanceTerminated)
+	nics, err := w.cloud.NetworkInterfaces(t.Context())
+	if err != nil || len(nics) != 1 || nics[0].ID != n.ID || nics[0].Attachment != nil {
+		t.Errorf("after the end there are the interfaces %+v (%v)", nics, err)
+	}
+}

@@ -30,7 +30,7 @@ func DropPublic(tx *store.Tx, n *model.NetworkInterface) error {
 		return nil
 	}
 	if n.AllocationID != "" {
-		if err := disassociate(tx, n.AllocationID); err != nil {
+		if err := Disassociate(tx, n.AllocationID); err != nil {
 			return err
 		}
 	} else if err := Addresses.Delete(tx, AddressKey(PublicPool, n.PublicIP)); err != nil {
@@ -40,7 +40,9 @@ func DropPublic(tx *store.Tx, n *model.NetworkInterface) error {
 	return nil
 }
 
-func disassociate(tx *store.Tx, allocationID string) error {
+// Disassociate makes an elastic address lead nowhere. The interface that it led to
+// is the caller's to write.
+func Disassociate(tx *store.Tx, allocationID string) error {
 	a, err := ElasticAddresses.Get(tx, allocationID)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
@@ -55,7 +57,7 @@ func disassociate(tx *store.Tx, allocationID string) error {
 // DropSecondary frees one secondary private address of an interface.
 func DropSecondary(tx *store.Tx, n *model.NetworkInterface, p model.PrivateAddress) error {
 	if p.AllocationID != "" {
-		if err := disassociate(tx, p.AllocationID); err != nil {
+		if err := Disassociate(tx, p.AllocationID); err != nil {
 			return err
 		}
 	}

@@ -116,7 +116,7 @@ func typeOf(t *model.InstanceType) ec2types.InstanceTypeInfo {
 		},
 		NetworkInfo: &ec2types.NetworkInfo{
 			EnaSupport: ptr("unsupported"), EfaSupported: ptr(false), EncryptionInTransitSupported: ptr(false), DefaultNetworkCardIndex: ptr(int32(0)),
-			MaximumNetworkCards: ptr(int32(1)), MaximumNetworkInterfaces: ptr(int32(1)), Ipv4AddressesPerInterface: ptr(int32(1)),
+			MaximumNetworkCards: ptr(int32(1)), MaximumNetworkInterfaces: ptr(int32(8)), Ipv4AddressesPerInterface: ptr(int32(50)),
 			Ipv6Supported: ptr(false), Ipv6AddressesPerInterface: ptr(int32(0)), NetworkPerformance: ptr("Up to the host's"),
 			NetworkCards: []ec2types.NetworkCardInfo{{NetworkCardIndex: ptr(int32(0)), MaximumNetworkInterfaces: ptr(int32(1)), NetworkPerformance: ptr("Up to the host's")}},
 		},

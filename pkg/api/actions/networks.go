@@ -15,6 +15,8 @@ func (a *Actions) registerNetworks(t *api.Table) {
 	a.registerRoutes(t)
 	a.registerGateways(t)
 	a.registerDHCPOptions(t)
+	a.registerInterfaces(t)
+	a.registerAddresses(t)
 }
 
 var (

@@ -49,6 +49,8 @@ func Run(t *testing.T, newEnv func(t *testing.T) *Env) {
 		{"BadConfig", testBadConfig},
 		{"Idempotent", testIdempotent},
 		{"RemovePort", testRemovePort},
+		{"ICMPTypes", testICMPTypes},
+		{"Secondary", testSecondary},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.test(t, &lab{Env: newEnv(t), dir: t.TempDir(), config: network.Config{Region: "local-1"}})

@@ -1,0 +1,79 @@
+package nettest
+
+import (
+	"io"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/bundt/bundt/pkg/network"
+)
+
+// testICMPTypes: a rule of one type lets no other in.
+func testICMPTypes(t *testing.T, n *lab) {
+	echo, timestamp := uint8(8), uint8(13)
+	a, b := n.pair(t, network.Rule{Protocol: "icmp", ICMPType: &timestamp, Peers: anywhere})
+	gw := a.ARP(t, b.IP, patience)
+	if a.Ping(t, gw, b.IP, 200*time.Millisecond) {
+		t.Error("an echo request passed a rule for timestamps")
+	}
+	n.config.Ports[1].Ingress[0].ICMPType = &echo
+	n.apply(t)
+	if !a.Ping(t, gw, b.IP, patience) {
+		t.Error("an echo request did not pass its rule")
+	}
+}
+
+// testSecondary: a guest may use its secondary addresses, and no others; a public
+// address of one leads there and moves to another interface at once.
+func testSecondary(t *testing.T, n *lab) {
+	public := netip.MustParseAddr("127.77.9.9")
+	second := netip.MustParseAddr("10.0.1.40")
+	n.vpc("vpc-1")
+	n.port("vpc-1", "10.0.1.10")
+	n.port("vpc-1", "10.0.1.11", allow("tcp", 8081, 8081))
+	n.port("vpc-1", "10.0.1.12", allow("tcp", 8081, 8081))
+	n.config.Ports[1].Secondary = []netip.Addr{second}
+	n.config.Ports[1].Forwards = []network.Forward{{PublicIP: public, PrivateIP: second}}
+	n.apply(t)
+	a, b, c := n.guest(t, 0), n.guest(t, 1), n.guest(t, 2)
+	if got := a.ARP(t, second, patience); got.String() != b.MAC.String() {
+		t.Errorf("%s is at %s, want %s", second, got, b.MAC)
+	}
+	spoofed := n.status(t, 1).Spoofed
+	gw := b.ARP(t, gatewayA, patience)
+	for ip, bad := range map[string]uint64{"10.0.1.40": 0, "10.0.1.41": 1} {
+		if err := b.Send(UDPFrame(b.MAC, gw, netip.MustParseAddr(ip), a.IP, 999, 999, []byte("x"))); err != nil {
+			t.Fatal(err)
+		}
+		if bad == 1 {
+			eventually(t, "a foreign source is refused", func() bool { return n.status(t, 1).Spoofed == spoofed+1 })
+		}
+	}
+	go say(c.ListenTCP(t, 8081), "third")
+	n.config.Ports[1].Forwards = nil
+	n.config.Ports[2].PublicIP = public
+	n.apply(t)
+	conn, err := net.DialTimeout("tcp", netip.AddrPortFrom(public, 8081).String(), patience)
+	if err != nil {
+		t.Fatalf("the address that moved does not answer: %v", err)
+	}
+	defer conn.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	if got, _ := io.ReadAll(conn); string(got) != "third" {
+		t.Errorf("behind the address that moved is %q", got)
+	}
+}
+
+// say greets each client and ends the connection.
+func say(l net.Listener, greeting string) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = c.Write([]byte(greeting))
+		c.Close()
+	}
+}
