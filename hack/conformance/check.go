@@ -158,7 +158,9 @@ func (c *checker) value(path, member, name string, e element) {
 			c.value(at, strings.TrimSuffix(member, "s"), s.Member.Shape, item)
 		}
 	default:
-		c.scalar(path, member, s, e.Text)
+		if !slices.Contains(beyond[name], e.Text) {
+			c.scalar(path, member, s, e.Text)
+		}
 	}
 }
 

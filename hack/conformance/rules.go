@@ -33,6 +33,11 @@ var forms = map[string]*regexp.Regexp{
 	"VpcId":               id("vpc"),
 }
 
+// beyond are values that EC2 gives and its model does not know, by their enum.
+var beyond = map[string][]string{
+	"AttachmentStatus": {"available"}, // of an internet gateway to its VPC
+}
+
 // always are members that EC2 always shows, and that clients read without asking,
 // by their structure. The model itself requires hardly any.
 var always = map[string][]string{

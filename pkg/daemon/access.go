@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/actions"
@@ -25,7 +26,7 @@ func (d *Daemon) dispatcher(register ...func(*api.Table)) (*api.Dispatcher, erro
 	}
 	return api.NewDispatcher(table, api.Options{
 		Authorize: d.authorizer().Authorize, Log: d.log,
-		Interceptors: []api.Interceptor{d.audit.Intercept, d.limiter.Intercept},
+		Interceptors: append(slices.Clone(d.watch), d.audit.Intercept, d.limiter.Intercept),
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bundt/bundt/hack/conformance"
 	"github.com/bundt/bundt/images"
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/api/ec2types"
@@ -47,6 +48,7 @@ func config(t *testing.T) daemon.Config {
 
 func newCloud(t *testing.T, parts daemon.Parts) *cloud {
 	t.Helper()
+	parts.Interceptors = append(parts.Interceptors, conformance.Interceptor(t)) // every answer of every test is checked
 	cfg := config(t)
 	d, err := daemon.New(t.Context(), cfg, slog.New(slog.DiscardHandler), parts)
 	if err != nil {

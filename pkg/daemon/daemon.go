@@ -47,14 +47,16 @@ type Daemon struct {
 	cloud    *cloud.Cloud
 	node     *node.Node
 	handler  http.Handler
+	watch    []api.Interceptor // of tests
 	endpoint http.Handler
 	url      atomic.Pointer[string] // of the endpoint, once it listens
 }
 
-// Parts replaces what touches the host, for tests.
+// Parts replaces what touches the host, and watches the API, for tests.
 type Parts struct {
-	Driver   hypervisor.Driver
-	Datapath network.Datapath
+	Driver       hypervisor.Driver
+	Datapath     network.Datapath
+	Interceptors []api.Interceptor // around those of the daemon's own
 }
 
 // New opens the data directory and wires the daemon. Nothing is served and
@@ -63,7 +65,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger, parts Parts) (*Daemo
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	d := &Daemon{cfg: cfg, log: log}
+	d := &Daemon{cfg: cfg, log: log, watch: parts.Interceptors}
 	if err := d.open(ctx, parts); err != nil {
 		return nil, errors.Join(err, d.Close())
 	}

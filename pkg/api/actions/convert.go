@@ -76,6 +76,8 @@ func (a *Actions) instanceOf(i *model.Instance) ec2types.Instance {
 		MetadataOptions: metadataOptionsOf(i.Metadata, i.State),
 	}
 	addOptions(&out, i)
+	// Shown when empty, too: clients read them of a terminated instance.
+	out.BlockDeviceMappings, out.NetworkInterfaces, out.SecurityGroups = []ec2types.InstanceBlockDeviceMapping{}, []ec2types.InstanceNetworkInterface{}, []ec2types.GroupIdentifier{}
 	for _, v := range i.Volumes {
 		out.BlockDeviceMappings = append(out.BlockDeviceMappings, ec2types.InstanceBlockDeviceMapping{
 			DeviceName: ptr(v.Device),

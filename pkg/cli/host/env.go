@@ -172,7 +172,12 @@ func execAWS(ctx context.Context, o *AWSOptions) error {
 	if lacks != nil && o.Factory.Getenv("AWS_ACCESS_KEY_ID") == "" {
 		return lacks
 	}
-	return o.Factory.Exec(path, append([]string{"aws"}, o.Args...), merge(os.Environ(), vars))
+	// Versions before 2.13 do not read AWS_ENDPOINT_URL.
+	argv := []string{"aws"}
+	if i := slices.IndexFunc(vars, func(v variable) bool { return v.name == "AWS_ENDPOINT_URL" }); i >= 0 {
+		argv = append(argv, "--endpoint-url", vars[i].value)
+	}
+	return o.Factory.Exec(path, append(argv, o.Args...), merge(os.Environ(), vars))
 }
 
 // merge returns env with the variables set or unset.
