@@ -1,19 +1,12 @@
 package main
 
 import (
-	_ "embed"
 	"fmt"
 	"strings"
 
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/ec2types"
 )
-
-// operations are the names of all actions of the EC2 API, version 2016-11-15,
-// from the full model that hack/ec2gen trims (see there): "ec2gen names".
-//
-//go:embed operations.txt
-var operations string
 
 const introduction = `# Coverage of the EC2 API
 
@@ -23,8 +16,8 @@ and another when an action acts on less than it did before.
 What is said here is what the daemon does: a parameter that is not acted on is refused with
 %[1]sUnsupportedOperation%[1]s when a request sets it, one that EC2 does not know with
 %[1]sUnknownParameter%[1]s; none is ever ignored. A name with members, like %[1]sPlacement%[1]s,
-stands for all of them. A parameter in bold is required. Other actions are answered with
-%[1]sInvalidAction%[1]s.
+stands for all of them. A parameter in bold is required. EC2's other actions are answered with
+%[1]sUnsupportedOperation%[1]s, what is no action of EC2 with %[1]sInvalidAction%[1]s.
 
 `
 
@@ -33,7 +26,7 @@ func render(t *api.Table) string {
 	var served, absent, own []string
 	var sections strings.Builder
 	actedOn, parameters := 0, 0
-	for name := range strings.FieldsSeq(operations) {
+	for _, name := range ec2types.Names() {
 		a, ok := t.Lookup(name)
 		if !ok {
 			absent = append(absent, code(name))

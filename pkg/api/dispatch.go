@@ -84,7 +84,9 @@ func (d *Dispatcher) Table() *Table { return d.table }
 func NewRequestID() string { return uuid.NewString() }
 
 // NewInput returns a pointer to a zero input of the action, for a codec to fill;
-// an InvalidAction error if there is no such action.
+// an UnsupportedOperation error if the service has the action and it is not
+// served here, InvalidAction if there is no such action. Clients go on without an
+// action that is not supported, as of ClassicLink.
 func (d *Dispatcher) NewInput(action string) (any, error) {
 	info, err := d.lookup(action)
 	if err != nil {
@@ -95,6 +97,9 @@ func (d *Dispatcher) NewInput(action string) (any, error) {
 
 func (d *Dispatcher) lookup(action string) (*Info, error) {
 	info, ok := d.table.Lookup(action)
+	if !ok && d.table.exists != nil && d.table.exists(action) {
+		return nil, model.Errorf(model.CodeUnsupportedOperation, "The functionality you requested is not available: this cloud does not serve %s", action)
+	}
 	if !ok {
 		return nil, model.Errorf(model.CodeInvalidAction, "The action %s is not valid for this web service", action)
 	}

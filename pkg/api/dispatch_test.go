@@ -227,12 +227,13 @@ func TestInterceptors(t *testing.T) {
 
 func TestWrongCalls(t *testing.T) {
 	f := newFixture(t, api.Options{})
-	for _, c := range []*api.Call{
-		{Action: "LaunchRockets"},
-		{Action: "DescribeInstances", Input: &ec2types.DescribeInstancesInput{}}, // known to EC2, not served
+	for action, code := range map[string]string{
+		"LaunchRockets":          model.CodeInvalidAction,
+		"DescribeInstances":      model.CodeUnsupportedOperation, // EC2 has it, this table does not
+		"DescribeVpcClassicLink": model.CodeUnsupportedOperation,
 	} {
-		if _, err := f.dispatcher.Call(context.Background(), c); model.CodeOf(err) != model.CodeInvalidAction {
-			t.Errorf("%s: got %v", c.Action, err)
+		if _, err := f.dispatcher.Call(context.Background(), &api.Call{Action: action}); model.CodeOf(err) != code {
+			t.Errorf("%s: got %v, want %s", action, err, code)
 		}
 	}
 	if err := f.dispatcher.Stream(context.Background(), &api.Call{Action: "RunInstances", Input: valid(nil)}, func(any) error { return nil }); model.CodeOf(err) != model.CodeInvalidAction {

@@ -39,11 +39,16 @@ type Stream[I, E any] struct {
 type Table struct {
 	actions map[string]*Info
 	enums   func(name string) []string
+	exists  func(name string) bool // the service has such an action, served here or not; nil if unknown
 }
 
 // NewTable returns an empty table of actions whose requests are EC2's types or
 // bundt's own.
-func NewTable() *Table { return NewTableOf(ec2types.EnumValues) }
+func NewTable() *Table {
+	t := NewTableOf(ec2types.EnumValues)
+	t.exists = ec2types.IsName
+	return t
+}
 
 // NewTableOf returns an empty table of another service's actions. enums gives the
 // values of the enums that the "enum" struct tags of its requests name, like

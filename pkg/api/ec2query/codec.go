@@ -33,7 +33,7 @@ type dialect interface {
 func EC2() *Codec {
 	return &Codec{
 		title: "AmazonEC2", versions: ec2Versions, namespace: "http://ec2.amazonaws.com/doc/", dialect: ec2Dialect{},
-		operations: func(name string) bool { _, ok := ec2types.OperationByName(name); return ok },
+		operations: ec2types.IsName,
 	}
 }
 
