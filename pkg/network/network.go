@@ -43,6 +43,9 @@ type Config struct {
 	Region string `json:"region"`
 	VPCs   []VPC  `json:"vpcs"`
 	Ports  []Port `json:"ports"`
+	// Groups are the addresses of the members of the security groups that rules
+	// name, those on other nodes included.
+	Groups map[string][]netip.Addr `json:"groups,omitempty"`
 }
 
 // VPC is one layer-3 domain; CIDRs of different VPCs may overlap.
@@ -108,13 +111,16 @@ type Route struct {
 	Blackhole bool         `json:"blackhole,omitempty"`
 }
 
-// Rule allows traffic. A rule of a group source is resolved by the node into
-// the interfaces' addresses.
+// Rule allows traffic with peers in one of the prefixes or in the group.
 type Rule struct {
 	Protocol string         `json:"protocol"` // "tcp", "udp", "icmp", another protocol's number, or "-1" for all
 	FromPort uint16         `json:"fromPort"`
 	ToPort   uint16         `json:"toPort"`
-	Peers    []netip.Prefix `json:"peers"`
+	Peers    []netip.Prefix `json:"peers,omitempty"`
+	// Group is a key of Config.Groups; "" is none. A group is named and not
+	// resolved in each rule, or a group of n members that talk to each other would
+	// need n*n addresses.
+	Group string `json:"group,omitempty"`
 	// ICMPType and ICMPCode limit a rule for "icmp"; nil is any.
 	ICMPType *uint8 `json:"icmpType,omitempty"`
 	ICMPCode *uint8 `json:"icmpCode,omitempty"`

@@ -29,12 +29,14 @@ func (n *Node) applyNetwork(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.applied = nil
-	if err := n.Datapath.Apply(ctx, cfg); err != nil {
-		return fmt.Errorf("applying the network's configuration: %w", err)
+	if n.applied == nil || !reflect.DeepEqual(*n.applied, cfg) {
+		n.applied = nil
+		if err := n.Datapath.Apply(ctx, cfg); err != nil {
+			return fmt.Errorf("applying the network's configuration: %w", err)
+		}
+		n.applied = &cfg
 	}
 	n.netApplied = covered
-	n.applied = &cfg
 	return nil
 }
 
@@ -53,7 +55,7 @@ func (n *Node) followNetwork(ctx context.Context) {
 			return
 		case <-n.netChanged:
 		}
-		if err := n.refreshNetwork(ctx); err != nil && ctx.Err() == nil {
+		if err := n.applyNetwork(ctx); err != nil && ctx.Err() == nil {
 			n.Logger.Error("the network could not be changed", "error", err)
 			time.AfterFunc(networkRetry, n.wakeNetwork)
 		}
@@ -69,18 +71,6 @@ func (n *Node) wakeNetwork() {
 	case n.netChanged <- struct{}{}:
 	default: // it will look anyway
 	}
-}
-
-// refreshNetwork applies the network's configuration if it is another one now.
-func (n *Node) refreshNetwork(ctx context.Context) error {
-	n.netMu.Lock()
-	cfg, err := n.networkConfig(ctx)
-	same := n.applied != nil && reflect.DeepEqual(*n.applied, cfg)
-	n.netMu.Unlock()
-	if err != nil || same {
-		return err
-	}
-	return n.applyNetwork(ctx)
 }
 
 // document is what the instance's metadata service tells it.

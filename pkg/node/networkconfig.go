@@ -14,7 +14,8 @@ import (
 	"github.com/bundt/bundt/pkg/store"
 )
 
-// topology is the cloud's network at one revision of the store.
+// topology is the cloud's network: instances and interfaces, and the rest at a
+// revision not older.
 type topology struct {
 	region    string
 	instances []*model.Instance
@@ -24,7 +25,8 @@ type topology struct {
 	options   map[string]model.DHCPOptions
 	attached  map[string]string             // internet gateway -> VPC
 	tables    map[string]model.RouteTable   // subnet, or VPC for the main table -> route table
-	members   map[string][]netip.Prefix     // security group -> its interfaces' addresses
+	members   map[string][]netip.Addr       // security group -> its interfaces' addresses
+	named     map[string]bool               // security groups that rules name
 	rules     map[string]*[2][]network.Rule // security group -> its rules: ingress, egress
 }
 
@@ -35,11 +37,16 @@ var networkCollections = []string{
 }
 
 func (n *Node) topology(ctx context.Context) (*topology, error) {
-	t := &topology{region: n.Cloud.Region, members: map[string][]netip.Prefix{}, rules: map[string]*[2][]network.Rule{}}
+	t := &topology{region: n.Cloud.Region, members: map[string][]netip.Addr{}, named: map[string]bool{}, rules: map[string]*[2][]network.Rule{}}
 	var err error
 	if t.instances, err = n.instances.All(ctx); err != nil {
 		return nil, err
 	}
+	nics, err := n.interfaces.All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t.join(nics)
 	err = n.Store.View(ctx, func(tx *store.Tx) error {
 		err := errors.Join(
 			index(tx, records.VPCs, &t.vpcs, func(v *model.VPC) string { return v.ID }),
@@ -87,18 +94,18 @@ func (t *topology) list(tx *store.Tx) error {
 			t.tables[of] = table
 		}
 	}
-	nics, err := records.Interfaces.List(tx)
-	if err != nil {
-		return err
-	}
+	return nil
+}
+
+// join lists the members of each group.
+func (t *topology) join(nics []*model.NetworkInterface) {
 	for _, nic := range nics {
-		for _, ip := range privateAddresses(&nic) {
+		for _, ip := range privateAddresses(nic) {
 			for _, g := range nic.Groups {
-				t.members[g] = append(t.members[g], netip.PrefixFrom(ip, ip.BitLen()))
+				t.members[g] = append(t.members[g], ip)
 			}
 		}
 	}
-	return nil
 }
 
 // privateAddresses are an interface's, the primary one first.
@@ -149,6 +156,10 @@ func (n *Node) networkConfig(ctx context.Context) (network.Config, error) {
 			return cfg, err
 		}
 		cfg.VPCs = append(cfg.VPCs, v)
+	}
+	cfg.Groups = make(map[string][]netip.Addr, len(t.named))
+	for id := range t.named {
+		cfg.Groups[id] = t.members[id]
 	}
 	slices.SortFunc(cfg.VPCs, func(a, b network.VPC) int { return strings.Compare(a.ID, b.ID) })
 	return cfg, nil
@@ -281,7 +292,7 @@ func (t *topology) public(p *network.Port, nic *model.NetworkInterface) error {
 	return nil
 }
 
-// rulesOf are a group's rules with the groups they name resolved into addresses.
+// rulesOf are a group's rules.
 func (t *topology) rulesOf(groupID string) (*[2][]network.Rule, error) {
 	if r := t.rules[groupID]; r != nil {
 		return r, nil
@@ -319,7 +330,8 @@ func (t *topology) rule(r *model.SecurityGroupRule) (network.Rule, bool, error) 
 	}
 	switch {
 	case r.GroupID != "":
-		out.Peers = t.members[r.GroupID]
+		out.Group = r.GroupID
+		t.named[r.GroupID] = true
 	case r.CIDR != "":
 		p, err := netip.ParsePrefix(r.CIDR)
 		if err != nil {
@@ -327,7 +339,7 @@ func (t *topology) rule(r *model.SecurityGroupRule) (network.Rule, bool, error) 
 		}
 		out.Peers = []netip.Prefix{p}
 	}
-	return out, len(out.Peers) > 0, nil
+	return out, out.Group != "" || len(out.Peers) > 0, nil
 }
 
 // octet is nil for -1, which is any.

@@ -65,8 +65,10 @@ type Node struct {
 	transfers *queue // imports and exports
 	// instances are those of all nodes.
 	instances *store.Mirror[model.Instance]
-	gc        chan struct{}
-	ready     chan struct{} // closed when the node is registered and has swept
+	// interfaces are those of all nodes, of no instance too.
+	interfaces *store.Mirror[model.NetworkInterface]
+	gc         chan struct{}
+	ready      chan struct{} // closed when the node is registered and has swept
 
 	netMu      sync.Mutex // one Apply at a time
 	netTickets atomic.Int64
@@ -108,6 +110,7 @@ func New(o Options) *Node {
 		pinned:  map[string]int{},
 	}
 	n.instances = store.NewMirror(o.Store, records.Instances)
+	n.interfaces = store.NewMirror(o.Store, records.Interfaces)
 	n.queue = newQueue(16, n.reconcileInstance, o.Logger)
 	n.builds = newQueue(1, n.reconcileBuild, o.Logger)
 	n.volumes = newQueue(4, n.reconcileVolume, o.Logger)

@@ -50,6 +50,7 @@ func Run(t *testing.T, newEnv func(t *testing.T) *Env) {
 		{"Idempotent", testIdempotent},
 		{"RemovePort", testRemovePort},
 		{"ICMPTypes", testICMPTypes},
+		{"Groups", testGroups},
 		{"Secondary", testSecondary},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -25,6 +25,26 @@ func testICMPTypes(t *testing.T, n *lab) {
 	}
 }
 
+// testGroups: a rule that names a group lets its members in and nobody else, and
+// follows who is a member.
+func testGroups(t *testing.T, n *lab) {
+	n.config.Groups = map[string][]netip.Addr{"sg-1": {netip.MustParseAddr("10.0.1.99")}}
+	a, b := n.pair(t, network.Rule{Protocol: "icmp", Group: "sg-1"})
+	gw := a.ARP(t, b.IP, patience)
+	if a.Ping(t, gw, b.IP, 200*time.Millisecond) {
+		t.Error("who is not in the group passed its rule")
+	}
+	n.config.Groups["sg-1"] = append(n.config.Groups["sg-1"], a.IP)
+	n.apply(t)
+	if !a.Ping(t, gw, b.IP, patience) {
+		t.Error("a new member of the group did not pass its rule")
+	}
+	n.config.Groups = nil
+	if err := n.Datapath.Apply(t.Context(), n.config); err == nil {
+		t.Error("a rule of a group without members given was accepted")
+	}
+}
+
 // testSecondary: a guest may use its secondary addresses, and no others; a public
 // address of one leads there and moves to another interface at once.
 func testSecondary(t *testing.T, n *lab) {

@@ -28,8 +28,9 @@ const (
 
 // plan is a checked Config: what the switch will make of it.
 type plan struct {
-	vpcs  map[string]network.VPC
-	ports map[string]plannedPort
+	vpcs   map[string]network.VPC
+	ports  map[string]plannedPort
+	groups map[string]members
 }
 
 type plannedPort struct {
@@ -45,6 +46,10 @@ func newPlan(c network.Config) (*plan, error) {
 		if err := p.addVPC(v); err != nil {
 			return nil, err
 		}
+	}
+	var err error
+	if p.groups, err = compileGroups(c.Groups); err != nil {
+		return nil, err
 	}
 	taken := map[string]string{}
 	for _, port := range c.Ports {
@@ -136,10 +141,10 @@ func (p *plan) addPort(c network.Port, taken map[string]string) error {
 	for _, a := range c.Secondary {
 		pc.secondary = append(pc.secondary, a.As4())
 	}
-	if pc.ingress, err = compileRules(c.Ingress); err != nil {
+	if pc.ingress, err = compileRules(c.Ingress, p.groups); err != nil {
 		return fmt.Errorf("%s: ingress: %w", c.ID, err)
 	}
-	if pc.egress, err = compileRules(c.Egress); err != nil {
+	if pc.egress, err = compileRules(c.Egress, p.groups); err != nil {
 		return fmt.Errorf("%s: egress: %w", c.ID, err)
 	}
 	p.ports[c.ID] = plannedPort{config: pc, mac: hw, subnet: subnet}

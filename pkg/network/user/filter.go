@@ -31,13 +31,38 @@ type rule struct {
 	proto      byte
 	from, to   uint16
 	peers      []netip.Prefix
-	icmp, code *uint8 // type and code; nil: any
+	members    members // peers as well
+	icmp, code *uint8  // type and code; nil: any
 }
 
-func compileRules(in []network.Rule) (rules, error) {
+// members are the addresses of a security group, shared by all rules that name it.
+type members map[ipv4]struct{}
+
+func compileGroups(in map[string][]netip.Addr) (map[string]members, error) {
+	out := make(map[string]members, len(in))
+	for id, addresses := range in {
+		m := make(members, len(addresses))
+		for _, a := range addresses {
+			if !a.Is4() {
+				return nil, invalid("%s: member %s is not an IPv4 address", id, a)
+			}
+			m[a.As4()] = struct{}{}
+		}
+		out[id] = m
+	}
+	return out, nil
+}
+
+func compileRules(in []network.Rule, groups map[string]members) (rules, error) {
 	out := make(rules, 0, len(in))
 	for _, r := range in {
 		c := rule{from: r.FromPort, to: r.ToPort, peers: r.Peers, icmp: r.ICMPType, code: r.ICMPCode}
+		if r.Group != "" {
+			var known bool
+			if c.members, known = groups[r.Group]; !known {
+				return nil, invalid("rule of the group %s, whose members are not given", r.Group)
+			}
+		}
 		switch r.Protocol {
 		case "-1":
 			c.all = true
@@ -87,6 +112,9 @@ func (rs rules) admit(fits func(*rule) bool, peer ipv4) bool {
 	for i := range rs {
 		if !fits(&rs[i]) {
 			continue
+		}
+		if _, member := rs[i].members[peer]; member {
+			return true
 		}
 		for _, p := range rs[i].peers {
 			if p.Contains(addr(peer)) {

@@ -23,7 +23,7 @@ import (
 
 // protocol is the version of the control protocol. A daemon that meets a switch
 // of another version replaces it.
-const protocol = 2
+const protocol = 3
 
 const (
 	memoryLimit    = 32 << 20 // the collector works harder above it
