@@ -47,6 +47,9 @@ func (c *Account) DeregisterImage(ctx context.Context, id string, deleteSnapshot
 		if err := records.Names.Delete(tx, records.NameKey(model.ImagePrefix, img.OwnerID, img.Name)); err != nil {
 			return err
 		}
+		if err := rememberGone(tx, &img, now); err != nil {
+			return err
+		}
 		keep, err := c.retention(tx)
 		if err != nil {
 			return err
@@ -60,6 +63,40 @@ func (c *Account) DeregisterImage(ctx context.Context, id string, deleteSnapshot
 		return err
 	})
 	return done, err
+}
+
+// goneFor is how long a deregistered image is described as nothing, before its id
+// is not found: clients that wait for the end of an image expect to see that.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImages.html
+const goneFor = time.Hour
+
+// rememberGone records that an image was deregistered, and forgets the others
+// whose time is over.
+func rememberGone(tx *store.Tx, img *model.Image, now time.Time) error {
+	all, err := records.GoneImages.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, g := range all {
+		if !now.Before(g.Until) {
+			if err := records.GoneImages.Delete(tx, g.ID); err != nil {
+				return err
+			}
+		}
+	}
+	return records.GoneImages.Put(tx, &model.GoneImage{ID: img.ID, OwnerID: img.OwnerID, Until: now.Add(goneFor)})
+}
+
+// GoneImages returns the ids of the account's images that were deregistered lately.
+func (c *Account) GoneImages(ctx context.Context) ([]string, error) {
+	all, err := owned(ctx, c, records.GoneImages)
+	var ids []string
+	for _, g := range all {
+		if c.Now().Before(g.Until) {
+			ids = append(ids, g.ID)
+		}
+	}
+	return ids, err
 }
 
 func deleteSnapshotsOf(tx *store.Tx, img *model.Image) ([]SnapshotDeletion, error) {

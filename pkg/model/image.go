@@ -86,6 +86,16 @@ type BinnedImage struct {
 // Owner is the account that the image belonged to.
 func (b *BinnedImage) Owner() string { return b.Image.OwnerID }
 
+// GoneImage remembers a deregistered image for a while.
+type GoneImage struct {
+	ID      string    `json:"id"`
+	OwnerID string    `json:"ownerID"`
+	Until   time.Time `json:"until"`
+}
+
+// Owner is the account that the image belonged to.
+func (g *GoneImage) Owner() string { return g.OwnerID }
+
 // ImageRetention is an account's rule of how long deregistered images stay in the
 // recycle bin.
 type ImageRetention struct {

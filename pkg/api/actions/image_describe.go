@@ -22,7 +22,13 @@ func (a *Actions) describeImages(ctx context.Context, in *ec2types.DescribeImage
 	if err != nil {
 		return nil, err
 	}
-	err = imageKind.check(in.ImageIds, func(id string) bool { return slices.ContainsFunc(all, func(i model.Image) bool { return i.ID == id }) })
+	gone, err := a.account(ctx).GoneImages(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = imageKind.check(in.ImageIds, func(id string) bool {
+		return slices.Contains(gone, id) || slices.ContainsFunc(all, func(i model.Image) bool { return i.ID == id })
+	})
 	if err != nil {
 		return nil, err
 	}

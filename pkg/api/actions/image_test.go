@@ -475,7 +475,11 @@ func TestRecycleBin(t *testing.T) {
 	if !*out.Return || len(out.DeleteSnapshotResults) != 0 {
 		t.Errorf("got %+v", out)
 	}
-	refused[ec2types.DescribeImagesOutput](w, w.me, model.CodeImageIDNotFound, "DescribeImages", &ec2types.DescribeImagesInput{ImageIds: []string{id}})
+	describe := &ec2types.DescribeImagesInput{ImageIds: []string{id}}
+	if gone := must[ec2types.DescribeImagesOutput](w, "DescribeImages", describe); len(gone.Images) != 0 {
+		t.Errorf("a deregistered image is described: %+v", gone.Images)
+	}
+	refused[ec2types.DescribeImagesOutput](w, other, model.CodeImageIDNotFound, "DescribeImages", describe)
 	refused[ec2types.DeleteSnapshotOutput](w, w.me, model.CodeSnapshotInUse, "DeleteSnapshot", &ec2types.DeleteSnapshotInput{SnapshotId: &snap})
 	bin := must[ec2types.ListImagesInRecycleBinOutput](w, "ListImagesInRecycleBin", &ec2types.ListImagesInRecycleBinInput{ImageIds: []string{id}}).Images
 	if *bin[0].Name != "web" || bin[0].RecycleBinExitTime.Sub(*bin[0].RecycleBinEnterTime) != 7*24*time.Hour {
