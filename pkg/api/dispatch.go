@@ -35,6 +35,7 @@ type Call struct {
 	Action    string
 	Version   string // of the API, where the protocol has one
 	Input     any    // pointer to the action's input type
+	Asked     any    // the input as the client gave it, where Input has been resolved; else nil
 	Principal Principal
 	Origin    Origin
 	RequestID string // set by the dispatcher if it is empty
@@ -134,7 +135,7 @@ func (d *Dispatcher) run(ctx context.Context, call *Call, send func(any) error) 
 		if err := d.check(ctx, info, call); err != nil {
 			return nil, err
 		}
-		return info.handle(WithPrincipal(ctx, call.Principal), call.Input, send)
+		return info.handle(withAsked(WithPrincipal(ctx, call.Principal), call), call.Input, send)
 	})
 	for i := len(d.chain) - 1; i >= 0; i-- {
 		inner, intercept := next, d.chain[i]
@@ -153,19 +154,47 @@ func (d *Dispatcher) check(ctx context.Context, info *Info, call *Call) error {
 	if want := reflect.TypeOf(info.NewInput()); v.Type() != want || v.IsNil() {
 		return fmt.Errorf("dispatching %s: input is %T, want %s", call.Action, call.Input, want)
 	}
-	in := v.Elem()
-	info.plan.dropEmpty(in)
-	for _, check := range []func(structPlan, reflect.Value, string) error{checkRequired, checkValues, checkActs} {
-		if err := info.plan.each(in, "", check); err != nil {
-			return err
-		}
+	info.plan.dropEmpty(v.Elem())
+	if err := info.plan.judge(v.Elem()); err != nil {
+		return err
 	}
+	unresolved := resolve(ctx, info, call)
 	if err := d.authorize(ctx, call); err != nil {
 		return err
 	}
-	if takeDryRun(in) {
+	if unresolved != nil {
+		return unresolved
+	}
+	if takeDryRun(reflect.ValueOf(call.Input).Elem()) {
 		return model.Errorf(model.CodeDryRunOperation, "Request would have succeeded, but DryRun flag is set.")
 	}
+	return nil
+}
+
+// judge finds what is wrong with a request by its plan alone.
+func (p structPlan) judge(in reflect.Value) error {
+	for _, check := range []func(structPlan, reflect.Value, string) error{checkRequired, checkValues, checkActs} {
+		if err := p.each(in, "", check); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resolve fills in what the call's input only names. What comes from the store
+// is judged like what comes from a client. After an error the input is as it was.
+func resolve(ctx context.Context, info *Info, call *Call) error {
+	if info.resolve == nil {
+		return nil
+	}
+	in, err := info.resolve(WithPrincipal(ctx, call.Principal), call.Input)
+	if err != nil || in == call.Input {
+		return err
+	}
+	if err := info.plan.judge(reflect.ValueOf(in).Elem()); err != nil {
+		return err
+	}
+	call.Input, call.Asked = in, call.Input
 	return nil
 }
 
@@ -237,6 +266,19 @@ func PrincipalFrom(ctx context.Context) Principal {
 	p, _ := ctx.Value(principalKey{}).(Principal)
 	return p
 }
+
+type askedKey struct{}
+
+func withAsked(ctx context.Context, call *Call) context.Context {
+	if call.Asked == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, askedKey{}, call.Asked)
+}
+
+// AskedFrom returns the call's input as the client gave it, before Action.Resolve
+// filled it in; nil if there was nothing to fill in.
+func AskedFrom(ctx context.Context) any { return ctx.Value(askedKey{}) }
 
 // CodeRequestTooLarge is the error code of a request body over the codec's limit.
 const CodeRequestTooLarge = "RequestEntityTooLarge"

@@ -11,9 +11,10 @@
 //  3. InvalidParameterValue for a value outside of the model's enum or bounds;
 //  4. UnsupportedOperation for a member that is set and that the handler does
 //     not act on: nothing is ever silently ignored;
-//  5. authorisation;
-//  6. DryRunOperation if the request has DryRun set: handlers never see it;
-//  7. the handler; its panics and plain errors become InternalError, and the
+//  5. what the request only names is filled in (Action.Resolve), and 2 to 4 again;
+//  6. authorisation, of all that is to be done;
+//  7. DryRunOperation if the request has DryRun set: handlers never see it;
+//  8. the handler; its panics and plain errors become InternalError, and the
 //     reason goes to the log, not to the client.
 //
 // Idempotency tokens are not the dispatcher's: a token must be recorded in the

@@ -23,6 +23,12 @@ type Action[I, O any] struct {
 	// KeepEmpty lists string members for which an empty string means something
 	// else than absence, like a tag's value in DeleteTags.
 	KeepEmpty []string
+	// Resolve returns the request with what it only names filled in, like the
+	// launch parameters of a template, so that authorisation sees all of what is to
+	// be done; the same request if there is nothing to fill in. It changes neither
+	// the request nor anything else. Its error is told only to those who may make
+	// the call as they asked it. The handler finds the client's words by AskedFrom.
+	Resolve func(ctx context.Context, in *I) (*I, error)
 }
 
 // Stream is an action that answers with events until it is done. The handler's
@@ -65,6 +71,7 @@ type Info struct {
 
 	newInput func() any
 	plan     structPlan
+	resolve  func(ctx context.Context, in any) (any, error) // nil: nothing to resolve
 	handle   func(ctx context.Context, in any, send func(any) error) (any, error)
 }
 
@@ -74,7 +81,7 @@ func (i *Info) NewInput() any { return i.newInput() }
 // Register adds an action to the table. It panics if the name is taken or a path
 // names no member: mistakes in the program, found by any test that builds the table.
 func Register[I, O any](t *Table, a Action[I, O]) {
-	t.add(&Info{
+	info := &Info{
 		Name:     a.Name,
 		Acts:     slices.Sorted(slices.Values(a.Acts)),
 		newInput: func() any { return new(I) },
@@ -90,7 +97,11 @@ func Register[I, O any](t *Table, a Action[I, O]) {
 			showEmptyLists(out)
 			return out, nil
 		},
-	})
+	}
+	if a.Resolve != nil {
+		info.resolve = func(ctx context.Context, in any) (any, error) { return a.Resolve(ctx, in.(*I)) }
+	}
+	t.add(info)
 }
 
 // RegisterStream adds an action that answers with events; it panics as Register does.

@@ -214,6 +214,9 @@ func (c *Cloud) Owns(tx *store.Tx, account string) (string, error) {
 			return owns(tx, records.KeyPairs, account, "the key pair", func(k *model.KeyPair) string { return k.Name })
 		},
 		func() (string, error) {
+			return owns(tx, records.LaunchTemplates, account, "the launch template", func(t *model.LaunchTemplate) string { return t.Name })
+		},
+		func() (string, error) {
 			return owns(tx, records.Builds, account, "the build", func(b *model.Build) string {
 				if b.State == model.BuildAvailable || b.State == model.BuildFailed {
 					return ""

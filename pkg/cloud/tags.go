@@ -116,6 +116,8 @@ var taggable = map[model.IDPrefix]tagger{
 	model.DHCPOptionsPrefix: retag(records.DHCPOptions, dhcpOptionsNotFound, func(d *model.DHCPOptions) *model.Tags { return &d.Tags }),
 	model.InterfacePrefix:   retag(records.Interfaces, interfaceNotFound, func(n *model.NetworkInterface) *model.Tags { return &n.Tags }).with(retagInterface),
 	model.AllocationPrefix:  retag(records.ElasticAddresses, allocationNotFound, func(a *model.ElasticAddress) *model.Tags { return &a.Tags }),
+
+	model.LaunchTemplatePrefix: retag(records.LaunchTemplates, templateNotFound, func(t *model.LaunchTemplate) *model.Tags { return &t.Tags }),
 }
 
 // retag makes the tagger of a collection.

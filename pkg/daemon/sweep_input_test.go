@@ -150,10 +150,25 @@ var alsoRequired = map[string][]string{
 	"ReplaceRoute":               {"DestinationCidrBlock", "GatewayId"},
 	"DeleteRoute":                {"DestinationCidrBlock"},
 	"RevokeSecurityGroupIngress": {"GroupId"}, // or a group's name
+
+	"CreateLaunchTemplateVersion":    {"LaunchTemplateId"}, // or its name
+	"DeleteLaunchTemplate":           {"LaunchTemplateId"},
+	"DeleteLaunchTemplateVersions":   {"LaunchTemplateId"},
+	"DescribeLaunchTemplateVersions": {"LaunchTemplateId"},
+	"ModifyLaunchTemplate":           {"LaunchTemplateId", "DefaultVersion"},
 }
 
 // minimal is a request with what is required, and nothing else.
 func (c *caller) minimal(a action) object { return c.structure(a, a.input, "", nil) }
+
+// full is a request that would be done, with no more than that takes.
+func (c *caller) full(a action) object {
+	in := c.minimal(a)
+	for _, p := range alsoRequired[a.Name] {
+		maps.Copy(in, c.structure(a, a.input, "", strings.Split(p, ".")))
+	}
+	return in
+}
 
 // with is a request that would be done but for the member at a path.
 func (c *caller) with(a action, path string) object {

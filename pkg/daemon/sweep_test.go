@@ -181,13 +181,13 @@ func sweepPages(t *testing.T, call *caller, a action) {
 		return
 	}
 	for _, n := range []int{-1, 0, 1_000_000} {
-		in := call.minimal(a)
+		in := call.full(a)
 		in["MaxResults"] = n
 		if _, err := call.call(t, a.Name, in); code(err) != model.CodeInvalidParameterValue {
 			t.Errorf("with MaxResults %d it answers %v", n, err)
 		}
 	}
-	in := call.minimal(a)
+	in := call.full(a)
 	in["MaxResults"] = 100
 	if _, err := call.call(t, a.Name, in); err != nil {
 		t.Errorf("with MaxResults 100 it answers %v", err)
@@ -204,7 +204,7 @@ func sweepFilters(t *testing.T, call *caller, a action) {
 		return
 	}
 	filtered := func(name string, values ...string) (object, error) {
-		in := call.minimal(a)
+		in := call.full(a)
 		in["Filters"] = []object{{"Name": name, "Values": values}}
 		return call.call(t, a.Name, in)
 	}

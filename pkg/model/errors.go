@@ -89,6 +89,12 @@ const (
 	CodeUnsupported                 = "Unsupported"
 	CodeUnsupportedOperation        = "UnsupportedOperation"
 	CodeServiceUnavailable          = "Unavailable"
+	CodeTemplateIDMalformed         = "InvalidLaunchTemplateId.Malformed"
+	CodeTemplateIDNotFound          = "InvalidLaunchTemplateId.NotFound"
+	CodeTemplateVersionNotFound     = "InvalidLaunchTemplateId.VersionNotFound"
+	CodeTemplateNameTaken           = "InvalidLaunchTemplateName.AlreadyExistsException"
+	CodeTemplateNameMalformed       = "InvalidLaunchTemplateName.MalformedException"
+	CodeTemplateNameNotFound        = "InvalidLaunchTemplateName.NotFoundException"
 
 	// Codes of bundt's own objects, in EC2's style.
 	CodeBuildNotFound  = "InvalidBuildID.NotFound"

@@ -3,6 +3,7 @@ package records
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
 
 	"github.com/bundt/bundt/pkg/model"
@@ -24,6 +25,12 @@ func TokenKey(owner, action, token string) string {
 // IAMKey is the key of one of IAM's objects. Names that differ in case only are
 // the same to IAM.
 func IAMKey(account, name string) string { return account + "." + strings.ToLower(name) }
+
+// TemplateVersionKey is the key of a launch template's version: in the order of
+// the numbers, all of one template below its id and a dot.
+func TemplateVersionKey(template string, number int64) string {
+	return fmt.Sprintf("%s.%010d", template, number)
+}
 
 func hash(s string) string {
 	sum := sha256.Sum256([]byte(s))

@@ -48,6 +48,9 @@ var (
 	Interfaces       = store.NewCollection("interfaces", func(n *model.NetworkInterface) string { return n.ID })
 	ElasticAddresses = store.NewCollection("elasticaddresses", func(a *model.ElasticAddress) string { return a.ID })
 	Defaults         = store.NewCollection("defaultnetworks", func(d *Default) string { return d.AccountID })
+
+	LaunchTemplates        = store.NewCollection("launchtemplates", func(t *model.LaunchTemplate) string { return t.ID })
+	LaunchTemplateVersions = store.NewCollection("launchtemplateversions", func(v *model.LaunchTemplateVersion) string { return TemplateVersionKey(v.TemplateID, v.Number) })
 )
 
 // TheCloud is the key of the one Cloud record.

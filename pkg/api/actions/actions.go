@@ -49,6 +49,7 @@ func Register(t *api.Table, c *cloud.Cloud, n Node) {
 	a.registerSnapshots(t)
 	a.registerKeys(t)
 	a.registerTags(t)
+	a.registerLaunchTemplates(t)
 	a.registerNetworks(t)
 	a.registerBundt(t)
 	a.registerEndpoint(t)

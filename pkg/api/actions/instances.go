@@ -13,7 +13,7 @@ import (
 
 func (a *Actions) registerInstances(t *api.Table) {
 	api.Register(t, api.Action[ec2types.RunInstancesInput, ec2types.RunInstancesOutput]{
-		Name: "RunInstances", Handler: a.runInstances, KeepEmpty: emptyNoDevice(), Acts: runActs(),
+		Name: "RunInstances", Handler: a.runInstances, KeepEmpty: emptyNoDevice(), Acts: runActs(), Resolve: a.fromTemplate,
 	})
 	api.Register(t, api.Action[ec2types.DescribeInstancesInput, ec2types.DescribeInstancesOutput]{
 		Name: "DescribeInstances", Handler: a.describeInstances, Acts: []string{"InstanceIds", "Filters", "MaxResults", "NextToken"},
@@ -70,10 +70,13 @@ func runActs() []string {
 		"MetadataOptions.HttpProtocolIpv6=disabled",
 		"DisableApiTermination", "DisableApiStop", "Monitoring", "CreditSpecification", "EbsOptimized", "CpuOptions.CoreCount", "CpuOptions.ThreadsPerCore=1",
 		"MaintenanceOptions", "PrivateDnsNameOptions.HostnameType", "PrivateDnsNameOptions.EnableResourceNameDnsARecord",
-		"PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord=false", "HibernationOptions.Configured=false", "EnclaveOptions.Enabled=false",
+		"PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord=false", "HibernationOptions.Configured=false", "EnclaveOptions.Enabled=false", "LaunchTemplate",
 		"CapacityReservationSpecification.CapacityReservationPreference=open|none",
 	}, slices.Concat(blockDeviceActs(), launchNetworkActs)...)
 }
+
+// launchTagged are the types of resources that a launch tags.
+var launchTagged = []string{"instance", "volume", "network-interface"}
 
 // AccelTag is the instance tag by which a launch asks for an accelerator, which
 // RunInstances has no parameter for: "kvm" or "tcg".
@@ -83,7 +86,7 @@ func (a *Actions) runInstances(ctx context.Context, in *ec2types.RunInstancesInp
 	if err := a.imageMetadata(ctx, in); err != nil {
 		return nil, err
 	}
-	tags, err := tagSpecs(in.TagSpecifications, "instance", "volume", "network-interface")
+	tags, err := tagSpecs(in.TagSpecifications, launchTagged...)
 	if err != nil {
 		return nil, err
 	}
@@ -112,6 +115,9 @@ func (a *Actions) runInstances(ctx context.Context, in *ec2types.RunInstancesInp
 		return nil, err
 	}
 	if l.BlockDevices, err = blockDevices(in.BlockDeviceMappings); err != nil {
+		return nil, err
+	}
+	if err := noteTemplate(ctx, &l, in); err != nil {
 		return nil, err
 	}
 	insts, err := a.account(ctx).Run(ctx, l)

@@ -27,6 +27,8 @@ type conditionKeys struct {
 	kind   string
 	read   bool
 	err    error
+	// templateARN is the ARN of a launch template of the caller's account.
+	templateARN func(id string) string
 }
 
 func (k *conditionKeys) add(name string, values ...string) {
@@ -61,6 +63,7 @@ func (a *Authorizer) keys(ctx context.Context, call *api.Call, c *check) *condit
 	k.requestTags(requestTags(call, c))
 	if ServiceOf(c.action) == "ec2" {
 		k.add("ec2:Region", a.directory.Region())
+		k.templateARN = func(lt string) string { return a.arn(id.AccountID, "launch-template", lt) }
 		k.ec2(call, c)
 	}
 	k.keys = append(k.keys, c.extra...)
@@ -120,19 +123,22 @@ func (k *conditionKeys) ec2(call *api.Call, c *check) {
 	made := c.ref == ""
 	switch in := call.Input.(type) {
 	case *ec2types.RunInstancesInput:
+		k.template(call, in, c)
 		if !made || c.kind != "instance" {
 			return
 		}
-		// A launch template may say it instead: then the key is absent.
+		// A launch template that could not be read might say it: then the key is
+		// absent, and the call fails in any case.
+		unknown := in.LaunchTemplate != nil && call.Asked == nil
 		if t := ec2types.Value(in.InstanceType); t != "" {
 			k.add("ec2:InstanceType", t)
-		} else if in.LaunchTemplate == nil {
+		} else if !unknown {
 			k.add("ec2:InstanceType", model.DefaultInstanceType)
 		}
 		if id := ec2types.Value(in.ImageId); id != "" {
 			k.add("ec2:ImageID", id)
 		}
-		k.metadata(in.MetadataOptions, in.LaunchTemplate != nil)
+		k.metadata(in.MetadataOptions, unknown)
 	case *ec2types.CreateVolumeInput:
 		if made && c.kind == "volume" && in.Size != nil {
 			k.add("ec2:VolumeSize", strconv.Itoa(int(*in.Size)))
@@ -144,8 +150,8 @@ func (k *conditionKeys) ec2(call *api.Call, c *check) {
 }
 
 // metadata adds the options of the metadata service that a launch asks for, or
-// gets without asking; with a template only what it asks for is known.
-func (k *conditionKeys) metadata(o *ec2types.InstanceMetadataOptionsRequest, template bool) {
+// gets without asking; with unknown only what it asks for is known.
+func (k *conditionKeys) metadata(o *ec2types.InstanceMetadataOptionsRequest, unknown bool) {
 	if o == nil {
 		o = &ec2types.InstanceMetadataOptionsRequest{}
 	}
@@ -153,7 +159,7 @@ func (k *conditionKeys) metadata(o *ec2types.InstanceMetadataOptionsRequest, tem
 		switch {
 		case value != nil:
 			k.add(name, *value)
-		case !template:
+		case !unknown:
 			k.add(name, otherwise)
 		}
 	}

@@ -50,7 +50,7 @@ var created = map[string][]string{
 }
 
 // notResources are members whose text is not an id, whatever it looks like.
-var notResources = []string{"Filters", "TagSpecifications", "Tags", "UserData", "ClientToken", "Description", "Name", "NextToken"}
+var notResources = []string{"Filters", "TagSpecifications", "Tags", "UserData", "ClientToken", "Description", "Name", "NextToken", "LaunchTemplateData"}
 
 // checks lists what a call asks of the policies.
 func (a *Authorizer) checks(ctx context.Context, call *api.Call, action string) []check {
