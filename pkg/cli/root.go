@@ -15,6 +15,7 @@ import (
 	"github.com/bundt/bundt/pkg/cli/instancetype"
 	"github.com/bundt/bundt/pkg/cli/key"
 	"github.com/bundt/bundt/pkg/cli/lineage"
+	"github.com/bundt/bundt/pkg/cli/network"
 	"github.com/bundt/bundt/pkg/cli/storage"
 )
 
@@ -79,6 +80,11 @@ makes new images of running machines, on one Linux machine, with EC2's words.`,
 		key.NewCommand(f),
 		storage.NewVolumeCommand(f),
 		storage.NewSnapshotCommand(f),
+		network.NewSecurityGroupCommand(f),
+		network.NewVPCCommand(f),
+		network.NewSubnetCommand(f),
+		network.NewAddressCommand(f),
+		network.NewInterfaceCommand(f),
 		instancetype.NewCommand(f),
 		account.NewCommand(f),
 	)

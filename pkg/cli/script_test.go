@@ -11,6 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/bundt/bundt/pkg/cli"
+	"github.com/bundt/bundt/pkg/rundir"
 )
 
 // A key pair of which nothing is ever logged in to.
@@ -33,8 +34,17 @@ func TestMain(m *testing.M) {
 // TestScripts runs the acceptance tests of the command line: real processes that
 // talk to a toy cloud.
 func TestScripts(t *testing.T) {
+	runScripts(t, "testdata/script", func(e *testscript.Env, dir string) {
+		c := &toyCloud{looks: map[string]int{}, credentials: filepath.Join(e.WorkDir, "credentials")}
+		c.serve(e.T().(testing.TB), filepath.Join(dir, rundir.Socket))
+	})
+}
+
+// runScripts runs the scripts of a directory, each with a cloud of its own, which
+// serve lets answer in the directory that it is given.
+func runScripts(t *testing.T, scripts string, serve func(e *testscript.Env, dir string)) {
 	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
+		Dir:                 scripts,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
@@ -45,10 +55,8 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			e.Defer(func() { _ = os.RemoveAll(dir) })
-			socket := filepath.Join(dir, "s")
-			c := &toyCloud{looks: map[string]int{}, credentials: filepath.Join(e.WorkDir, "credentials")}
-			c.serve(e.T().(testing.TB), socket)
-			e.Setenv("BUNDT_SOCKET", "unix://"+socket)
+			serve(e, dir)
+			e.Setenv("BUNDT_SOCKET", "unix://"+filepath.Join(dir, rundir.Socket))
 			e.Setenv("XDG_DATA_HOME", filepath.Join(e.WorkDir, "data"))
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("USER", "baker")

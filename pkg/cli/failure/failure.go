@@ -136,7 +136,7 @@ func codeOfAPI(code string) int {
 	case strings.HasSuffix(code, ".NotFound"):
 		return NotFound
 	case code == model.CodeIncorrectInstanceState, code == model.CodeIncorrectState, code == model.CodeIncorrectModificationState,
-		code == model.CodeVolumeInUse, strings.HasSuffix(code, ".InUse"),
+		code == model.CodeVolumeInUse, strings.HasSuffix(code, ".InUse"), code == "DependencyViolation", code == "Resource.AlreadyAssociated",
 		strings.HasSuffix(code, ".Unavailable"), strings.HasSuffix(code, ".Duplicate"):
 		return WrongState
 	}

@@ -48,6 +48,8 @@ type RunOptions struct {
 	Tags     []string
 	Count    int32
 	Accel    string
+	Subnet   string
+	Groups   []string // security groups
 }
 
 // NewRunCommand returns the command "run".
@@ -71,6 +73,7 @@ emulation. Without it the node takes the best that works; bundt doctor explains
 which. It is passed as the tag ` + AccelTag + `, so that any EC2 client can give it.`,
 		Example: `  bundt run tiny --key demo --name web
   bundt run ami-0123456789abcdef0 --type t3.small --user-data setup.sh --count 3
+  bundt run tiny --subnet lab-1 --security-group web
   id=$(bundt run tiny --no-wait)`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: complete.First(complete.Images(f)),
@@ -96,14 +99,17 @@ func (o *RunOptions) addFlags(cmd *cobra.Command) {
 	fl.StringArrayVar(&o.Tags, "tag", nil, "tag `KEY=VALUE` of the instances; may be repeated")
 	fl.Int32VarP(&o.Count, "count", "c", 1, "`number` of instances; all or none are launched")
 	fl.StringVar(&o.Accel, "accel", "", "`accelerator`: kvm or tcg; default: the best that works")
+	fl.StringVar(&o.Subnet, "subnet", "", "`subnet` to launch in; default: the default VPC's")
+	fl.StringSliceVarP(&o.Groups, "security-group", "g", nil, "security `groups` of the instances; may be repeated; default: the VPC's default group")
 	fl.StringVar(&o.Condition, "wait", wait.Reachable, "what to wait for: running or reachable")
 	cmd.MarkFlagsMutuallyExclusive("wait", "no-wait")
 	for flag, values := range map[string]cobra.CompletionFunc{
-		"type":  complete.InstanceTypes(f),
-		"key":   complete.Keys(f),
-		"accel": cobra.FixedCompletions([]cobra.Completion{"kvm", "tcg"}, cobra.ShellCompDirectiveNoFileComp),
-		"wait":  cobra.FixedCompletions([]cobra.Completion{string(model.InstanceRunning), wait.Reachable}, cobra.ShellCompDirectiveNoFileComp),
-		"name":  complete.None, "tag": complete.None, "count": complete.None,
+		"type":   complete.InstanceTypes(f),
+		"key":    complete.Keys(f),
+		"accel":  cobra.FixedCompletions([]cobra.Completion{"kvm", "tcg"}, cobra.ShellCompDirectiveNoFileComp),
+		"wait":   cobra.FixedCompletions([]cobra.Completion{string(model.InstanceRunning), wait.Reachable}, cobra.ShellCompDirectiveNoFileComp),
+		"subnet": complete.Subnets(f), "security-group": complete.SecurityGroups(f),
+		"name": complete.None, "tag": complete.None, "count": complete.None,
 	} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, values)
 	}
@@ -177,6 +183,9 @@ func (o *RunOptions) request(ctx context.Context, c *client.Client) (*ec2types.R
 	if o.Type != "" {
 		in.InstanceType = &o.Type
 	}
+	if err := o.placeInNetwork(ctx, c, in); err != nil {
+		return nil, err
+	}
 	if in.UserData, err = o.readUserData(); err != nil {
 		return nil, err
 	}
@@ -197,6 +206,34 @@ func (o *RunOptions) request(ctx context.Context, c *client.Client) (*ec2types.R
 		in.KeyName = &name
 	}
 	return in, nil
+}
+
+// placeInNetwork finds the subnet and the security groups, of the subnet's VPC,
+// that the user means.
+func (o *RunOptions) placeInNetwork(ctx context.Context, c *client.Client, in *ec2types.RunInstancesInput) error {
+	subnet := ""
+	if o.Subnet != "" {
+		var err error
+		if subnet, err = resolve.Subnet(ctx, c, o.Subnet); err != nil {
+			return err
+		}
+		in.SubnetId = &subnet
+	}
+	if len(o.Groups) == 0 {
+		return nil
+	}
+	vpc, err := resolve.VPCOfSubnet(ctx, c, subnet)
+	if err != nil {
+		return err
+	}
+	for _, ref := range o.Groups {
+		id, err := resolve.SecurityGroup(ctx, c, ref, vpc)
+		if err != nil {
+			return err
+		}
+		in.SecurityGroupIds = append(in.SecurityGroupIds, id)
+	}
+	return nil
 }
 
 func (o *RunOptions) readUserData() (*string, error) {

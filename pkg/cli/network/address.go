@@ -1,0 +1,144 @@
+package network
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/cli/complete"
+	"github.com/bundt/bundt/pkg/cli/factory"
+	"github.com/bundt/bundt/pkg/cli/failure"
+	"github.com/bundt/bundt/pkg/cli/output"
+	"github.com/bundt/bundt/pkg/cli/resolve"
+	"github.com/bundt/bundt/pkg/model"
+)
+
+// NewAddressCommand returns the command "address" with all its verbs.
+func NewAddressCommand(f *factory.Factory) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "address VERB", Aliases: []string{"addresses", "eip"}, Short: "Manage elastic addresses: public ones that stay and can move",
+		Long: `Manage elastic addresses: public addresses that stay yours until they are released,
+and that can move from one instance to another. ADDRESS is an allocation's id, the
+address itself, or its name.`,
+	}
+	cmd.AddCommand(lister[ec2types.Address]{
+		what: "elastic addresses", all: resolve.Addresses, id: func(a ec2types.Address) *string { return a.AllocationId },
+		columns: []output.Column[ec2types.Address]{
+			column("ADDRESS", func(a ec2types.Address) *string { return a.PublicIp }),
+			column("ALLOCATION", func(a ec2types.Address) *string { return a.AllocationId }),
+			column("INSTANCE", func(a ec2types.Address) *string { return a.InstanceId }),
+			column("PRIVATE IP", func(a ec2types.Address) *string { return a.PrivateIpAddress }),
+			wide(column("INTERFACE", func(a ec2types.Address) *string { return a.NetworkInterfaceId })),
+			wide(column("ASSOCIATION", func(a ec2types.Address) *string { return a.AssociationId })),
+			tagColumn(func(a ec2types.Address) []ec2types.Tag { return a.Tags }),
+		},
+	}.command(f), newAllocateCommand(f), newAssociateCommand(f), verb{
+		use: "disassociate ADDRESS", short: "Make an elastic address lead nowhere", object: "address", args: cobra.ExactArgs(1),
+		complete: complete.First(complete.Addresses(f)), run: disassociate,
+	}.command(f), verb{
+		use: "release ADDRESS", short: "Give back an elastic address that leads nowhere", object: "address", args: cobra.ExactArgs(1),
+		complete: complete.First(complete.Addresses(f)),
+		run: func(ctx context.Context, s *session, args []string) error {
+			id, err := resolve.Address(ctx, s.Client, args[0])
+			if err != nil {
+				return err
+			}
+			return change(ctx, s, id, "ReleaseAddress", &ec2types.ReleaseAddressInput{AllocationId: &id, DryRun: s.plan.Flag()}, s.ReleaseAddress)
+		},
+	}.command(f))
+	return cmd
+}
+
+func newAllocateCommand(f *factory.Factory) *cobra.Command {
+	var name, address string
+	return verb{
+		use: "allocate", short: "Take a public address for the account", object: "an address", args: cobra.NoArgs,
+		example: `  bundt address allocate --name front
+  bundt address associate front web`,
+		flags: func(cmd *cobra.Command) {
+			nameFlag(cmd, &name, "address")
+			cmd.Flags().StringVar(&address, "address", "", "this public `address`; default: any that is free")
+			_ = cmd.RegisterFlagCompletionFunc("address", complete.None)
+		},
+		run: func(ctx context.Context, s *session, _ []string) error {
+			in := &ec2types.AllocateAddressInput{Domain: new("vpc"), TagSpecifications: nameTag("elastic-ip", name), DryRun: s.plan.Flag()}
+			if address != "" {
+				in.Address = &address
+			}
+			out, err := send(ctx, s, "AllocateAddress", in, s.AllocateAddress)
+			if err != nil || out == nil {
+				return err
+			}
+			return s.print(ec2types.Value(out.PublicIp))
+		},
+	}.command(f)
+}
+
+func newAssociateCommand(f *factory.Factory) *cobra.Command {
+	var private string
+	stay := false
+	addresses, instances := complete.Addresses(f), complete.Instances(f)
+	return verb{
+		use: "associate ADDRESS TARGET", short: "Make an elastic address lead to an instance", object: "address", args: cobra.ExactArgs(2),
+		long: `Make an elastic address lead to TARGET: an instance by its id or name, or a network
+interface by its id. It replaces the public address that was there. An address that
+leads elsewhere moves, unless --no-reassociation is given.`,
+		example: `  bundt address associate front web
+  bundt address associate 127.77.0.9 eni-0123456789abcdef0 --private-ip 172.31.0.9`,
+		complete: func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			switch len(args) {
+			case 0:
+				return addresses(cmd, args, toComplete)
+			case 1:
+				return instances(cmd, args[1:], toComplete)
+			}
+			return complete.None(cmd, args, toComplete)
+		},
+		flags: func(cmd *cobra.Command) {
+			cmd.Flags().StringVar(&private, "private-ip", "", "private `address` behind it; default: the interface's primary one")
+			cmd.Flags().BoolVar(&stay, "no-reassociation", false, "fail if the address leads elsewhere")
+			_ = cmd.RegisterFlagCompletionFunc("private-ip", complete.None)
+		},
+		run: func(ctx context.Context, s *session, args []string) error {
+			id, err := resolve.Address(ctx, s.Client, args[0])
+			if err != nil {
+				return err
+			}
+			in := &ec2types.AssociateAddressInput{AllocationId: &id, AllowReassociation: new(!stay), DryRun: s.plan.Flag()}
+			if model.CheckID(model.InterfacePrefix, args[1]) == nil {
+				in.NetworkInterfaceId = &args[1]
+			} else {
+				instance, err := resolve.Instance(ctx, s.Client, args[1])
+				if err != nil {
+					return err
+				}
+				in.InstanceId = &instance
+			}
+			if private != "" {
+				in.PrivateIpAddress = &private
+			}
+			out, err := send(ctx, s, "AssociateAddress", in, s.AssociateAddress)
+			if err != nil || out == nil {
+				return err
+			}
+			return s.print(ec2types.Value(out.AssociationId))
+		},
+	}.command(f)
+}
+
+func disassociate(ctx context.Context, s *session, args []string) error {
+	id, err := resolve.Address(ctx, s.Client, args[0])
+	if err != nil {
+		return err
+	}
+	found, err := s.DescribeAddresses(ctx, &ec2types.DescribeAddressesInput{AllocationIds: []string{id}})
+	if err != nil {
+		return err
+	}
+	association := found.Addresses[0].AssociationId
+	if association == nil {
+		return failure.NotFoundf("the address %s leads nowhere", ec2types.Value(found.Addresses[0].PublicIp))
+	}
+	return change(ctx, s, id, "DisassociateAddress", &ec2types.DisassociateAddressInput{AssociationId: association, DryRun: s.plan.Flag()}, s.DisassociateAddress)
+}
