@@ -158,14 +158,16 @@ func (g *generator) writeOperation(body *bytes.Buffer, name string) {
 
 // paginated reports whether the operation answers in pages: it takes a token
 // and a limit, and returns a token.
-func (g *generator) paginated(op operation) bool {
+func (g *generator) paginated(op operation) bool { return g.pageToken(op, "NextToken", "MaxResults") }
+
+func (g *generator) pageToken(op operation, name, size string) bool {
 	if op.Input == nil || op.Output == nil {
 		return false
 	}
 	in, out := g.model.Shapes[op.Input.Shape].Members, g.model.Shapes[op.Output.Shape].Members
-	_, token := in["NextToken"]
-	_, limit := in["MaxResults"]
-	_, next := out["NextToken"]
+	_, token := in[name]
+	_, limit := in[size]
+	_, next := out[name]
 	return token && limit && next
 }
 
@@ -334,37 +336,48 @@ func (g *generator) enumsFile() ([]byte, error) {
 // operation that answers in pages.
 func (g *generator) clientFile() ([]byte, error) {
 	var body bytes.Buffer
+	imports := []string{"context", "", "github.com/bundt/bundt/pkg/api/" + g.service.pkg()}
 	for _, name := range g.sortedOps() {
-		fmt.Fprintf(&body, `// %[1]s calls the EC2 action of that name.
+		fmt.Fprintf(&body, `// %[1]s calls the %[3]s action of that name.
 // %[2]s%[1]s.html
-func (c *Client) %[1]s(ctx context.Context, in *ec2types.%[1]sInput) (*ec2types.%[1]sOutput, error) {
-return call[ec2types.%[1]sOutput](ctx, c, %[1]q, in)
+func (c *Client) %[1]s(ctx context.Context, in *%[4]s.%[1]sInput) (*%[4]s.%[1]sOutput, error) {
+return call[%[4]s.%[1]sOutput](ctx, c, %[1]q, in)
 }
 
-`, name, g.service.reference)
-		if !g.paginated(g.model.Operations[name]) {
+`, name, g.service.reference, g.service.title, g.service.pkg())
+		token := ""
+		switch op := g.model.Operations[name]; {
+		case g.paginated(op):
+			token = "NextToken"
+		case g.pageToken(op, "Marker", "MaxItems"): // IAM's words
+			token = "Marker"
+		default:
 			continue
 		}
+		imports[1] = "iter"
 		fmt.Fprintf(&body, `// %[1]sPages calls %[1]s for one page after another, until the last or an error.
-func (c *Client) %[1]sPages(ctx context.Context, in *ec2types.%[1]sInput) iter.Seq2[*ec2types.%[1]sOutput, error] {
-return func(yield func(*ec2types.%[1]sOutput, error) bool) {
-var page ec2types.%[1]sInput
+func (c *Client) %[1]sPages(ctx context.Context, in *%[2]s.%[1]sInput) iter.Seq2[*%[2]s.%[1]sOutput, error] {
+return func(yield func(*%[2]s.%[1]sOutput, error) bool) {
+var page %[2]s.%[1]sInput
 if in != nil {
 page = *in
 }
 for {
 out, err := c.%[1]s(ctx, &page)
-if !yield(out, err) || err != nil || out.NextToken == nil {
+if !yield(out, err) || err != nil || out.%[3]s == nil {
 return
 }
-page.NextToken = out.NextToken
+page.%[3]s = out.%[3]s
 }
 }
 }
 
-`, name)
+`, name, g.service.pkg(), token)
 	}
-	return g.file("client", body.Bytes(), "context", "iter", "", "github.com/bundt/bundt/pkg/api/ec2types")
+	if imports[1] == "iter" {
+		imports = slices.Insert(imports, 2, "")
+	}
+	return g.file("client", body.Bytes(), imports...)
 }
 
 // file returns a formatted Go file.

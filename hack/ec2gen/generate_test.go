@@ -15,7 +15,7 @@ func TestCommittedFilesAreCurrent(t *testing.T) {
 	for _, svc := range services {
 		types, client := t.TempDir(), ""
 		dirs := map[string]string{types: "pkg/api/" + svc.pkg()}
-		if svc.name == "ec2" {
+		if svc.clientFile != "" {
 			client = t.TempDir()
 			dirs[client] = "pkg/client"
 		}
@@ -29,6 +29,9 @@ func TestCommittedFilesAreCurrent(t *testing.T) {
 				t.Fatalf("nothing generated for %s: %v", committed, err)
 			}
 			for _, f := range files {
+				if dir == client && filepath.Base(f) != svc.clientFile {
+					t.Errorf("the client of %s is in %s", svc.name, f)
+				}
 				name := filepath.Join(root, committed, filepath.Base(f))
 				if got, want := read(t, f), read(t, name); !bytes.Equal(got, want) {
 					t.Errorf("%s is stale: run go generate ./pkg/api/%s", name, svc.pkg())

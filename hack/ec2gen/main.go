@@ -1,7 +1,7 @@
 // Command ec2gen makes Go code from the API models of EC2 and of the services
 // that EC2's clients call beside it (STS, IAM, SSM): the request and response
 // types of the actions that bundt serves (pkg/api/ec2types, ststypes …) and, for
-// EC2, the methods of the Go client (pkg/client). It has two steps:
+// EC2, STS and IAM, the methods of the Go client (pkg/client). It has two steps:
 //
 //	go run ./hack/ec2gen trim -service ec2 -model api-2.json   writes hack/ec2gen/model.json
 //	go generate ./pkg/api/ec2types                             writes the Go files from it
@@ -117,7 +117,7 @@ func runGenerate(args []string) error {
 		{*types, "types_gen.go", g.typesFile},
 		{*types, "operations_gen.go", g.operationsFile},
 		{*types, "enums_gen.go", g.enumsFile},
-		{*client, "operations_gen.go", g.clientFile},
+		{*client, svc.clientFile, g.clientFile},
 	} {
 		if f.dir == "" {
 			continue

@@ -20,13 +20,15 @@ type service struct {
 	protocol  string // as the model calls it
 	item      string // element of a list's items, if the model names none
 	reference string // start of the address of an action's or structure's page
+	// clientFile is the file of pkg/client that the Go client's methods are in; "" for none.
+	clientFile string
 }
 
 var services = []service{
-	{"ec2", "EC2", "2016-11-15", "", "ec2", "item", "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_"},
-	{"sts", "STS", "2011-06-15", "sts", "query", "member", "https://docs.aws.amazon.com/STS/latest/APIReference/API_"},
-	{"iam", "IAM", "2010-05-08", "iam", "query", "member", "https://docs.aws.amazon.com/IAM/latest/APIReference/API_"},
-	{"ssm", "SSM", "2014-11-06", "ssm", "json", "member", "https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_"},
+	{"ec2", "EC2", "2016-11-15", "", "ec2", "item", "https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_", "operations_gen.go"},
+	{"sts", "STS", "2011-06-15", "sts", "query", "member", "https://docs.aws.amazon.com/STS/latest/APIReference/API_", "sts_gen.go"},
+	{"iam", "IAM", "2010-05-08", "iam", "query", "member", "https://docs.aws.amazon.com/IAM/latest/APIReference/API_", "iam_gen.go"},
+	{"ssm", "SSM", "2014-11-06", "ssm", "json", "member", "https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_", ""},
 }
 
 func serviceByName(name string) (service, error) {

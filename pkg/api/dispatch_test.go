@@ -13,7 +13,6 @@ import (
 
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/ec2types"
-	"github.com/bundt/bundt/pkg/api/iamtypes"
 	"github.com/bundt/bundt/pkg/model"
 )
 
@@ -347,7 +346,7 @@ func TestTableOfOtherService(t *testing.T) {
 		Status *string `json:"Status,omitempty" enum:"statusType"`
 	}
 	type output struct{}
-	table := api.NewTableOf(iamtypes.EnumValues)
+	table := api.NewTable()
 	api.Register(table, api.Action[input, output]{
 		Name:    "UpdateAccessKey",
 		Acts:    []string{"Status"},

@@ -8,6 +8,9 @@ import (
 	"strings"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/api/iamtypes"
+	"github.com/bundt/bundt/pkg/api/ssmtypes"
+	"github.com/bundt/bundt/pkg/api/ststypes"
 )
 
 // Action is one action of the API: Handler gets a validated request of which
@@ -48,19 +51,21 @@ type Table struct {
 	exists  func(name string) bool // the service has such an action, served here or not; nil if unknown
 }
 
-// NewTable returns an empty table of actions whose requests are EC2's types or
-// bundt's own.
+// NewTable returns an empty table of actions whose requests are the types of any
+// of the services or bundt's own.
 func NewTable() *Table {
-	t := NewTableOf(ec2types.EnumValues)
-	t.exists = ec2types.IsName
-	return t
+	return &Table{actions: map[string]*Info{}, enums: enumValues, exists: ec2types.IsName}
 }
 
-// NewTableOf returns an empty table of another service's actions. enums gives the
-// values of the enums that the "enum" struct tags of its requests name, like
-// iamtypes.EnumValues.
-func NewTableOf(enums func(name string) []string) *Table {
-	return &Table{actions: map[string]*Info{}, enums: enums}
+// enumValues gives the values of the enums that the "enum" struct tags of requests
+// name. No two services have enums of one name.
+func enumValues(name string) []string {
+	for _, values := range []func(string) []string{ec2types.EnumValues, iamtypes.EnumValues, ststypes.EnumValues, ssmtypes.EnumValues} {
+		if found := values(name); found != nil {
+			return found
+		}
+	}
+	return nil
 }
 
 // Info describes an action to codecs and to people.

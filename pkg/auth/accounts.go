@@ -196,9 +196,13 @@ func (d *Directory) SetQuotas(ctx context.Context, ref string, set map[model.Quo
 	return a, err
 }
 
+// Owns says within a transaction what an account owns, "" for nothing. What every
+// account has without asking for it, it deletes.
+type Owns func(tx *store.Tx, account string) (string, error)
+
 // DeleteAccount deletes an account that owns nothing, with its users, keys, roles
-// and policies. owns says within the transaction what an account owns, "" for nothing.
-func (d *Directory) DeleteAccount(ctx context.Context, ref string, owns func(tx *store.Tx, account string) (string, error)) error {
+// and policies.
+func (d *Directory) DeleteAccount(ctx context.Context, ref string, owns Owns) error {
 	return d.update(ctx, func(tx *store.Tx) error {
 		a, err := account(tx, ref)
 		if err != nil {

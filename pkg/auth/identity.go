@@ -12,6 +12,25 @@ import (
 	"github.com/bundt/bundt/pkg/store"
 )
 
+// Acting is the identity of a user of an account, given by its id or name; of the
+// account's root for user "", and in the admin account for account "".
+func (d *Directory) Acting(ctx context.Context, account, user string) (model.Identity, error) {
+	id := model.Identity{AccountID: d.AdminAccount()}
+	if account != "" {
+		a, err := d.Account(ctx, account)
+		if err != nil {
+			return id, err
+		}
+		id.AccountID = a.ID
+	}
+	if user == "" {
+		return id, nil
+	}
+	u, err := d.User(ctx, id.AccountID, user)
+	id.User, id.Path, id.ID = u.Name, u.Path, u.ID
+	return id, err
+}
+
 // Key is what is needed to verify a signature, and whose it then is.
 type Key struct {
 	Secret   string

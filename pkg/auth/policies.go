@@ -23,7 +23,7 @@ const AWSAccount = "aws"
 var builtIn = []model.ManagedPolicy{
 	builtInPolicy("AdministratorAccess", "Everything.", `{"Effect": "Allow", "Action": "*", "Resource": "*"}`),
 	builtInPolicy("PowerUserAccess", "Everything but accounts, users and policies.",
-		`{"Effect": "Allow", "NotAction": ["iam:*", "account:*"], "Resource": "*"}`),
+		`{"Effect": "Allow", "NotAction": ["iam:*", "account:*", "bundt:CreateAccount", "bundt:DeleteAccount", "bundt:ModifyAccount*"], "Resource": "*"}`),
 	builtInPolicy("ReadOnlyAccess", "Reading everything that is no secret.",
 		`{"Effect": "Allow", "Action": ["ec2:Describe*", "ec2:GetConsole*", "ec2:GetLaunchTemplateData", "bundt:Describe*", "bundt:Watch*", "iam:Get*", "iam:List*", "iam:Simulate*", "ssm:Get*", "sts:GetCallerIdentity"], "Resource": "*"}`),
 	builtInPolicy("AmazonEC2FullAccess", "Every action of EC2, and baking images.",

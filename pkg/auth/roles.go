@@ -148,6 +148,18 @@ func (d *Directory) DeleteRole(ctx context.Context, account, name string) error 
 	})
 }
 
+// SetTrust says anew who may assume a role. Its sessions go on.
+func (d *Directory) SetTrust(ctx context.Context, account, role, document string) error {
+	trust, err := checkDocument(document, policy.Trust, maxTrust)
+	if err != nil {
+		return err
+	}
+	return d.ChangeRole(ctx, account, role, func(tx *store.Tx, r *model.Role) error {
+		r.Trust = document
+		return principalsExist(tx, trust)
+	})
+}
+
 // PutRolePolicy adds or replaces an inline policy of a role.
 func (d *Directory) PutRolePolicy(ctx context.Context, account, role, name, document string) error {
 	return d.ChangeRole(ctx, account, role, func(_ *store.Tx, r *model.Role) error {

@@ -8,14 +8,10 @@ import (
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/actions"
 	"github.com/bundt/bundt/pkg/api/authz"
+	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/api/identity"
 	"github.com/bundt/bundt/pkg/cloud"
-	"github.com/bundt/bundt/pkg/model"
 )
-
-// accountHeader names the account that a call over the unix socket is for, by id
-// or name; without it, it is the admin account.
-const accountHeader = "X-Bundt-Account"
 
 // dispatcher makes a dispatcher of what is registered, whose every call is
 // authorised, limited and audited.
@@ -48,15 +44,8 @@ func (d *Daemon) authorizer() *authz.Authorizer {
 }
 
 // socketPrincipal is who speaks over the unix socket. Who may open the socket may
-// do everything: it is the root of whatever account it names.
+// do everything, and so act as every account's root and as every user.
 func (d *Daemon) socketPrincipal(r *http.Request) (api.Principal, error) {
-	id := d.accounts.AdminAccount()
-	if ref := r.Header.Get(accountHeader); ref != "" {
-		account, err := d.accounts.Account(r.Context(), ref)
-		if err != nil {
-			return api.Principal{}, err
-		}
-		id = account.ID
-	}
-	return api.Principal{AccountID: id, Name: "unix-socket", Identity: model.Identity{AccountID: id}}, nil
+	id, err := d.accounts.Acting(r.Context(), r.Header.Get(bundttypes.AccountHeader), r.Header.Get(bundttypes.UserHeader))
+	return api.Principal{AccountID: id.AccountID, Name: "unix-socket", Identity: id}, err
 }

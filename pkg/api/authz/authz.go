@@ -42,9 +42,10 @@ var adminOnly = []string{
 	"bundt:CreateAccount", "bundt:DeleteAccount", "bundt:ModifyAccountQuotas", "bundt:DescribeHost", "bundt:DescribeInventory",
 }
 
-// unconditional are actions that every identity may use, whatever its policies say.
+// unconditional are actions that every identity may use, whatever its policies say:
+// who it is, and where it is to be told.
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
-var unconditional = []string{"sts:GetCallerIdentity"}
+var unconditional = []string{"sts:GetCallerIdentity", "bundt:DescribeEndpoint"}
 
 // Authorize returns nil if the call's principal may make it; else the error that
 // the service's clients know: UnauthorizedOperation of EC2, AccessDenied of others.

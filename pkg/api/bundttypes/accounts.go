@@ -2,6 +2,13 @@ package bundttypes
 
 import "time"
 
+// The headers that say who a call over the unix socket is made as, which is the
+// admin account's root if neither is there. Elsewhere the signature says it.
+const (
+	AccountHeader = "X-Bundt-Account" // id or name
+	UserHeader    = "X-Bundt-User"    // name of one of the account's users
+)
+
 // AccountQuota bounds what an account may have at a time.
 type AccountQuota struct {
 	Name  *string `json:"Name,omitempty" query:"Name" xml:"name" required:"true"` // model.Quota

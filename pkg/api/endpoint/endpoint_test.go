@@ -50,7 +50,7 @@ func dispatcher(t *testing.T, table *api.Table) *api.Dispatcher {
 // serve answers for EC2, STS and SSM, with one action each.
 func serve(t *testing.T) *httptest.Server {
 	t.Helper()
-	ec2, sts, ssm := api.NewTable(), api.NewTableOf(ststypes.EnumValues), api.NewTableOf(ssmtypes.EnumValues)
+	ec2, sts, ssm := api.NewTable(), api.NewTable(), api.NewTable()
 	api.Register(ec2, api.Action[ec2types.DescribeRegionsInput, ec2types.DescribeRegionsOutput]{
 		Name: "DescribeRegions", Acts: []string{"RegionNames"},
 		Handler: func(ctx context.Context, in *ec2types.DescribeRegionsInput) (*ec2types.DescribeRegionsOutput, error) {

@@ -9,7 +9,7 @@ import (
 	"github.com/bundt/bundt/pkg/api/ec2types"
 )
 
-//go:generate go run ../../../hack/ec2gen generate -service iam -model ../../../hack/ec2gen/iam/model.json -types .
+//go:generate go run ../../../hack/ec2gen generate -service iam -model ../../../hack/ec2gen/iam/model.json -types . -client ../../client
 
 // Operations returns every IAM action that there are types for, sorted by name.
 func Operations() []ec2types.Operation { return slices.Clone(operations) }

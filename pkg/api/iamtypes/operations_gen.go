@@ -84,6 +84,19 @@ type CreatePolicyOutput struct {
 	Policy *Policy `json:"Policy,omitempty" xml:"Policy,omitempty"`
 }
 
+// CreatePolicyVersionInput is the request of CreatePolicyVersion.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreatePolicyVersion.html
+type CreatePolicyVersionInput struct {
+	PolicyArn      *string `json:"PolicyArn,omitempty" query:"PolicyArn" required:"true"`
+	PolicyDocument *string `json:"PolicyDocument,omitempty" query:"PolicyDocument" required:"true"`
+	SetAsDefault   *bool   `json:"SetAsDefault,omitempty" query:"SetAsDefault"`
+}
+
+// CreatePolicyVersionOutput is the response of CreatePolicyVersion.
+type CreatePolicyVersionOutput struct {
+	PolicyVersion *PolicyVersion `json:"PolicyVersion,omitempty" xml:"PolicyVersion,omitempty"`
+}
+
 // CreateRoleInput is the request of CreateRole.
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_CreateRole.html
 type CreateRoleInput struct {
@@ -151,6 +164,16 @@ type DeletePolicyInput struct {
 
 // DeletePolicyOutput is the response of DeletePolicy.
 type DeletePolicyOutput struct{}
+
+// DeletePolicyVersionInput is the request of DeletePolicyVersion.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeletePolicyVersion.html
+type DeletePolicyVersionInput struct {
+	PolicyArn *string `json:"PolicyArn,omitempty" query:"PolicyArn" required:"true"`
+	VersionId *string `json:"VersionId,omitempty" query:"VersionId" required:"true"`
+}
+
+// DeletePolicyVersionOutput is the response of DeletePolicyVersion.
+type DeletePolicyVersionOutput struct{}
 
 // DeleteRoleInput is the request of DeleteRole.
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_DeleteRole.html
@@ -531,6 +554,16 @@ type RemoveRoleFromInstanceProfileInput struct {
 // RemoveRoleFromInstanceProfileOutput is the response of RemoveRoleFromInstanceProfile.
 type RemoveRoleFromInstanceProfileOutput struct{}
 
+// SetDefaultPolicyVersionInput is the request of SetDefaultPolicyVersion.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_SetDefaultPolicyVersion.html
+type SetDefaultPolicyVersionInput struct {
+	PolicyArn *string `json:"PolicyArn,omitempty" query:"PolicyArn" required:"true"`
+	VersionId *string `json:"VersionId,omitempty" query:"VersionId" required:"true"`
+}
+
+// SetDefaultPolicyVersionOutput is the response of SetDefaultPolicyVersion.
+type SetDefaultPolicyVersionOutput struct{}
+
 // SimulatePrincipalPolicyInput is the request of SimulatePrincipalPolicy.
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html
 type SimulatePrincipalPolicyInput struct {
@@ -566,6 +599,16 @@ type UpdateAccessKeyInput struct {
 // UpdateAccessKeyOutput is the response of UpdateAccessKey.
 type UpdateAccessKeyOutput struct{}
 
+// UpdateAssumeRolePolicyInput is the request of UpdateAssumeRolePolicy.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateAssumeRolePolicy.html
+type UpdateAssumeRolePolicyInput struct {
+	PolicyDocument *string `json:"PolicyDocument,omitempty" query:"PolicyDocument" required:"true"`
+	RoleName       *string `json:"RoleName,omitempty" query:"RoleName" required:"true"`
+}
+
+// UpdateAssumeRolePolicyOutput is the response of UpdateAssumeRolePolicy.
+type UpdateAssumeRolePolicyOutput struct{}
+
 var operations = []ec2types.Operation{
 	{Name: "AddRoleToInstanceProfile",
 		NewInput:  func() any { return new(AddRoleToInstanceProfileInput) },
@@ -595,6 +638,10 @@ var operations = []ec2types.Operation{
 		NewInput:  func() any { return new(CreatePolicyInput) },
 		NewOutput: func() any { return new(CreatePolicyOutput) },
 	},
+	{Name: "CreatePolicyVersion",
+		NewInput:  func() any { return new(CreatePolicyVersionInput) },
+		NewOutput: func() any { return new(CreatePolicyVersionOutput) },
+	},
 	{Name: "CreateRole",
 		NewInput:  func() any { return new(CreateRoleInput) },
 		NewOutput: func() any { return new(CreateRoleOutput) },
@@ -618,6 +665,10 @@ var operations = []ec2types.Operation{
 	{Name: "DeletePolicy",
 		NewInput:  func() any { return new(DeletePolicyInput) },
 		NewOutput: func() any { return new(DeletePolicyOutput) },
+	},
+	{Name: "DeletePolicyVersion",
+		NewInput:  func() any { return new(DeletePolicyVersionInput) },
+		NewOutput: func() any { return new(DeletePolicyVersionOutput) },
 	},
 	{Name: "DeleteRole",
 		NewInput:  func() any { return new(DeleteRoleInput) },
@@ -739,6 +790,10 @@ var operations = []ec2types.Operation{
 		NewInput:  func() any { return new(RemoveRoleFromInstanceProfileInput) },
 		NewOutput: func() any { return new(RemoveRoleFromInstanceProfileOutput) },
 	},
+	{Name: "SetDefaultPolicyVersion",
+		NewInput:  func() any { return new(SetDefaultPolicyVersionInput) },
+		NewOutput: func() any { return new(SetDefaultPolicyVersionOutput) },
+	},
 	{Name: "SimulatePrincipalPolicy",
 		NewInput:  func() any { return new(SimulatePrincipalPolicyInput) },
 		NewOutput: func() any { return new(SimulatePrincipalPolicyOutput) },
@@ -746,5 +801,9 @@ var operations = []ec2types.Operation{
 	{Name: "UpdateAccessKey",
 		NewInput:  func() any { return new(UpdateAccessKeyInput) },
 		NewOutput: func() any { return new(UpdateAccessKeyOutput) },
+	},
+	{Name: "UpdateAssumeRolePolicy",
+		NewInput:  func() any { return new(UpdateAssumeRolePolicyInput) },
+		NewOutput: func() any { return new(UpdateAssumeRolePolicyOutput) },
 	},
 }

@@ -9,14 +9,10 @@ import (
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/auth"
 	"github.com/bundt/bundt/pkg/model"
-	"github.com/bundt/bundt/pkg/store"
 )
 
-// Owns says within a transaction what an account owns, "" for nothing.
-type Owns func(tx *store.Tx, account string) (string, error)
-
 // RegisterAccounts adds bundt's own actions on accounts to a table.
-func (a *Actions) RegisterAccounts(t *api.Table, owns Owns) {
+func (a *Actions) RegisterAccounts(t *api.Table, owns auth.Owns) {
 	add(t, "CreateAccount", a.createAccount, "Name", "Quotas")
 	add(t, "DescribeAccounts", a.describeAccounts, "Accounts")
 	add(t, "ModifyAccountQuotas", a.modifyAccountQuotas, "Account", "Quotas", "Remove")

@@ -184,6 +184,7 @@ func TestAsUser(t *testing.T) {
 	w.fails(t, alice, "ListAccessKeys", `{"UserName": "bob"}`, "AccessDenied")
 	w.fails(t, alice, "CreateUser", `{"UserName": "carol"}`, "AccessDenied")
 	w.fails(t, alice, "CreateAccount", `{"Name": "x"}`, api.CodeUnauthorizedOperation)
+	w.fails(t, alice, "UpdateAccessKey", `{"AccessKeyId": "`+*keys[0].AccessKeyId+`", "Status": "inactive"}`, model.CodeInvalidParameterValue)
 	must[iamtypes.UpdateAccessKeyOutput](t, w, alice, "UpdateAccessKey", `{"AccessKeyId": "`+*keys[0].AccessKeyId+`", "Status": "Inactive"}`)
 	if _, err := w.auth.Key(t.Context(), *keys[0].AccessKeyId, ""); model.CodeOf(err) != "InvalidClientTokenId" {
 		t.Errorf("disabled: %v", err)
@@ -220,6 +221,26 @@ func TestManagedPolicies(t *testing.T) {
 		t.Errorf("%d attached policies", len(got))
 	}
 	if got := must[iamtypes.ListAttachedUserPoliciesOutput](t, w, root, "ListAttachedUserPolicies", `{"UserName": "alice"}`).AttachedPolicies; len(got) != 2 || *got[0].PolicyName != "read" {
+		t.Errorf("%+v", got)
+	}
+
+	// Versions: at most five, one in force.
+	all := quoted(strings.ReplaceAll(readOnly, "Describe*", "*"))
+	v2 := must[iamtypes.CreatePolicyVersionOutput](t, w, root, "CreatePolicyVersion", `{"PolicyArn": `+arn+`, "PolicyDocument": `+all+`}`).PolicyVersion
+	if *v2.VersionId != "v2" || *v2.IsDefaultVersion {
+		t.Errorf("%+v", v2)
+	}
+	w.fails(t, root, "CreatePolicyVersion", `{"PolicyArn": `+arn+`, "PolicyDocument": "{}"}`, "MalformedPolicyDocument")
+	w.fails(t, root, "CreatePolicyVersion", `{"PolicyArn": "arn:aws:iam::aws:policy/IAMReadOnlyAccess", "PolicyDocument": `+all+`}`, "AccessDenied")
+	w.fails(t, root, "DeletePolicyVersion", `{"PolicyArn": `+arn+`, "VersionId": "v1"}`, "DeleteConflict")
+	must[iamtypes.SetDefaultPolicyVersionOutput](t, w, root, "SetDefaultPolicyVersion", `{"PolicyArn": `+arn+`, "VersionId": "v2"}`)
+	must[iamtypes.DeletePolicyVersionOutput](t, w, root, "DeletePolicyVersion", `{"PolicyArn": `+arn+`, "VersionId": "v1"}`)
+	w.fails(t, root, "SetDefaultPolicyVersion", `{"PolicyArn": `+arn+`, "VersionId": "v1"}`, "NoSuchEntity")
+	v3 := must[iamtypes.CreatePolicyVersionOutput](t, w, root, "CreatePolicyVersion", `{"PolicyArn": `+arn+`, "SetAsDefault": true, "PolicyDocument": `+quoted(readOnly)+`}`).PolicyVersion
+	if *v3.VersionId != "v3" || !*v3.IsDefaultVersion {
+		t.Errorf("%+v", v3)
+	}
+	if got := must[iamtypes.ListPolicyVersionsOutput](t, w, root, "ListPolicyVersions", `{"PolicyArn": `+arn+`}`).Versions; len(got) != 2 {
 		t.Errorf("%+v", got)
 	}
 
@@ -261,6 +282,14 @@ func TestRolesAndSessions(t *testing.T) {
 	w.fails(t, key.Identity, "GetSessionToken", `{}`, "AccessDenied")
 	w.fails(t, root, "DeleteRole", `{"RoleName": "reader"}`, "DeleteConflict")
 
+	// Who may assume it can be said anew.
+	w.fails(t, root, "UpdateAssumeRolePolicy", `{"RoleName": "reader", "PolicyDocument": `+quoted(readOnly)+`}`, "MalformedPolicyDocument")
+	w.fails(t, root, "UpdateAssumeRolePolicy", `{"RoleName": "nobody", "PolicyDocument": `+quoted(trust)+`}`, "NoSuchEntity")
+	w.fails(t, root, "UpdateAssumeRolePolicy", `{"RoleName": "reader", "PolicyDocument": `+quoted(strings.ReplaceAll(trust, "user/alice", "user/bob"))+`}`, "MalformedPolicyDocument")
+	must[iamtypes.UpdateAssumeRolePolicyOutput](t, w, root, "UpdateAssumeRolePolicy", `{"RoleName": "reader", "PolicyDocument": `+quoted(strings.ReplaceAll(trust, "x-1", "x-2"))+`}`)
+	w.fails(t, alice, "AssumeRole", assume(`, "ExternalId": "x-1"`), "AccessDenied")
+	must[ststypes.AssumeRoleOutput](t, w, alice, "AssumeRole", assume(`, "ExternalId": "x-2"`))
+
 	session := must[ststypes.GetSessionTokenOutput](t, w, alice, "GetSessionToken", `{"DurationSeconds": 900}`).Credentials
 	if !session.Expiration.Equal(w.now.Add(15 * time.Minute)) {
 		t.Errorf("expires %v", session.Expiration)
@@ -290,6 +319,26 @@ func TestMessageIsDecoded(t *testing.T) {
 	w.fails(t, root, "DecodeAuthorizationMessage", `{"EncodedMessage": "x"}`, "InvalidAuthorizationMessageException")
 	alice := w.user(t, "alice")
 	w.fails(t, alice, "DecodeAuthorizationMessage", `{"EncodedMessage": "`+encoded+`"}`, "AccessDenied")
+}
+
+func TestActing(t *testing.T) {
+	w := newWorld(t)
+	alice := w.user(t, "alice")
+	dev := must[bundttypes.CreateAccountOutput](t, w, root, "CreateAccount", `{"Name": "dev"}`).Account.AccountId
+	for _, c := range []struct{ account, user, arn, code string }{
+		{"", "", "arn:aws:iam::" + admin + ":root", ""},
+		{"dev", "", "arn:aws:iam::" + dev + ":root", ""},
+		{dev, "", "arn:aws:iam::" + dev + ":root", ""},
+		{"", "alice", alice.ARN(), ""},
+		{"admin", "ALICE", alice.ARN(), ""},
+		{"dev", "alice", "", "NoSuchEntity"},
+		{"nobody", "", "", "NoSuchEntity"},
+	} {
+		id, err := w.auth.Acting(t.Context(), c.account, c.user)
+		if model.CodeOf(err) != c.code || err == nil && id.ARN() != c.arn {
+			t.Errorf("%s/%s: %s, %v", c.account, c.user, id.ARN(), err)
+		}
+	}
 }
 
 func TestAccounts(t *testing.T) {

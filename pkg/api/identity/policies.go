@@ -19,6 +19,13 @@ func (a *Actions) registerPolicies(t *api.Table) {
 	add(t, "DeletePolicy", do[iamtypes.DeletePolicyInput, iamtypes.DeletePolicyOutput](func(ctx context.Context, account string, in *iamtypes.DeletePolicyInput) error {
 		return a.directory.DeletePolicy(ctx, account, value(in.PolicyArn))
 	}), "PolicyArn")
+	add(t, "CreatePolicyVersion", a.createPolicyVersion, "PolicyArn", "PolicyDocument", "SetAsDefault")
+	add(t, "DeletePolicyVersion", do[iamtypes.DeletePolicyVersionInput, iamtypes.DeletePolicyVersionOutput](func(ctx context.Context, account string, in *iamtypes.DeletePolicyVersionInput) error {
+		return a.directory.DeletePolicyVersion(ctx, account, value(in.PolicyArn), value(in.VersionId))
+	}), "PolicyArn", "VersionId")
+	add(t, "SetDefaultPolicyVersion", do[iamtypes.SetDefaultPolicyVersionInput, iamtypes.SetDefaultPolicyVersionOutput](func(ctx context.Context, account string, in *iamtypes.SetDefaultPolicyVersionInput) error {
+		return a.directory.SetDefaultPolicyVersion(ctx, account, value(in.PolicyArn), value(in.VersionId))
+	}), "PolicyArn", "VersionId")
 	add(t, "SimulatePrincipalPolicy", a.simulate, "PolicySourceArn", "PolicyInputList", "ActionNames", "ResourceArns", "ContextEntries", "Marker", "MaxItems")
 }
 
@@ -47,6 +54,12 @@ func (a *Actions) getPolicyVersion(ctx context.Context, in *iamtypes.GetPolicyVe
 		return nil, err
 	}
 	return &iamtypes.GetPolicyVersionOutput{PolicyVersion: new(versionShape(&p, &v, true))}, nil
+}
+
+func (a *Actions) createPolicyVersion(ctx context.Context, in *iamtypes.CreatePolicyVersionInput) (*iamtypes.CreatePolicyVersionOutput, error) {
+	account, asDefault := caller(ctx).AccountID, value(in.SetAsDefault)
+	v, err := a.directory.AddPolicyVersion(ctx, account, value(in.PolicyArn), value(in.PolicyDocument), asDefault)
+	return &iamtypes.CreatePolicyVersionOutput{PolicyVersion: &iamtypes.PolicyVersion{CreateDate: &v.Created, IsDefaultVersion: &asDefault, VersionId: &v.ID}}, err
 }
 
 func (a *Actions) listPolicyVersions(ctx context.Context, in *iamtypes.ListPolicyVersionsInput) (*iamtypes.ListPolicyVersionsOutput, error) {

@@ -18,6 +18,9 @@ func (a *Actions) registerRoles(t *api.Table) {
 	add(t, "DeleteRole", do[iamtypes.DeleteRoleInput, iamtypes.DeleteRoleOutput](func(ctx context.Context, account string, in *iamtypes.DeleteRoleInput) error {
 		return d.DeleteRole(ctx, account, value(in.RoleName))
 	}), "RoleName")
+	add(t, "UpdateAssumeRolePolicy", do[iamtypes.UpdateAssumeRolePolicyInput, iamtypes.UpdateAssumeRolePolicyOutput](func(ctx context.Context, account string, in *iamtypes.UpdateAssumeRolePolicyInput) error {
+		return d.SetTrust(ctx, account, value(in.RoleName), value(in.PolicyDocument))
+	}), "RoleName", "PolicyDocument")
 	add(t, "PutRolePolicy", do[iamtypes.PutRolePolicyInput, iamtypes.PutRolePolicyOutput](func(ctx context.Context, account string, in *iamtypes.PutRolePolicyInput) error {
 		return d.PutRolePolicy(ctx, account, value(in.RoleName), value(in.PolicyName), value(in.PolicyDocument))
 	}), "RoleName", "PolicyName", "PolicyDocument")

@@ -9,7 +9,7 @@ import (
 	"github.com/bundt/bundt/pkg/api/ec2types"
 )
 
-//go:generate go run ../../../hack/ec2gen generate -service sts -model ../../../hack/ec2gen/sts/model.json -types .
+//go:generate go run ../../../hack/ec2gen generate -service sts -model ../../../hack/ec2gen/sts/model.json -types . -client ../../client
 
 // Operations returns every STS action that there are types for, sorted by name.
 func Operations() []ec2types.Operation { return slices.Clone(operations) }
