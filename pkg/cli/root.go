@@ -6,10 +6,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/cli/account"
+	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/connect"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/cli/host"
+	"github.com/bundt/bundt/pkg/cli/iam"
 	"github.com/bundt/bundt/pkg/cli/image"
 	"github.com/bundt/bundt/pkg/cli/instance"
 	"github.com/bundt/bundt/pkg/cli/instancetype"
@@ -53,7 +55,11 @@ makes new images of running machines, on one Linux machine, with EC2's words.`,
 	root.SetErr(f.IO.Err)
 	root.PersistentFlags().StringVar(&f.Socket, "socket", "", "`address` of the daemon, unix:///path; default: $BUNDT_SOCKET, or the user's own daemon")
 	root.PersistentFlags().BoolVarP(&quiet, "quiet", "q", false, "show no progress")
+	root.PersistentFlags().StringVar(&f.AccountFlag, "account", "", "act in this `account`, by name or id; default: $BUNDT_ACCOUNT, or the admin account")
+	root.PersistentFlags().StringVar(&f.UserFlag, "user", "", "act as this `user` of the account; default: $BUNDT_USER, or the account's root")
 	_ = root.MarkPersistentFlagFilename("socket")
+	_ = root.RegisterFlagCompletionFunc("account", complete.Accounts(f))
+	_ = root.RegisterFlagCompletionFunc("user", complete.Users(f))
 	root.AddGroup(
 		&cobra.Group{ID: everyday, Title: "Everyday commands:"},
 		&cobra.Group{ID: objects, Title: "Commands by object:"},
@@ -87,6 +93,9 @@ makes new images of running machines, on one Linux machine, with EC2's words.`,
 		network.NewInterfaceCommand(f),
 		instancetype.NewCommand(f),
 		account.NewCommand(f),
+		iam.NewUserCommand(f),
+		iam.NewAccessKeyCommand(f),
+		iam.NewPolicyCommand(f),
 	)
 	addGroup(root, thisHost,
 		host.NewDoctorCommand(f, nil),

@@ -27,6 +27,8 @@ bundt ssh exits as the command in the instance did, or with ssh's 255.`,
 			Long: `The environment variables:
 
     BUNDT_SOCKET     address of the daemon, unix:///path; --socket overrides it
+    BUNDT_ACCOUNT    account to act in; --account overrides it
+    BUNDT_USER       user of it to act as; --user overrides it
     XDG_RUNTIME_DIR  where the user's own daemon has its socket, bundt/bundtd.sock,
                      in it; without it in /tmp/bundt-UID, and as root in
                      /run/bundt

@@ -80,8 +80,7 @@ func create(ctx context.Context, o *CreateOptions) error {
 		return err
 	}
 	fmt.Fprintf(o.Factory.IO.Err, "account %s, %s\n", out.Account.AccountId, out.Account.Name)
-	_, err = fmt.Fprintf(o.Factory.IO.Out, "[%s]\naws_access_key_id = %s\naws_secret_access_key = %s\n", o.Name, out.AccessKeyId, out.SecretAccessKey)
-	return err
+	return output.Credentials(o.Factory.IO, o.Name, out.AccessKeyId, out.SecretAccessKey)
 }
 
 // parseQuotas takes "vcpus=8" and "vcpus=unlimited" apart.
@@ -121,7 +120,7 @@ func NewListCommand(f *factory.Factory, run func(context.Context, *ListOptions) 
 		Use:               "ls [ACCOUNT…]",
 		Aliases:           []string{"list", "show"},
 		Short:             "List accounts with their quotas",
-		ValidArgsFunction: complete.None,
+		ValidArgsFunction: complete.Accounts(f),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Accounts = args
 			return failure.Wrap(run(cmd.Context(), o), "list", "accounts")
@@ -182,7 +181,7 @@ those that run), volumes, volume-gib (of all volumes together), snapshots, image
 key-pairs.`,
 		Example:           `  bundt account quota dev instances=5 vcpus=unlimited`,
 		Args:              cobra.MinimumNArgs(2),
-		ValidArgsFunction: complete.None,
+		ValidArgsFunction: complete.First(complete.Accounts(f)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Account, o.Quotas = args[0], args[1:]
 			return failure.Wrap(run(cmd.Context(), o), "change quotas of", o.Account)
@@ -224,7 +223,7 @@ func NewDeleteCommand(f *factory.Factory, run func(context.Context, *DeleteOptio
 		Aliases:           []string{"rm"},
 		Short:             "Delete an account that owns nothing, with its users and access keys",
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: complete.None,
+		ValidArgsFunction: complete.First(complete.Accounts(f)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Account = args[0]
 			return failure.Wrap(run(cmd.Context(), o), "delete account", o.Account)

@@ -170,7 +170,14 @@ func notRunning(id, state string) error {
 // arguments are ssh's: host keys checked against our own file under the
 // instance's id, the connection made by ourselves.
 func (o *SSHOptions) arguments(id, self string) []string {
-	proxy := fmt.Sprintf("%s --socket %s forward --stdio %s %d", quote(self), quote(o.Factory.Endpoint()), id, o.Port)
+	acting := ""
+	if account := o.Factory.Account(); account != "" {
+		acting += " --account " + quote(account)
+	}
+	if user := o.Factory.User(); user != "" {
+		acting += " --user " + quote(user)
+	}
+	proxy := fmt.Sprintf("%s --socket %s%s forward --stdio %s %d", quote(self), quote(o.Factory.Endpoint()), acting, id, o.Port)
 	options := []string{
 		"ProxyCommand=" + strings.ReplaceAll(proxy, "%", "%%"),
 		"HostKeyAlias=" + id,

@@ -1,7 +1,7 @@
 // Package factory owns what every command is handed: the streams, the way to the
 // daemon, the places of the user's own files. Commands get it as one value, so
-// that tests run them without a process. It may import pkg/client, pkg/rundir and its
-// neighbours under pkg/cli only.
+// that tests run them without a process. It may import pkg/client, pkg/rundir, the
+// API's types and its neighbours under pkg/cli only.
 package factory
 
 import (
@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io/fs"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/adrg/xdg"
 
+	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/cli/iostreams"
 	"github.com/bundt/bundt/pkg/client"
@@ -30,8 +32,10 @@ type Factory struct {
 	IO *iostreams.IOStreams
 	// Socket is what --socket says; "" for the environment and the defaults.
 	Socket string
-	Getenv func(string) string
-	Now    func() time.Time
+	// AccountFlag and UserFlag are what --account and --user say; "" for the environment.
+	AccountFlag, UserFlag string
+	Getenv                func(string) string
+	Now                   func() time.Time
 	// Exec replaces the process (execve(2)); it returns only on error.
 	Exec func(path string, argv, env []string) error
 	// Executable is the path of this program.
@@ -72,12 +76,30 @@ func (f *Factory) Client() (*client.Client, error) {
 	if err := f.checkSocket(); err != nil {
 		return nil, err
 	}
-	c, err := client.New(client.Options{Endpoint: f.Endpoint()})
+	c, err := client.New(client.Options{Endpoint: f.Endpoint(), Header: f.header()})
 	if err != nil {
 		return nil, failure.UsageError(err)
 	}
 	f.client = c
 	return c, nil
+}
+
+// Account is the account that commands act in, by id or name: --account or
+// BUNDT_ACCOUNT; "" for the admin account.
+func (f *Factory) Account() string { return cmp.Or(f.AccountFlag, f.Getenv("BUNDT_ACCOUNT")) }
+
+// User is the user that commands act as: --user or BUNDT_USER; "" for the account's root.
+func (f *Factory) User() string { return cmp.Or(f.UserFlag, f.Getenv("BUNDT_USER")) }
+
+func (f *Factory) header() http.Header {
+	h := http.Header{}
+	if account := f.Account(); account != "" {
+		h.Set(bundttypes.AccountHeader, account)
+	}
+	if user := f.User(); user != "" {
+		h.Set(bundttypes.UserHeader, user)
+	}
+	return h
 }
 
 // Endpoint is the address of the daemon: --socket, BUNDT_SOCKET, or the default

@@ -8,13 +8,17 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/api/bundttypes"
+	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/api/ststypes"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
+	"github.com/bundt/bundt/pkg/client"
 )
 
 // EnvOptions are the inputs of "env".
@@ -36,9 +40,15 @@ BUNDT_SOCKET for bundt itself, and for AWS's tools and SDKs AWS_ENDPOINT_URL,
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION and AWS_REGION. The
 keys are the admin's, from the file credentials of the daemon's data directory,
 which its owner alone can read. Whoever has an access key of their own and sets it
-keeps it: where the file cannot be read, the keys are not printed.`,
+keeps it: where the file cannot be read, the keys are not printed.
+
+With --account or --user (or BUNDT_ACCOUNT or BUNDT_USER), the keys are temporary
+ones of that account's root, for an hour, or of that user, for twelve hours; a
+message says until when. AWS_SESSION_TOKEN is set, and BUNDT_ACCOUNT and BUNDT_USER,
+so that bundt acts there too.`,
 		Example: `  eval "$(bundt env)"
-  aws ec2 describe-instances`,
+  aws ec2 describe-instances
+  eval "$(bundt env --account dev --user alice)"`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: complete.None,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -78,6 +88,10 @@ func environment(ctx context.Context, f *factory.Factory) (vars []variable, lack
 	if e.CertificateFile != "" {
 		vars = append(vars, variable{name: "AWS_CA_BUNDLE", value: e.CertificateFile})
 	}
+	if f.Account() != "" || f.User() != "" {
+		temporary, err := temporaryKeys(ctx, f, c)
+		return append(vars, temporary...), nil, err
+	}
 	id, secret, err := readCredentials(e.CredentialsFile)
 	if err != nil {
 		return vars, failure.WithHint(fmt.Errorf("the admin's access key is not yours to use: %w", err),
@@ -90,6 +104,26 @@ func environment(ctx context.Context, f *factory.Factory) (vars []variable, lack
 		variable{name: "AWS_PROFILE", unset: true},
 		variable{name: "AWS_DEFAULT_PROFILE", unset: true},
 	), nil, nil
+}
+
+// temporaryKeys returns what points programs at the account and user that
+// commands act as.
+func temporaryKeys(ctx context.Context, f *factory.Factory, c *client.Client) ([]variable, error) {
+	out, err := c.GetSessionToken(ctx, &ststypes.GetSessionTokenInput{})
+	if err != nil {
+		return nil, err
+	}
+	k, value := out.Credentials, ec2types.Value[string]
+	fmt.Fprintf(f.IO.Err, "temporary keys, until %s\n", ec2types.Value(k.Expiration).Local().Format(time.DateTime))
+	return []variable{
+		{name: "BUNDT_ACCOUNT", value: f.Account(), unset: f.Account() == ""},
+		{name: "BUNDT_USER", value: f.User(), unset: f.User() == ""},
+		{name: "AWS_ACCESS_KEY_ID", value: value(k.AccessKeyId)},
+		{name: "AWS_SECRET_ACCESS_KEY", value: value(k.SecretAccessKey)},
+		{name: "AWS_SESSION_TOKEN", value: value(k.SessionToken)},
+		{name: "AWS_PROFILE", unset: true},
+		{name: "AWS_DEFAULT_PROFILE", unset: true},
+	}, nil
 }
 
 // readCredentials returns the first access key in a file of AWS's shared credentials.

@@ -1,0 +1,294 @@
+// Package iam owns the commands on an account's users, access keys and policies,
+// which are IAM's. It may import pkg/client, the API's types, pkg/model and its
+// neighbours under pkg/cli only.
+package iam
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/api/iamtypes"
+	"github.com/bundt/bundt/pkg/cli/complete"
+	"github.com/bundt/bundt/pkg/cli/factory"
+	"github.com/bundt/bundt/pkg/cli/failure"
+	"github.com/bundt/bundt/pkg/cli/output"
+	"github.com/bundt/bundt/pkg/client"
+)
+
+func value(p *string) string { return ec2types.Value(p) }
+
+// NewUserCommand returns the command "user" with all its verbs.
+func NewUserCommand(f *factory.Factory) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "user VERB",
+		Aliases: []string{"users"},
+		Short:   "Manage users: who works in an account",
+		Long: `Manage the users of an account. A user may do what policies allow, which bundt
+policy attaches, and signs requests with access keys, which bundt access-key makes.`,
+	}
+	cmd.AddCommand(NewCreateUserCommand(f, nil), NewListUsersCommand(f, nil), NewShowUserCommand(f, nil), NewDeleteUserCommand(f, nil))
+	return cmd
+}
+
+// CreateUserOptions are the inputs of "user create".
+type CreateUserOptions struct {
+	Factory *factory.Factory
+	Name    string
+	Path    string
+	Tags    []string
+}
+
+// NewCreateUserCommand returns the command "user create".
+func NewCreateUserCommand(f *factory.Factory, run func(context.Context, *CreateUserOptions) error) *cobra.Command {
+	o := &CreateUserOptions{Factory: f}
+	if run == nil {
+		run = createUser
+	}
+	cmd := &cobra.Command{
+		Use:   "create NAME",
+		Short: "Make a user, who may do nothing yet",
+		Long:  "Make a user, who may do nothing yet, and print the user's ARN.",
+		Example: `  bundt user create alice
+  bundt policy attach ReadOnlyAccess alice
+  bundt access-key create alice >> ~/.aws/credentials`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: complete.None,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Name = args[0]
+			return failure.Wrap(run(cmd.Context(), o), "create user", o.Name)
+		},
+	}
+	cmd.Flags().StringVar(&o.Path, "path", "", "`path` of the user's ARN, like /team/; default: /")
+	cmd.Flags().StringArrayVar(&o.Tags, "tag", nil, "tag `KEY=VALUE` of the user; may be repeated")
+	return cmd
+}
+
+func createUser(ctx context.Context, o *CreateUserOptions) error {
+	in := &iamtypes.CreateUserInput{UserName: &o.Name}
+	if o.Path != "" {
+		in.Path = &o.Path
+	}
+	for _, text := range o.Tags {
+		key, value, ok := strings.Cut(text, "=")
+		if !ok || key == "" {
+			return failure.Usagef("%q is no tag: KEY=VALUE", text)
+		}
+		in.Tags = append(in.Tags, iamtypes.Tag{Key: &key, Value: &value})
+	}
+	c, err := o.Factory.Client()
+	if err != nil {
+		return err
+	}
+	out, err := c.CreateUser(ctx, in)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(o.Factory.IO.Out, value(out.User.Arn))
+	return err
+}
+
+// ListUsersOptions are the inputs of "user ls".
+type ListUsersOptions struct {
+	Factory *factory.Factory
+	Output  output.Options
+}
+
+// NewListUsersCommand returns the command "user ls".
+func NewListUsersCommand(f *factory.Factory, run func(context.Context, *ListUsersOptions) error) *cobra.Command {
+	o := &ListUsersOptions{Factory: f}
+	if run == nil {
+		run = listUsers
+	}
+	cmd := &cobra.Command{
+		Use:               "ls",
+		Aliases:           []string{"list"},
+		Short:             "List the account's users",
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: complete.None,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return failure.Wrap(run(cmd.Context(), o), "list", "users")
+		},
+	}
+	o.Output.AddFlags(cmd)
+	return cmd
+}
+
+func listUsers(ctx context.Context, o *ListUsersOptions) error {
+	c, err := o.Factory.Client()
+	if err != nil {
+		return err
+	}
+	all, err := users(ctx, c)
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 && o.Output.ForPeople() && o.Factory.IO.ErrIsTerminal() {
+		fmt.Fprintln(o.Factory.IO.Err, "no users; bundt user create makes one")
+		return nil
+	}
+	now := o.Factory.Now()
+	return output.List(o.Factory.IO, &o.Output, all,
+		func(u iamtypes.User) string { return value(u.UserName) },
+		[]output.Column[iamtypes.User]{
+			{Title: "NAME", Text: func(u iamtypes.User) string { return value(u.UserName) }},
+			{Title: "USER", Text: func(u iamtypes.User) string { return value(u.UserId) }},
+			{Title: "PATH", Text: func(u iamtypes.User) string { return value(u.Path) }},
+			{Title: "AGE", Text: func(u iamtypes.User) string { return output.Age(now, ec2types.Value(u.CreateDate)) }},
+			{Title: "ARN", Wide: true, Text: func(u iamtypes.User) string { return value(u.Arn) }},
+		})
+}
+
+// users returns the account's users, by name.
+func users(ctx context.Context, c *client.Client) (all []iamtypes.User, err error) {
+	for page, err := range c.ListUsersPages(ctx, nil) {
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Users...)
+	}
+	return all, nil
+}
+
+// ShowUserOptions are the inputs of "user show".
+type ShowUserOptions struct {
+	Factory *factory.Factory
+	Output  output.Options
+	Name    string
+}
+
+// NewShowUserCommand returns the command "user show".
+func NewShowUserCommand(f *factory.Factory, run func(context.Context, *ShowUserOptions) error) *cobra.Command {
+	o := &ShowUserOptions{Factory: f}
+	if run == nil {
+		run = showUser
+	}
+	cmd := &cobra.Command{
+		Use:               "show NAME",
+		Short:             "Print a user with its policies and access keys",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: complete.First(complete.Users(f)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Name = args[0]
+			return failure.Wrap(run(cmd.Context(), o), "show user", o.Name)
+		},
+	}
+	o.Output.AddFlags(cmd)
+	return cmd
+}
+
+// shownUser is what "user show" prints.
+type shownUser struct {
+	User             *iamtypes.User
+	AttachedPolicies []iamtypes.AttachedPolicy
+	InlinePolicies   []string
+	AccessKeys       []iamtypes.AccessKeyMetadata
+}
+
+func showUser(ctx context.Context, o *ShowUserOptions) error {
+	c, err := o.Factory.Client()
+	if err != nil {
+		return err
+	}
+	got, err := c.GetUser(ctx, &iamtypes.GetUserInput{UserName: &o.Name})
+	if err != nil {
+		return err
+	}
+	target := target{kind: userKind, name: o.Name}
+	shown := shownUser{User: got.User, AttachedPolicies: []iamtypes.AttachedPolicy{}, InlinePolicies: []string{}}
+	if shown.AttachedPolicies, err = target.attached(ctx, c); err != nil {
+		return err
+	}
+	if shown.InlinePolicies, err = target.inline(ctx, c); err != nil {
+		return err
+	}
+	if shown.AccessKeys, err = accessKeys(ctx, c, &o.Name); err != nil {
+		return err
+	}
+	return output.One(o.Factory.IO, &o.Output, value(got.User.UserName), shown)
+}
+
+// DeleteUserOptions are the inputs of "user delete".
+type DeleteUserOptions struct {
+	Factory *factory.Factory
+	Names   []string
+	Force   bool
+}
+
+// NewDeleteUserCommand returns the command "user delete".
+func NewDeleteUserCommand(f *factory.Factory, run func(context.Context, *DeleteUserOptions) error) *cobra.Command {
+	o := &DeleteUserOptions{Factory: f}
+	if run == nil {
+		run = deleteUsers
+	}
+	cmd := &cobra.Command{
+		Use:     "delete NAME…",
+		Aliases: []string{"rm"},
+		Short:   "Delete users",
+		Long: `Delete users who have no access keys and no policies; with --force, their access
+keys and inline policies too, and detach their managed policies.`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: complete.Users(f),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.Names = args
+			return failure.Wrap(run(cmd.Context(), o), "delete user", strings.Join(args, ", "))
+		},
+	}
+	cmd.Flags().BoolVar(&o.Force, "force", false, "delete their access keys and inline policies, and detach the others")
+	return cmd
+}
+
+func deleteUsers(ctx context.Context, o *DeleteUserOptions) error {
+	c, err := o.Factory.Client()
+	if err != nil {
+		return err
+	}
+	for _, name := range o.Names {
+		if o.Force {
+			if err := strip(ctx, c, name); err != nil {
+				return err
+			}
+		}
+		if _, err := c.DeleteUser(ctx, &iamtypes.DeleteUserInput{UserName: &name}); err != nil {
+			return failure.WithHint(err, "bundt user delete --force %s takes its access keys and policies away first", name)
+		}
+		fmt.Fprintln(o.Factory.IO.Out, name)
+	}
+	return nil
+}
+
+// strip takes a user's access keys and policies away.
+func strip(ctx context.Context, c *client.Client, name string) error {
+	keys, err := accessKeys(ctx, c, &name)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if _, err := c.DeleteAccessKey(ctx, &iamtypes.DeleteAccessKeyInput{UserName: &name, AccessKeyId: k.AccessKeyId}); err != nil {
+			return err
+		}
+	}
+	target := target{kind: userKind, name: name}
+	attached, err := target.attached(ctx, c)
+	if err != nil {
+		return err
+	}
+	for _, p := range attached {
+		if err := target.detach(ctx, c, p.PolicyArn); err != nil {
+			return err
+		}
+	}
+	inline, err := target.inline(ctx, c)
+	if err != nil {
+		return err
+	}
+	for _, policy := range inline {
+		if err := target.deleteInline(ctx, c, &policy); err != nil {
+			return err
+		}
+	}
+	return nil
+}
