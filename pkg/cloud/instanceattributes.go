@@ -21,6 +21,9 @@ type InstanceChange struct {
 	EbsOptimized *bool
 	// Stopped refuses an instance that is not stopped, whatever else changes.
 	Stopped bool
+	// GroupIDs are the security groups of an instance with one interface; none
+	// leaves them alone.
+	GroupIDs []string
 	// Volumes that stay or go with the instance.
 	BlockDevices []BlockDeviceChange
 }
@@ -51,6 +54,9 @@ func (c *Account) ModifyInstance(ctx context.Context, id string, ch InstanceChan
 		if err := ch.apply(&i); err != nil {
 			return err
 		}
+		if err := c.changeGroups(tx, &i, ch.GroupIDs); err != nil {
+			return err
+		}
 		for _, b := range ch.BlockDevices {
 			if err := changeDevice(tx, &i, b); err != nil {
 				return err
@@ -58,6 +64,27 @@ func (c *Account) ModifyInstance(ctx context.Context, id string, ch InstanceChan
 		}
 		return records.Instances.Put(tx, &i)
 	})
+}
+
+// changeGroups replaces the security groups of an instance that has one interface:
+// of several EC2 wants to know which.
+func (c *Account) changeGroups(tx *store.Tx, i *model.Instance, ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	if len(i.Others) > 0 {
+		return model.Errorf("InvalidInstanceID", "There are multiple interfaces attached to instance '%s'. Please specify an interface ID for the operation instead.", i.ID).
+			WithHint("ModifyNetworkInterfaceAttribute changes the groups of one interface")
+	}
+	n, err := c.networkInterface(tx, i.Interface.ID)
+	if err != nil {
+		return err
+	}
+	if err := c.regroup(tx, &n, ids); err != nil {
+		return err
+	}
+	i.SetInterface(n)
+	return records.Interfaces.Put(tx, &n)
 }
 
 // alive returns an instance that can still be changed.

@@ -96,8 +96,8 @@ func interfaceAttachable(inst *model.Instance, n *model.NetworkInterface, device
 		return model.Errorf(model.CodeInvalidParameterCombination, "The network interface %s and the instance %s are in different VPCs", n.ID, inst.ID)
 	case inst.State != model.InstanceStopped:
 		return notWhileRunning(inst)
-	case device < 1 || device >= maxInterfaces:
-		return model.Errorf(model.CodeInvalidParameterValue, "Invalid device index %d: it must be 1 to %d", device, maxInterfaces-1)
+	case device < 1 || device >= MaxInterfaces:
+		return model.Errorf(model.CodeInvalidParameterValue, "Invalid device index %d: it must be 1 to %d", device, MaxInterfaces-1)
 	}
 	for _, o := range inst.Others {
 		if o.Attachment.DeviceIndex == device {
@@ -174,11 +174,7 @@ func (c *Account) ModifyNetworkInterface(ctx context.Context, id string, ch Inte
 			n.Description = *ch.Description
 		}
 		if len(ch.GroupIDs) > 0 {
-			subnet, err := records.Subnets.Get(tx, n.SubnetID)
-			if err != nil {
-				return err
-			}
-			if n.Groups, err = c.interfaceGroups(tx, &subnet, ch.GroupIDs, nil); err != nil {
+			if err := c.regroup(tx, &n, ch.GroupIDs); err != nil {
 				return err
 			}
 		}
@@ -190,6 +186,21 @@ func (c *Account) ModifyNetworkInterface(ctx context.Context, id string, ch Inte
 		}
 		return records.PutInterface(tx, &n)
 	})
+}
+
+// regroup puts an interface into these security groups instead of those it is in.
+// The interface is the caller's to write.
+func (c *Account) regroup(tx *store.Tx, n *model.NetworkInterface, ids []string) error {
+	subnet, err := records.Subnets.Get(tx, n.SubnetID)
+	if err != nil {
+		return err
+	}
+	groups, err := c.interfaceGroups(tx, &subnet, ids, nil)
+	if err != nil {
+		return err
+	}
+	n.Groups = groups
+	return nil
 }
 
 // AssignPrivateAddresses gives an interface secondary private addresses: these,

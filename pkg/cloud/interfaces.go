@@ -11,8 +11,11 @@ import (
 	"github.com/bundt/bundt/pkg/store"
 )
 
-// maxSecondary is the most secondary private addresses of an interface.
-const maxSecondary = 49
+// MaxPrivateAddresses is the most private addresses of an interface.
+const MaxPrivateAddresses = 50
+
+// maxSecondary is how many of them can be secondary ones.
+const maxSecondary = MaxPrivateAddresses - 1
 
 // InterfaceSpec is what a new network interface is to be.
 type InterfaceSpec struct {
@@ -196,7 +199,7 @@ func isReserved(cidr netip.Prefix, a netip.Addr) bool {
 
 func addSecondary(tx *store.Tx, n *model.NetworkInterface, subnet *model.Subnet, given []string, more int) error {
 	if len(n.Secondary)+len(given)+more > maxSecondary {
-		return model.Errorf("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit of %d", maxSecondary+1)
+		return model.Errorf("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit of %d", MaxPrivateAddresses)
 	}
 	wanted := slices.Concat(given, make([]string, more))
 	for _, ip := range wanted {

@@ -47,15 +47,15 @@ func (c *Account) CreateKeyPair(ctx context.Context, name, typ string, tags mode
 	return k, private, err
 }
 
-// ImportKeyPair keeps a public key that the user made: an OpenSSH line.
+// ImportKeyPair keeps a public key that the user made, in one of the forms that
+// parsePublicKey knows.
 func (c *Account) ImportKeyPair(ctx context.Context, name string, material []byte, tags model.Tags) (model.KeyPair, error) {
 	if err := checkKeyName(name); err != nil {
 		return model.KeyPair{}, err
 	}
-	pub, _, _, _, err := ssh.ParseAuthorizedKey(material)
+	pub, err := parsePublicKey(material)
 	if err != nil {
-		return model.KeyPair{}, model.Errorf(model.CodeKeyFormat, "Key is not in valid OpenSSH public key format").
-			WithHint("give the file that ends in .pub, for instance ~/.ssh/id_ed25519.pub")
+		return model.KeyPair{}, err
 	}
 	switch pub.Type() {
 	case ssh.KeyAlgoED25519:

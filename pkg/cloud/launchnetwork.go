@@ -8,8 +8,8 @@ import (
 	"github.com/bundt/bundt/pkg/store"
 )
 
-// maxInterfaces is the most network interfaces of an instance.
-const maxInterfaces = 8
+// MaxInterfaces is the most network interfaces of an instance.
+const MaxInterfaces = 8
 
 // LaunchInterface is one interface that a launch asks for: a new one, or one
 // that there is.
@@ -26,8 +26,8 @@ func (l *Launch) checkInterfaces() error {
 	var seen []int
 	for i := range l.Interfaces {
 		n := &l.Interfaces[i]
-		if n.DeviceIndex < 0 || n.DeviceIndex >= maxInterfaces {
-			return model.Errorf(model.CodeInvalidParameterValue, "Device index %d: an instance has at most %d network interfaces", n.DeviceIndex, maxInterfaces)
+		if n.DeviceIndex < 0 || n.DeviceIndex >= MaxInterfaces {
+			return model.Errorf(model.CodeInvalidParameterValue, "Device index %d: an instance has at most %d network interfaces", n.DeviceIndex, MaxInterfaces)
 		}
 		if slices.Contains(seen, n.DeviceIndex) {
 			return model.Errorf(model.CodeInvalidParameterValue, "Each network interface requires a unique device index.")

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -409,6 +410,30 @@ func TestCrashedMachineIsStartedAgainButNotForEver(t *testing.T) {
 	if got := w.wait(inst.ID, model.InstanceStopped); got.StateReason.Code != "Server.InternalError" {
 		t.Errorf("reason %+v", got.StateReason)
 	}
+}
+
+// Without automatic recovery an instance whose machine ends stays stopped, and
+// can be started again.
+func TestCrashedMachineWithoutRecovery(t *testing.T) {
+	w := newWorld(t)
+	image := w.build().ID
+	insts, err := w.cloud.Run(t.Context(), cloud.Launch{ImageID: image, Type: "b1.pico", MinCount: 1, MaxCount: 1, Options: model.InstanceOptions{NoAutoRecovery: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := insts[0].ID
+	w.wait(id, model.InstanceRunning)
+	if err := w.host.Crash(id, "killed"); err != nil {
+		t.Fatal(err)
+	}
+	got := w.wait(id, model.InstanceStopped)
+	if got.StateReason.Code != "Server.InternalError" || !strings.Contains(got.StateReason.Message, "automatic recovery is disabled") {
+		t.Errorf("reason %+v", got.StateReason)
+	}
+	if _, err := w.cloud.Start(t.Context(), []string{id}); err != nil {
+		t.Fatal(err)
+	}
+	w.wait(id, model.InstanceRunning)
 }
 
 func (w *world) machine(id string) (pid int, err error) {

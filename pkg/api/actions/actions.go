@@ -41,6 +41,7 @@ func Register(t *api.Table, c *cloud.Cloud, n Node) {
 	a := &Actions{cloud: c, node: n, pager: api.NewPager(c.Info().Secret)}
 	a.registerInstances(t)
 	a.registerInstanceAttributes(t)
+	a.registerInstanceData(t)
 	a.registerInstanceTypes(t)
 	a.registerPlaces(t)
 	a.registerImages(t)

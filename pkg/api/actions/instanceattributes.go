@@ -20,7 +20,7 @@ func (a *Actions) registerInstanceAttributes(t *api.Table) {
 		Name: "ModifyInstanceAttribute", Handler: a.modifyInstanceAttribute,
 		Acts: []string{
 			"InstanceId", "Attribute", "Value", "DisableApiStop", "DisableApiTermination", "EbsOptimized", "EnaSupport.Value=true",
-			"InstanceInitiatedShutdownBehavior", "InstanceType", "UserData", "SourceDestCheck.Value=true",
+			"InstanceInitiatedShutdownBehavior", "InstanceType", "UserData", "SourceDestCheck.Value=true", "Groups",
 			"BlockDeviceMappings.DeviceName", "BlockDeviceMappings.Ebs.DeleteOnTermination", "BlockDeviceMappings.Ebs.VolumeId",
 		},
 	})
@@ -124,8 +124,9 @@ func nameAttribute(in *ec2types.ModifyInstanceAttributeInput) error {
 	}
 	name := *in.Attribute
 	if in.Value == nil {
-		if name == ec2types.InstanceAttributeNameBlockDeviceMapping {
-			return nil // the value is the mapping
+		switch name {
+		case ec2types.InstanceAttributeNameBlockDeviceMapping, ec2types.InstanceAttributeNameGroupSet:
+			return nil // the value is a member of its own
 		}
 		return model.Errorf(model.CodeMissingParameter, "The request must contain the parameter Value")
 	}
@@ -211,6 +212,7 @@ func instanceChange(in *ec2types.ModifyInstanceAttributeInput) (ch cloud.Instanc
 			return ch, model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter InstanceInitiatedShutdownBehavior is invalid. Valid values: stop, terminate", v)
 		}
 	}
+	ch.GroupIDs = in.Groups
 	for _, m := range in.BlockDeviceMappings {
 		if m.DeviceName == nil || m.Ebs == nil || m.Ebs.DeleteOnTermination == nil {
 			return ch, model.Errorf(model.CodeMissingParameter, "A block device mapping needs DeviceName and Ebs.DeleteOnTermination")

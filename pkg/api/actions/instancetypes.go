@@ -6,6 +6,7 @@ import (
 
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/model"
 )
 
@@ -116,9 +117,9 @@ func typeOf(t *model.InstanceType) ec2types.InstanceTypeInfo {
 		},
 		NetworkInfo: &ec2types.NetworkInfo{
 			EnaSupport: ptr("unsupported"), EfaSupported: ptr(false), EncryptionInTransitSupported: ptr(false), DefaultNetworkCardIndex: ptr(int32(0)),
-			MaximumNetworkCards: ptr(int32(1)), MaximumNetworkInterfaces: ptr(int32(8)), Ipv4AddressesPerInterface: ptr(int32(50)),
+			MaximumNetworkCards: ptr(int32(1)), MaximumNetworkInterfaces: ptr(int32(cloud.MaxInterfaces)), Ipv4AddressesPerInterface: ptr(int32(cloud.MaxPrivateAddresses)),
 			Ipv6Supported: ptr(false), Ipv6AddressesPerInterface: ptr(int32(0)), NetworkPerformance: ptr("Up to the host's"),
-			NetworkCards: []ec2types.NetworkCardInfo{{NetworkCardIndex: ptr(int32(0)), MaximumNetworkInterfaces: ptr(int32(1)), NetworkPerformance: ptr("Up to the host's")}},
+			NetworkCards: []ec2types.NetworkCardInfo{{NetworkCardIndex: ptr(int32(0)), MaximumNetworkInterfaces: ptr(int32(cloud.MaxInterfaces)), NetworkPerformance: ptr("Up to the host's")}},
 		},
 		NitroEnclavesSupport: ptr("unsupported"), NitroTpmSupport: ptr("unsupported"),
 		PlacementGroupInfo:       &ec2types.PlacementGroupInfo{SupportedStrategies: []string{}},

@@ -32,7 +32,8 @@ func (a *Actions) createKeyPair(ctx context.Context, in *ec2types.CreateKeyPairI
 	switch f := ec2types.Value(in.KeyFormat); f {
 	case "", "pem":
 	case "ppk":
-		return nil, model.Errorf(model.CodeUnsupportedOperation, "the key format ppk is not supported: take pem and convert it with puttygen")
+		return nil, model.Errorf(model.CodeUnsupportedOperation, "The key format ppk is not supported").
+			WithHint("take pem, and convert it: puttygen key.pem -o key.ppk")
 	default:
 		return nil, model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter KeyFormat is invalid: must be pem", f)
 	}
@@ -66,6 +67,11 @@ func (a *Actions) describeKeyPairs(ctx context.Context, in *ec2types.DescribeKey
 		if !slices.ContainsFunc(all, func(k model.KeyPair) bool { return k.Name == name }) {
 			return nil, model.Errorf(model.CodeKeyPairNotFound, "The key pair '%s' does not exist", name)
 		}
+	}
+	if err := keyKind.check(in.KeyPairIds, func(id string) bool {
+		return slices.ContainsFunc(all, func(k model.KeyPair) bool { return k.ID == id })
+	}); err != nil {
+		return nil, err
 	}
 	if len(in.KeyNames) > 0 {
 		all = slices.DeleteFunc(all, func(k model.KeyPair) bool {

@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"net/url"
 	"slices"
 
 	"github.com/bundt/bundt/pkg/api"
@@ -36,13 +37,22 @@ func (a *Actions) describeRegions(_ context.Context, in *ec2types.DescribeRegion
 			return nil, model.Errorf(model.CodeInvalidParameterValue, "Invalid region name: [%s]", r).WithHint("this cloud is the region %s", name)
 		}
 	}
-	region := ec2types.Region{RegionName: ptr(name), Endpoint: ptr("ec2." + name + ".amazonaws.com"), OptInStatus: ptr(optInStatus)}
+	region := ec2types.Region{RegionName: ptr(name), Endpoint: ptr(a.endpointHost()), OptInStatus: ptr(optInStatus)}
 	shown, err := filtered([]ec2types.Region{region}, in.Filters, map[string]func(*ec2types.Region) []string{
 		"endpoint":      func(r *ec2types.Region) []string { return value(r.Endpoint) },
 		"opt-in-status": func(r *ec2types.Region) []string { return value(r.OptInStatus) },
 		"region-name":   func(r *ec2types.Region) []string { return value(r.RegionName) },
 	})
 	return &ec2types.DescribeRegionsOutput{Regions: shown}, err
+}
+
+// endpointHost is where this region's EC2 is served: EC2 shows a host without the
+// scheme. A daemon that AWS's clients cannot reach has the name that EC2 would have.
+func (a *Actions) endpointHost() string {
+	if u, err := url.Parse(a.node.Endpoint().Url); err == nil && u.Host != "" {
+		return u.Host
+	}
+	return "ec2." + a.cloud.Info().Region + ".amazonaws.com"
 }
 
 func (a *Actions) describeAvailabilityZones(_ context.Context, in *ec2types.DescribeAvailabilityZonesInput) (*ec2types.DescribeAvailabilityZonesOutput, error) {
