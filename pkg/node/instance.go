@@ -162,15 +162,18 @@ func (n *Node) adopt(ctx context.Context, inst *model.Instance, st hypervisor.St
 			return err
 		}
 	}
-	if changed || !known || inst.Metadata.Pending {
+	switch {
+	case inst.Metadata.Pending:
 		if err := n.applyNetwork(ctx); err != nil {
 			return err
 		}
-	}
-	if inst.Metadata.Pending {
 		if err := n.metadataApplied(ctx, inst); err != nil {
 			return err
 		}
+	case changed || !known:
+		// Not waited for: the guest takes longer to boot, and of many machines
+		// that start together each would wait for the network of all.
+		n.wakeNetwork()
 	}
 	if inst.Reachability != model.ReachabilityPassed && detail == "" {
 		n.probe(ctx, inst.ID)

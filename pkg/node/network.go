@@ -43,7 +43,7 @@ func (n *Node) applyNetwork(ctx context.Context) error {
 // networkRetry is the pause after a configuration that could not be applied.
 const networkRetry = time.Second
 
-// networkPause lets many changes become one.
+// networkPause, or as long as an application took, lets many changes become one.
 const networkPause = 20 * time.Millisecond
 
 // followNetwork applies changes of groups, routes, interfaces and the rest as
@@ -55,13 +55,14 @@ func (n *Node) followNetwork(ctx context.Context) {
 			return
 		case <-n.netChanged:
 		}
+		begun := time.Now()
 		if err := n.applyNetwork(ctx); err != nil && ctx.Err() == nil {
 			n.Logger.Error("the network could not be changed", "error", err)
 			time.AfterFunc(networkRetry, n.wakeNetwork)
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(networkPause):
+		case <-time.After(max(networkPause, time.Since(begun))):
 		}
 	}
 }
