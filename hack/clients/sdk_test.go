@@ -1,3 +1,7 @@
+// The tag keeps the SDK, minutes of compiling, out of the build with the race detector.
+
+//go:build vm
+
 package clients
 
 import (
