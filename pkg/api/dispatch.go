@@ -131,21 +131,12 @@ func (d *Dispatcher) run(ctx context.Context, call *Call, send func(any) error) 
 	if call.RequestID == "" {
 		call.RequestID = NewRequestID()
 	}
-	next := d.recovering(func(ctx context.Context, call *Call) (any, error) {
+	return d.intercepted(ctx, call, func(ctx context.Context, call *Call) (any, error) {
 		if err := d.check(ctx, info, call); err != nil {
 			return nil, err
 		}
 		return info.handle(withAsked(WithPrincipal(ctx, call.Principal), call), call.Input, send)
 	})
-	for i := len(d.chain) - 1; i >= 0; i-- {
-		inner, intercept := next, d.chain[i]
-		next = func(ctx context.Context, call *Call) (any, error) { return intercept(ctx, call, inner) }
-	}
-	out, err := d.recovering(next)(ctx, call)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
 }
 
 // check validates the request, asks for authorisation, and ends a dry run.
@@ -198,13 +189,30 @@ func resolve(ctx context.Context, info *Info, call *Call) error {
 	return nil
 }
 
-// Authorize asks for authorisation of something that is not in the table, like
-// an upload. Every error is a *model.Error.
-func (d *Dispatcher) Authorize(ctx context.Context, call *Call) error {
-	_, err := d.recovering(func(ctx context.Context, call *Call) (any, error) {
-		return nil, d.authorize(ctx, call)
-	})(ctx, call)
-	return err
+// Do makes a call of something that is not in the table, like an upload: what do
+// does is authorised and seen by the interceptors as actions are. Every error is a
+// *model.Error.
+func (d *Dispatcher) Do(ctx context.Context, call *Call, do func(ctx context.Context) (any, error)) (any, error) {
+	return d.intercepted(ctx, call, func(ctx context.Context, call *Call) (any, error) {
+		if err := d.authorize(ctx, call); err != nil {
+			return nil, err
+		}
+		return do(WithPrincipal(ctx, call.Principal))
+	})
+}
+
+// intercepted goes on with a call through the interceptors.
+func (d *Dispatcher) intercepted(ctx context.Context, call *Call, next Next) (any, error) {
+	next = d.recovering(next)
+	for i := len(d.chain) - 1; i >= 0; i-- {
+		inner, intercept := next, d.chain[i]
+		next = func(ctx context.Context, call *Call) (any, error) { return intercept(ctx, call, inner) }
+	}
+	out, err := d.recovering(next)(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // takeDryRun removes the DryRun member and returns what it said.

@@ -215,9 +215,23 @@ func TestInterceptors(t *testing.T) {
 	if _, err := f.run(&ec2types.RunInstancesInput{}); model.CodeOf(err) != model.CodeMissingParameter {
 		t.Errorf("got %v", err)
 	}
+	// What is not in the table is seen as well, and panics are caught.
+	for _, do := range []func(context.Context) (any, error){
+		func(ctx context.Context) (any, error) { return api.PrincipalFrom(ctx).Name, nil },
+		func(context.Context) (any, error) { return nil, errors.New("secret") },
+		func(context.Context) (any, error) { panic("oh") },
+	} {
+		out, err := f.dispatcher.Do(t.Context(), &api.Call{Action: "Upload", RequestID: "r", Principal: api.Principal{Name: "ana"}}, do)
+		if err == nil && out != "ana" {
+			t.Errorf("got %v", out)
+		}
+	}
 	want := []string{
 		"inner RunInstances InternalError", "outer RunInstances InternalError",
 		"inner RunInstances MissingParameter", "outer RunInstances MissingParameter",
+		"inner Upload ", "outer Upload ",
+		"inner Upload InternalError", "outer Upload InternalError",
+		"inner Upload InternalError", "outer Upload InternalError",
 	}
 	if diff := cmp.Diff(want, order); diff != "" {
 		t.Error(diff)

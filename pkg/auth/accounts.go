@@ -196,13 +196,13 @@ func (d *Directory) SetQuotas(ctx context.Context, ref string, set map[model.Quo
 	return a, err
 }
 
-// Owns says within a transaction what an account owns, "" for nothing. What every
-// account has without asking for it, it deletes.
-type Owns func(tx *store.Tx, account string) (string, error)
+// Release takes from an account, within a transaction, what every account has
+// without asking for it, unless the account owns more: then it says what.
+type Release func(tx *store.Tx, account string) (owns string, err error)
 
 // DeleteAccount deletes an account that owns nothing, with its users, keys, roles
 // and policies.
-func (d *Directory) DeleteAccount(ctx context.Context, ref string, owns Owns) error {
+func (d *Directory) DeleteAccount(ctx context.Context, ref string, release Release) error {
 	return d.update(ctx, func(tx *store.Tx) error {
 		a, err := account(tx, ref)
 		if err != nil {
@@ -211,13 +211,13 @@ func (d *Directory) DeleteAccount(ctx context.Context, ref string, owns Owns) er
 		if a.ID == d.cloud.AccountID {
 			return model.Errorf(CodeDeleteConflict, "The admin account cannot be deleted")
 		}
-		what, err := owns(tx, a.ID)
+		owns, err := release(tx, a.ID)
 		if err != nil {
 			return err
 		}
-		if what != "" {
-			return model.Errorf(CodeDeleteConflict, "The account %s owns %s", a.Name, what).
-				WithHint("delete what it owns first")
+		if owns != "" {
+			return model.Errorf(CodeDeleteConflict, "The account %s owns %s", a.Name, owns).
+				WithHint("delete what it owns first: bundt --account %s …", a.Name)
 		}
 		if err := records.Accounts.Delete(tx, a.ID); err != nil {
 			return err

@@ -29,7 +29,7 @@ func (d *Daemon) dispatcher(register ...func(*api.Table)) (*api.Dispatcher, erro
 // registerCloud adds EC2's actions and bundt's own.
 func (d *Daemon) registerCloud(t *api.Table) {
 	actions.Register(t, d.cloud, &view{daemon: d})
-	d.identity().RegisterAccounts(t, d.cloud.Owns)
+	d.identity().RegisterAccounts(t, d.cloud.Release)
 }
 
 func (d *Daemon) identity() *identity.Actions {

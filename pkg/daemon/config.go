@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/bundt/bundt/pkg/api/throttle"
 	"github.com/bundt/bundt/pkg/rundir"
 )
 
@@ -37,12 +38,16 @@ type Config struct {
 	ShutdownGrace  time.Duration
 	// GuestMemoryMiB is what all guests together may take; 0 is nine tenths of the host's.
 	GuestMemoryMiB int64
+	// ReadRate and ChangeRate are how many reading and changing calls each account
+	// may make a second, and twice as many at once; 0 is any number.
+	ReadRate, ChangeRate int
 }
 
 // DefaultConfig is for this user: an XDG state directory, or the system's as root.
 func DefaultConfig() Config {
 	c := Config{
 		Listen: DefaultListen, ListenAny: true, Region: "local-1", Hypervisor: "qemu", PublicPool: "127.77.0.0/16", ShutdownGrace: time.Minute,
+		ReadRate: int(throttle.DefaultReads.PerSecond), ChangeRate: int(throttle.DefaultChanges.PerSecond),
 		DataDir: defaultDataDir(), CacheDir: defaultCacheDir(), PackageMirror: os.Getenv("BUNDT_PACKAGE_MIRROR"),
 	}
 	return c
@@ -136,6 +141,9 @@ func (c *Config) check() error {
 	}
 	if c.GuestMemoryMiB < 0 {
 		return fmt.Errorf("--guest-memory %d: must not be negative", c.GuestMemoryMiB)
+	}
+	if c.ReadRate < 0 || c.ChangeRate < 0 {
+		return fmt.Errorf("--read-rate %d and --change-rate %d must not be negative", c.ReadRate, c.ChangeRate)
 	}
 	if c.PublicPool != "" {
 		p, err := netip.ParsePrefix(c.PublicPool)

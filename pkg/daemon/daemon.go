@@ -113,7 +113,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	if d.audit, err = audit.Open(audit.Options{Path: d.path("audit.log"), Region: d.cfg.Region, Log: d.log}); err != nil {
 		return err
 	}
-	d.limiter = throttle.New(throttle.DefaultReads, throttle.DefaultChanges, nil)
+	d.limiter = throttle.New(throttle.PerSecond(d.cfg.ReadRate), throttle.PerSecond(d.cfg.ChangeRate), nil)
 	d.node = node.New(node.Options{
 		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath,
 		Cloud: d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"), BucketDir: d.path("buckets"),

@@ -84,6 +84,8 @@ func newCommand() *cobra.Command {
 	f.StringVar(&cfg.PublicPool, "public-pool", cfg.PublicPool, "loopback addresses that instances get as public addresses; empty for none")
 	f.DurationVar(&cfg.ShutdownGrace, "shutdown-grace", cfg.ShutdownGrace, "how long a guest may take to power off when asked")
 	f.Int64Var(&cfg.GuestMemoryMiB, "guest-memory", 0, "MiB of memory that instances may take in all; more than the host has is overcommitment (default: nine tenths of the host's)")
+	f.IntVar(&cfg.ReadRate, "read-rate", cfg.ReadRate, "reading calls a second that each account may make, and twice as many at once; 0 for any number")
+	f.IntVar(&cfg.ChangeRate, "change-rate", cfg.ChangeRate, "changing calls a second that each account may make, and twice as many at once; 0 for any number")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	root.AddCommand(newSwitchCommand(&logLevel), newDoctorCommand(&cfg), newPurgeCommand(&cfg))
 	return root

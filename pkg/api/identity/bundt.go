@@ -12,12 +12,12 @@ import (
 )
 
 // RegisterAccounts adds bundt's own actions on accounts to a table.
-func (a *Actions) RegisterAccounts(t *api.Table, owns auth.Owns) {
+func (a *Actions) RegisterAccounts(t *api.Table, release auth.Release) {
 	add(t, "CreateAccount", a.createAccount, "Name", "Quotas")
 	add(t, "DescribeAccounts", a.describeAccounts, "Accounts")
 	add(t, "ModifyAccountQuotas", a.modifyAccountQuotas, "Account", "Quotas", "Remove")
 	add(t, "DeleteAccount", func(ctx context.Context, in *bundttypes.DeleteAccountInput) (*bundttypes.DeleteAccountOutput, error) {
-		return nil, a.directory.DeleteAccount(ctx, value(in.Account), owns)
+		return nil, a.directory.DeleteAccount(ctx, value(in.Account), release)
 	}, "Account")
 }
 

@@ -37,10 +37,11 @@ func (s *server) connect(w http.ResponseWriter, r *http.Request, call *api.Call)
 		return err
 	}
 	call.Input = request
-	if err := s.dispatcher.Authorize(r.Context(), call); err != nil {
-		return err
-	}
-	guest, err := s.options.Connect(api.WithPrincipal(r.Context(), call.Principal), request.InstanceID, request.Port)
+	var guest net.Conn
+	_, err = s.dispatcher.Do(r.Context(), call, func(ctx context.Context) (_ any, err error) {
+		guest, err = s.options.Connect(ctx, request.InstanceID, request.Port)
+		return nil, err
+	})
 	if err != nil {
 		return err
 	}

@@ -185,14 +185,14 @@ func (s *server) upload(w http.ResponseWriter, r *http.Request, call *api.Call) 
 	if media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); media != "application/octet-stream" {
 		return model.Errorf(model.CodeMalformedQueryString, "An upload must have the header Content-Type: application/octet-stream")
 	}
-	if err := s.dispatcher.Authorize(r.Context(), call); err != nil {
-		return err
-	}
-	digest, size, err := s.options.Uploads.Upload(r.Context(), r.Body)
+	out, err := s.dispatcher.Do(r.Context(), call, func(ctx context.Context) (any, error) {
+		digest, size, err := s.options.Uploads.Upload(ctx, r.Body)
+		return uploaded{digest, size}, err
+	})
 	if err != nil {
 		return err
 	}
-	writeJSON(w, http.StatusOK, uploaded{digest, size})
+	writeJSON(w, http.StatusOK, out)
 	return nil
 }
 

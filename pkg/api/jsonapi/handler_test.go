@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,7 +18,7 @@ import (
 	"github.com/bundt/bundt/pkg/model"
 )
 
-func newHandler(t *testing.T, o jsonapi.Options) http.Handler {
+func newHandler(t *testing.T, o jsonapi.Options, seen ...api.Interceptor) http.Handler {
 	t.Helper()
 	table := api.NewTable()
 	api.Register(table, api.Action[ec2types.StopInstancesInput, ec2types.StopInstancesOutput]{
@@ -43,7 +44,7 @@ func newHandler(t *testing.T, o jsonapi.Options) http.Handler {
 			return errors.Join(send("one\n"), send("two"))
 		},
 	})
-	d, err := api.NewDispatcher(table, api.Options{Authorize: func(_ context.Context, c *api.Call) error {
+	d, err := api.NewDispatcher(table, api.Options{Interceptors: seen, Authorize: func(_ context.Context, c *api.Call) error {
 		if c.Principal.Name == "nobody" {
 			return model.Errorf(api.CodeUnauthorizedOperation, "no")
 		}
@@ -148,6 +149,35 @@ func TestUploadNeedsPermission(t *testing.T) {
 		if w.Code != status || touched != (status == 200) {
 			t.Errorf("%s: %d, uploader called: %v", user, w.Code, touched)
 		}
+	}
+}
+
+// TestInterceptorsSeeEverything: uploads and connections are audited too.
+func TestInterceptorsSeeEverything(t *testing.T) {
+	var calls []string
+	handler := newHandler(t, jsonapi.Options{
+		Uploads: jsonapi.UploadFunc(func(context.Context, io.Reader) (string, int64, error) { return "sha256:0", 0, nil }),
+		Connect: func(context.Context, string, uint16) (net.Conn, error) { return nil, errors.New("no route") },
+	}, func(ctx context.Context, c *api.Call, next api.Next) (any, error) {
+		out, err := next(ctx, c)
+		calls = append(calls, c.Principal.Name+" "+c.Action+" "+model.CodeOf(err))
+		return out, err
+	})
+	for _, user := range []string{"ana", "nobody"} {
+		for path, header := range map[string]http.Header{
+			"/api/upload":                         {"Content-Type": {"application/octet-stream"}},
+			"/api/Connect?InstanceId=i-1&Port=22": {"Upgrade": {jsonapi.StreamProtocol}},
+		} {
+			r := httptest.NewRequest("POST", path, nil)
+			r.Header = header
+			r.Header.Set("X-User", user)
+			handler.ServeHTTP(httptest.NewRecorder(), r)
+		}
+	}
+	slices.Sort(calls)
+	want := []string{"ana Connect InternalError", "ana Upload ", "nobody Connect UnauthorizedOperation", "nobody Upload UnauthorizedOperation"}
+	if !slices.Equal(calls, want) {
+		t.Errorf("seen: %q", calls)
 	}
 }
 

@@ -22,11 +22,14 @@ type Rate struct {
 	Burst     int
 }
 
+// PerSecond is the rate of n calls a second and twice as many at once.
+func PerSecond(n int) Rate { return Rate{PerSecond: float64(n), Burst: 2 * n} }
+
 // The rates that hold if nothing else is said: far beyond what people and tools
 // need, so that one account's runaway loop leaves time for the others.
 var (
-	DefaultReads   = Rate{PerSecond: 5000, Burst: 10000}
-	DefaultChanges = Rate{PerSecond: 2000, Burst: 4000}
+	DefaultReads   = PerSecond(5000)
+	DefaultChanges = PerSecond(2000)
 )
 
 // Limiter limits calls. It is safe for concurrent use.
