@@ -3,7 +3,9 @@ package cloud
 import (
 	"context"
 	"net/netip"
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
@@ -232,6 +234,36 @@ func (c *Account) DisassociateAddress(ctx context.Context, associationID, public
 		}
 		return records.ElasticAddresses.Put(tx, &all[i])
 	})
+}
+
+// NameAddress sets the domain name that reverse lookups of an elastic address
+// give, in the name servers of all VPCs; "" takes it away.
+func (c *Account) NameAddress(ctx context.Context, allocationID, domain string) (a model.ElasticAddress, err error) {
+	if domain != "" {
+		domain = strings.TrimSuffix(domain, ".")
+		if !isDomainName(domain) {
+			return a, model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter domainName is invalid. It is not a domain name.", domain)
+		}
+		domain += "."
+	}
+	err = c.updateNetwork(ctx, func(tx *store.Tx) error {
+		if a, err = c.address(tx, AddressRef{AllocationID: allocationID}); err != nil {
+			return err
+		}
+		a.DomainName = domain
+		return records.ElasticAddresses.Put(tx, &a)
+	})
+	return a, err
+}
+
+// domainLabel is a label of a host's name (RFC 1123).
+var domainLabel = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+
+// isDomainName reports whether s is the name of a host in a domain, without the
+// dot at its end.
+func isDomainName(s string) bool {
+	labels := strings.Split(s, ".")
+	return len(s) <= 253 && len(labels) > 1 && !slices.ContainsFunc(labels, func(l string) bool { return !domainLabel.MatchString(l) })
 }
 
 func (c *Account) address(tx *store.Tx, ref AddressRef) (model.ElasticAddress, error) {

@@ -158,6 +158,7 @@ type InterfaceChange struct {
 	GroupIDs            []string
 	AttachmentID        string
 	DeleteOnTermination *bool
+	AssociatePublic     *bool // a public address whenever its instance runs
 }
 
 // ModifyNetworkInterface changes an interface's attributes.
@@ -184,6 +185,11 @@ func (c *Account) ModifyNetworkInterface(ctx context.Context, id string, ch Inte
 			}
 			n.Attachment.DeleteOnTermination = *ch.DeleteOnTermination
 		}
+		if ch.AssociatePublic != nil {
+			if err := c.associatePublic(tx, &n, *ch.AssociatePublic); err != nil {
+				return err
+			}
+		}
 		return records.PutInterface(tx, &n)
 	})
 }
@@ -200,6 +206,26 @@ func (c *Account) regroup(tx *store.Tx, n *model.NetworkInterface, ids []string)
 		return err
 	}
 	n.Groups = groups
+	return nil
+}
+
+// associatePublic turns on or off that an interface has a public address while
+// its instance runs; at once if it does. As on EC2 it is so for the primary
+// interface of an instance only, and an elastic address stays.
+func (c *Account) associatePublic(tx *store.Tx, n *model.NetworkInterface, on bool) error {
+	n.AutoPublic = on
+	if n.Attachment == nil || n.Attachment.DeviceIndex != 0 {
+		return nil
+	}
+	inst, err := c.instance(tx, n.Attachment.InstanceID)
+	switch {
+	case err != nil:
+		return err
+	case !on && n.AllocationID == "":
+		return records.DropPublic(tx, n)
+	case inst.State == model.InstancePending || inst.State == model.InstanceRunning:
+		return c.assignPublic(tx, n)
+	}
 	return nil
 }
 

@@ -24,12 +24,8 @@ type Document struct {
 	PrivateIP        string            `json:"privateIP"`
 	PublicIP         string            `json:"publicIP,omitempty"`
 	MAC              string            `json:"mac"`
-	InterfaceID      string            `json:"interfaceID"`
-	VPCID            string            `json:"vpcID"`
-	VPCCIDR          string            `json:"vpcCIDR"`
-	SubnetID         string            `json:"subnetID"`
-	SubnetCIDR       string            `json:"subnetCIDR"`
 	SecurityGroups   []NamedID         `json:"securityGroups"`
+	Interfaces       []Interface       `json:"interfaces"` // all of the instance's, the primary one too
 	KeyName          string            `json:"keyName,omitempty"`
 	PublicKey        string            `json:"publicKey,omitempty"`
 	UserData         []byte            `json:"userData,omitempty"`
@@ -37,6 +33,27 @@ type Document struct {
 	BlockDevices     map[string]string `json:"blockDevices,omitempty"` // "ami", "ebs1" … -> device
 	Tags             map[string]string `json:"tags,omitempty"`         // only if the instance exposes them
 	Options          Options           `json:"options"`
+}
+
+// Interface is one of the instance's network interfaces.
+type Interface struct {
+	ID             string      `json:"id"`
+	DeviceIndex    int         `json:"deviceIndex"`
+	MAC            string      `json:"mac"`
+	Hostname       string      `json:"hostname"` // fully qualified private name
+	PublicHostname string      `json:"publicHostname,omitempty"`
+	PrivateIPs     []PrivateIP `json:"privateIPs"` // the primary one first
+	VPCID          string      `json:"vpcID"`
+	VPCCIDR        string      `json:"vpcCIDR"`
+	SubnetID       string      `json:"subnetID"`
+	SubnetCIDR     string      `json:"subnetCIDR"`
+	SecurityGroups []NamedID   `json:"securityGroups"`
+}
+
+// PrivateIP is a private address, and the public one that leads to it, if any.
+type PrivateIP struct {
+	IP     string `json:"ip"`
+	Public string `json:"public,omitempty"`
 }
 
 // NamedID is an object's id and name.

@@ -15,10 +15,13 @@ func testDocument() Document {
 		Architecture: "x86_64", AccountID: "123456789012", ReservationID: "r-1", LaunchIndex: 2,
 		PendingTime: time.Date(2026, 11, 24, 4, 0, 0, 0, time.UTC), Region: "local-1", AvailabilityZone: "local-1a",
 		Hostname: "ip-10-0-0-10.ec2.internal", PublicHostname: "pub.example", PrivateIP: "10.0.0.10", PublicIP: "127.77.0.5",
-		MAC: "0A:00:00:00:00:01", InterfaceID: "eni-1", VPCID: "vpc-1", VPCCIDR: "10.0.0.0/16",
-		SubnetID: "subnet-1", SubnetCIDR: "10.0.0.0/24",
-		SecurityGroups: []NamedID{{"sg-1", "default"}, {"sg-2", "web"}},
-		KeyName:        "me", PublicKey: "ssh-ed25519 AAAA me", UserData: []byte{0, 1, 0xff},
+		MAC: "0A:00:00:00:00:01", SecurityGroups: []NamedID{{"sg-1", "default"}, {"sg-2", "web"}},
+		Interfaces: []Interface{{
+			ID: "eni-1", MAC: "0A:00:00:00:00:01", Hostname: "ip-10-0-0-10.ec2.internal", PublicHostname: "pub.example",
+			PrivateIPs: []PrivateIP{{"10.0.0.10", "127.77.0.5"}}, VPCID: "vpc-1", VPCCIDR: "10.0.0.0/16",
+			SubnetID: "subnet-1", SubnetCIDR: "10.0.0.0/24", SecurityGroups: []NamedID{{"sg-1", "default"}, {"sg-2", "web"}},
+		}},
+		KeyName: "me", PublicKey: "ssh-ed25519 AAAA me", UserData: []byte{0, 1, 0xff},
 		RootDevice: "/dev/xvda", BlockDevices: map[string]string{"ami": "/dev/xvda", "ebs1": "/dev/sdb"},
 		Tags: map[string]string{"Name": "web 1", "empty": "", "no/slash": "x"},
 	}

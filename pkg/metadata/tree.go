@@ -85,8 +85,8 @@ func tree(d Document) *node {
 	meta, dynamic := root.at("meta-data"), root.at("dynamic")
 	meta.bare, dynamic.bare = true, true
 	instanceTree(meta, d)
-	if d.MAC != "" {
-		interfaceTree(meta.at("network/interfaces/macs/"+strings.ToLower(d.MAC)), d)
+	for i := range d.Interfaces {
+		interfaceTree(meta.at("network/interfaces/macs/"+strings.ToLower(d.Interfaces[i].MAC)), d.AccountID, &d.Interfaces[i])
 	}
 	placementTree(meta, d)
 	keyTree(meta, d)
@@ -124,30 +124,35 @@ func instanceTree(meta *node, d Document) {
 	meta.set("public-hostname", d.PublicHostname)
 	meta.set("public-ipv4", d.PublicIP)
 	meta.set("reservation-id", d.ReservationID)
-	meta.set("security-groups", groups(d, func(g NamedID) string { return g.Name }))
+	meta.set("security-groups", groups(d.SecurityGroups, func(g NamedID) string { return g.Name }))
 	meta.set("services/domain", "amazonaws.com")
 	meta.set("services/partition", "aws")
 }
 
-func interfaceTree(eni *node, d Document) {
-	eni.set("device-number", "0")
-	eni.set("interface-id", d.InterfaceID)
-	if d.PublicIP != "" {
-		eni.set("ipv4-associations/"+d.PublicIP, d.PrivateIP)
+func interfaceTree(eni *node, owner string, i *Interface) {
+	var private, public []string
+	for _, p := range i.PrivateIPs {
+		private = append(private, p.IP)
+		if p.Public != "" {
+			public = append(public, p.Public)
+			eni.set("ipv4-associations/"+p.Public, p.IP)
+		}
 	}
-	eni.set("local-hostname", d.Hostname)
-	eni.set("local-ipv4s", d.PrivateIP)
-	eni.set("mac", strings.ToLower(d.MAC))
-	eni.set("owner-id", d.AccountID)
-	eni.set("public-hostname", d.PublicHostname)
-	eni.set("public-ipv4s", d.PublicIP)
-	eni.set("security-group-ids", groups(d, func(g NamedID) string { return g.ID }))
-	eni.set("security-groups", groups(d, func(g NamedID) string { return g.Name }))
-	eni.set("subnet-id", d.SubnetID)
-	eni.set("subnet-ipv4-cidr-block", d.SubnetCIDR)
-	eni.set("vpc-id", d.VPCID)
-	eni.set("vpc-ipv4-cidr-block", d.VPCCIDR)
-	eni.set("vpc-ipv4-cidr-blocks", d.VPCCIDR)
+	eni.set("device-number", fmt.Sprint(i.DeviceIndex))
+	eni.set("interface-id", i.ID)
+	eni.set("local-hostname", i.Hostname)
+	eni.set("local-ipv4s", strings.Join(private, "\n"))
+	eni.set("mac", strings.ToLower(i.MAC))
+	eni.set("owner-id", owner)
+	eni.set("public-hostname", i.PublicHostname)
+	eni.set("public-ipv4s", strings.Join(public, "\n"))
+	eni.set("security-group-ids", groups(i.SecurityGroups, func(g NamedID) string { return g.ID }))
+	eni.set("security-groups", groups(i.SecurityGroups, func(g NamedID) string { return g.Name }))
+	eni.set("subnet-id", i.SubnetID)
+	eni.set("subnet-ipv4-cidr-block", i.SubnetCIDR)
+	eni.set("vpc-id", i.VPCID)
+	eni.set("vpc-ipv4-cidr-block", i.VPCCIDR)
+	eni.set("vpc-ipv4-cidr-blocks", i.VPCCIDR)
 }
 
 func placementTree(meta *node, d Document) {
@@ -183,9 +188,9 @@ func listable(name string) bool {
 	return name != "" && name != "." && name != ".." && !strings.ContainsAny(name, "/\n\r")
 }
 
-func groups(d Document, field func(NamedID) string) string {
-	values := make([]string, len(d.SecurityGroups))
-	for i, g := range d.SecurityGroups {
+func groups(all []NamedID, field func(NamedID) string) string {
+	values := make([]string, len(all))
+	for i, g := range all {
 		values[i] = field(g)
 	}
 	return strings.Join(values, "\n")

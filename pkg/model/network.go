@@ -160,6 +160,7 @@ type ElasticAddress struct {
 	AssociationID string    `json:"associationID,omitempty"`
 	InterfaceID   string    `json:"interfaceID,omitempty"`
 	PrivateIP     string    `json:"privateIP,omitempty"`
+	DomainName    string    `json:"domainName,omitempty"` // that reverse lookups give, with the dot at its end
 	Created       time.Time `json:"created"`
 	Tags          Tags      `json:"tags,omitempty"`
 }

@@ -60,6 +60,9 @@ type VPC struct {
 	// DHCP is what guests are told beside their address; nil is DomainName and
 	// the VPC's name server.
 	DHCP *DHCP `json:"dhcp,omitempty"`
+	// Reverse are names that the name server gives for public addresses, of
+	// whatever VPC, with the dot at their end.
+	Reverse map[netip.Addr]string `json:"reverse,omitempty"`
 }
 
 // DHCP is what the VPC's DHCP server tells guests.

@@ -81,17 +81,16 @@ func (n *Node) document(t *topology, inst *model.Instance) metadata.Document {
 		AccountID: inst.OwnerID, ReservationID: inst.ReservationID, LaunchIndex: inst.LaunchIndex,
 		PendingTime: inst.LaunchTime, Region: n.Cloud.Region, AvailabilityZone: n.Zone,
 		Hostname: inst.Hostname() + "." + model.PrivateDomain(n.Cloud.Region), PrivateIP: inst.Interface.PrivateIP,
-		PublicIP: inst.Interface.PublicIP, MAC: inst.Interface.MAC, InterfaceID: inst.Interface.ID,
-		VPCID: inst.Interface.VPCID, VPCCIDR: t.vpcs[inst.Interface.VPCID].CIDR,
-		SubnetID: inst.Interface.SubnetID, SubnetCIDR: t.subnets[inst.Interface.SubnetID].CIDR,
-		KeyName: inst.KeyName, PublicKey: inst.PublicKey, UserData: inst.UserData, RootDevice: inst.RootDevice,
+		PublicIP: inst.Interface.PublicIP, PublicHostname: t.publicName(&inst.Interface), MAC: inst.Interface.MAC,
+		SecurityGroups: t.namedGroups(&inst.Interface),
+		KeyName:        inst.KeyName, PublicKey: inst.PublicKey, UserData: inst.UserData, RootDevice: inst.RootDevice,
 		BlockDevices: map[string]string{},
 		Options: metadata.Options{
 			Disabled: inst.Metadata.Disabled, TokensRequired: inst.Metadata.HTTPTokens == "required", HopLimit: inst.Metadata.HopLimit,
 		},
 	}
-	for _, g := range inst.Interface.Groups {
-		d.SecurityGroups = append(d.SecurityGroups, metadata.NamedID{ID: g, Name: t.groups[g].Name})
+	for _, nic := range inst.Interfaces() {
+		d.Interfaces = append(d.Interfaces, t.interfaceDocument(&nic))
 	}
 	ebs := 0
 	for _, v := range inst.Volumes {
@@ -106,6 +105,40 @@ func (n *Node) document(t *topology, inst *model.Instance) metadata.Document {
 		d.Tags = inst.Tags
 	}
 	return d
+}
+
+// interfaceDocument is what the metadata service tells of one interface.
+func (t *topology) interfaceDocument(nic *model.NetworkInterface) metadata.Interface {
+	out := metadata.Interface{
+		ID: nic.ID, MAC: nic.MAC, Hostname: model.HostnameFor(nic.PrivateIP) + "." + model.PrivateDomain(t.region), PublicHostname: t.publicName(nic),
+		PrivateIPs: []metadata.PrivateIP{{IP: nic.PrivateIP, Public: nic.PublicIP}},
+		VPCID:      nic.VPCID, VPCCIDR: t.vpcs[nic.VPCID].CIDR, SubnetID: nic.SubnetID, SubnetCIDR: t.subnets[nic.SubnetID].CIDR,
+		SecurityGroups: t.namedGroups(nic),
+	}
+	if nic.Attachment != nil {
+		out.DeviceIndex = nic.Attachment.DeviceIndex
+	}
+	for _, p := range nic.Secondary {
+		out.PrivateIPs = append(out.PrivateIPs, metadata.PrivateIP{IP: p.IP, Public: p.PublicIP})
+	}
+	return out
+}
+
+func (t *topology) namedGroups(nic *model.NetworkInterface) (out []metadata.NamedID) {
+	for _, g := range nic.Groups {
+		out = append(out, metadata.NamedID{ID: g, Name: t.groups[g].Name})
+	}
+	return out
+}
+
+// publicName is the DNS name of an interface's public address, "" if its VPC
+// gives none.
+func (t *topology) publicName(nic *model.NetworkInterface) string {
+	v := t.vpcs[nic.VPCID]
+	if nic.PublicIP == "" || !v.DNSHostnames || !v.DNSSupport {
+		return ""
+	}
+	return model.PublicHostname(nic.PublicIP, t.region) + "." + model.PublicDomain
 }
 
 // Probing asks a young guest often and an old one rarely.

@@ -167,3 +167,54 @@ func TestAttachInterface(t *testing.T) {
 		t.Errorf("after the end there are the interfaces %+v (%v)", nics, err)
 	}
 }
+
+// A public address comes and goes while the instance runs, and guests see it in
+// the metadata; so do the names of elastic addresses.
+func TestPublicAddressOfRunningInstance(t *testing.T) {
+	w := newWorld(t)
+	inst := w.run(w.build().ID)
+	inst = w.wait(inst.ID, model.InstanceRunning)
+	turn := func(on bool) {
+		t.Helper()
+		if err := w.cloud.ModifyNetworkInterface(t.Context(), inst.Interface.ID, cloud.InterfaceChange{AssociatePublic: &on}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	turn(false)
+	w.port(inst.ID, "the address is gone", func(p network.Port) bool {
+		return !p.PublicIP.IsValid() && p.Metadata.PublicHostname == "" && p.Metadata.Interfaces[0].PrivateIPs[0].Public == ""
+	})
+	turn(true)
+	w.port(inst.ID, "there is an address again", func(p network.Port) bool {
+		d := p.Metadata
+		return p.PublicIP.IsValid() && d.PublicIP == p.PublicIP.String() && d.Interfaces[0].PrivateIPs[0].Public == d.PublicIP &&
+			d.PublicHostname == model.PublicHostname(d.PublicIP, "test-1")+".bundt.internal" && d.Interfaces[0].PublicHostname == d.PublicHostname
+	})
+	if _, err := w.cloud.AssignPrivateAddresses(t.Context(), inst.Interface.ID, nil, 1, false); err != nil {
+		t.Fatal(err)
+	}
+	w.port(inst.ID, "the secondary address is told", func(p network.Port) bool {
+		return len(p.Secondary) == 1 && len(p.Metadata.Interfaces[0].PrivateIPs) == 2 && p.Metadata.Interfaces[0].PrivateIPs[1].IP == p.Secondary[0].String()
+	})
+
+	// Stopped, the choice is for the next start; an elastic address is not touched.
+	if _, err := w.cloud.Stop(t.Context(), []string{inst.ID}, true); err != nil {
+		t.Fatal(err)
+	}
+	w.wait(inst.ID, model.InstanceStopped)
+	turn(true)
+	if i := w.wait(inst.ID, model.InstanceStopped); i.Interface.PublicIP != "" || !i.Interface.AutoPublic {
+		t.Errorf("the stopped instance has %+v", i.Interface)
+	}
+	e, err := w.cloud.AllocateAddress(t.Context(), "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.cloud.AssociateAddress(t.Context(), cloud.AddressRef{AllocationID: e.ID}, cloud.Association{InstanceID: inst.ID}); err != nil {
+		t.Fatal(err)
+	}
+	turn(false)
+	if i := w.wait(inst.ID, model.InstanceStopped); i.Interface.PublicIP != e.PublicIP {
+		t.Errorf("the elastic address %s is now %q", e.PublicIP, i.Interface.PublicIP)
+	}
+}

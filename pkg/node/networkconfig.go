@@ -25,6 +25,7 @@ type topology struct {
 	options   map[string]model.DHCPOptions
 	attached  map[string]string             // internet gateway -> VPC
 	tables    map[string]model.RouteTable   // subnet, or VPC for the main table -> route table
+	reverse   map[netip.Addr]string         // elastic address -> its domain name
 	members   map[string][]netip.Addr       // security group -> its interfaces' addresses
 	named     map[string]bool               // security groups that rules name
 	rules     map[string]*[2][]network.Rule // security group -> its rules: ingress, egress
@@ -33,7 +34,7 @@ type topology struct {
 // networkCollections are what a topology is made from.
 var networkCollections = []string{
 	records.VPCs.Name(), records.Subnets.Name(), records.Groups.Name(), records.Gateways.Name(),
-	records.RouteTables.Name(), records.DHCPOptions.Name(), records.Interfaces.Name(),
+	records.RouteTables.Name(), records.DHCPOptions.Name(), records.Interfaces.Name(), records.ElasticAddresses.Name(),
 }
 
 func (n *Node) topology(ctx context.Context) (*topology, error) {
@@ -79,6 +80,16 @@ func (t *topology) list(tx *store.Tx) error {
 	t.attached = make(map[string]string, len(gateways))
 	for _, g := range gateways {
 		t.attached[g.ID] = g.VPCID
+	}
+	elastic, err := records.ElasticAddresses.List(tx)
+	if err != nil {
+		return err
+	}
+	t.reverse = map[netip.Addr]string{}
+	for _, e := range elastic {
+		if a, err := netip.ParseAddr(e.PublicIP); err == nil && e.DomainName != "" {
+			t.reverse[a] = e.DomainName
+		}
 	}
 	tables, err := records.RouteTables.List(tx)
 	if err != nil {
@@ -175,7 +186,7 @@ func (t *topology) vpc(id string) (network.VPC, error) {
 		return network.VPC{}, fmt.Errorf("reading the range of %s: %w", id, err)
 	}
 	out := network.VPC{
-		ID: id, CIDR: cidr, MTU: interfaceMTU, DomainName: model.PrivateDomain(t.region), NoDNS: !v.DNSSupport, DHCP: t.dhcp(&v),
+		ID: id, CIDR: cidr, MTU: interfaceMTU, DomainName: model.PrivateDomain(t.region), NoDNS: !v.DNSSupport, DHCP: t.dhcp(&v), Reverse: t.reverse,
 	}
 	for _, s := range t.subnets {
 		if s.VPCID != id {

@@ -159,8 +159,8 @@ func (a *Actions) addressOf(e *placedAddress) ec2types.Address {
 	return out
 }
 
-// describeAddressesAttribute shows addresses' reverse names, of which none can
-// be given here.
+// describeAddressesAttribute shows addresses with the attribute that is asked
+// for: their reverse names.
 func (a *Actions) describeAddressesAttribute(ctx context.Context, in *ec2types.DescribeAddressesAttributeInput) (*ec2types.DescribeAddressesAttributeOutput, error) {
 	all, err := a.placedAddresses(ctx)
 	if err != nil {
@@ -174,7 +174,41 @@ func (a *Actions) describeAddressesAttribute(ctx context.Context, in *ec2types.D
 	}
 	out := &ec2types.DescribeAddressesAttributeOutput{NextToken: next}
 	for i := range page {
-		out.Addresses = append(out.Addresses, ec2types.AddressAttribute{AllocationId: ptr(page[i].ID), PublicIp: ptr(page[i].PublicIP)})
+		shown := addressAttributeOf(&page[i].ElasticAddress)
+		if in.Attribute == nil { // there is one attribute, which the dispatcher has checked
+			shown.PtrRecord = nil
+		}
+		out.Addresses = append(out.Addresses, shown)
 	}
 	return out, nil
+}
+
+func addressAttributeOf(e *model.ElasticAddress) ec2types.AddressAttribute {
+	return ec2types.AddressAttribute{AllocationId: ptr(e.ID), PublicIp: ptr(e.PublicIP), PtrRecord: str(e.DomainName)}
+}
+
+func (a *Actions) registerAddressNames(t *api.Table) {
+	api.Register(t, api.Action[ec2types.ModifyAddressAttributeInput, ec2types.ModifyAddressAttributeOutput]{
+		Name: "ModifyAddressAttribute", Acts: []string{"AllocationId", "DomainName"},
+		Handler: func(ctx context.Context, in *ec2types.ModifyAddressAttributeInput) (*ec2types.ModifyAddressAttributeOutput, error) {
+			if in.DomainName == nil {
+				return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter domainName")
+			}
+			e, err := a.account(ctx).NameAddress(ctx, ec2types.Value(in.AllocationId), *in.DomainName)
+			if err != nil {
+				return nil, err
+			}
+			return &ec2types.ModifyAddressAttributeOutput{Address: ptr(addressAttributeOf(&e))}, nil
+		},
+	})
+	api.Register(t, api.Action[ec2types.ResetAddressAttributeInput, ec2types.ResetAddressAttributeOutput]{
+		Name: "ResetAddressAttribute", Acts: []string{"AllocationId", "Attribute"},
+		Handler: func(ctx context.Context, in *ec2types.ResetAddressAttributeInput) (*ec2types.ResetAddressAttributeOutput, error) {
+			e, err := a.account(ctx).NameAddress(ctx, ec2types.Value(in.AllocationId), "")
+			if err != nil {
+				return nil, err
+			}
+			return &ec2types.ResetAddressAttributeOutput{Address: ptr(addressAttributeOf(&e))}, nil
+		},
+	})
 }

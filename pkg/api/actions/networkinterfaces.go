@@ -51,7 +51,7 @@ func (a *Actions) registerInterfaces(t *api.Table) {
 	})
 	api.Register(t, api.Action[ec2types.ModifyNetworkInterfaceAttributeInput, ec2types.ModifyNetworkInterfaceAttributeOutput]{
 		Name: "ModifyNetworkInterfaceAttribute", Handler: a.modifyNetworkInterfaceAttribute, KeepEmpty: []string{"Description.Value"},
-		Acts: []string{"NetworkInterfaceId", "Description", "Groups", "Attachment.AttachmentId", "Attachment.DeleteOnTermination", "SourceDestCheck.Value=true"},
+		Acts: []string{"NetworkInterfaceId", "Description", "Groups", "Attachment.AttachmentId", "Attachment.DeleteOnTermination", "SourceDestCheck.Value=true", "AssociatePublicIpAddress"},
 	})
 	api.Register(t, api.Action[ec2types.ResetNetworkInterfaceAttributeInput, ec2types.ResetNetworkInterfaceAttributeOutput]{
 		Name: "ResetNetworkInterfaceAttribute", Acts: []string{"NetworkInterfaceId", "SourceDestCheck"},
@@ -257,7 +257,7 @@ func (a *Actions) describeNetworkInterfaceAttribute(ctx context.Context, in *ec2
 }
 
 func (a *Actions) modifyNetworkInterfaceAttribute(ctx context.Context, in *ec2types.ModifyNetworkInterfaceAttributeInput) (*ec2types.ModifyNetworkInterfaceAttributeOutput, error) {
-	ch := cloud.InterfaceChange{GroupIDs: in.Groups}
+	ch := cloud.InterfaceChange{GroupIDs: in.Groups, AssociatePublic: in.AssociatePublicIpAddress}
 	if in.Description != nil {
 		ch.Description = in.Description.Value
 	}

@@ -17,6 +17,7 @@ func (a *Actions) registerNetworks(t *api.Table) {
 	a.registerDHCPOptions(t)
 	a.registerInterfaces(t)
 	a.registerAddresses(t)
+	a.registerAddressNames(t)
 }
 
 var (

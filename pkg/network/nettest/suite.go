@@ -109,7 +109,7 @@ func (n *lab) port(vpc, ip string, ingress ...network.Rule) *network.Port {
 		Names: []string{fmt.Sprintf("host-%d", i)}, Socket: filepath.Join(n.dir, id+".sock"),
 		Ingress: ingress, Egress: allowAll, Routes: []network.Route{{CIDR: anywhere[0]}},
 		Metadata: metadata.Document{
-			InstanceID: fmt.Sprintf("i-%d", i), MAC: mac, PrivateIP: ip, InterfaceID: id,
+			InstanceID: fmt.Sprintf("i-%d", i), MAC: mac, PrivateIP: ip,
 			Hostname: fmt.Sprintf("ip-10-0-%d-%d.ec2.internal", a.As4()[2], a.As4()[3]),
 		},
 	})

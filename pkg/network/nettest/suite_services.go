@@ -106,6 +106,7 @@ func hopLimited(tap <-chan []byte, token string) bool {
 func testDNS(t *testing.T, n *lab) {
 	a, _ := n.pair(t)
 	n.config.Ports[1].Names = append(n.config.Ports[1].Names, "Web")
+	n.config.VPCs[0].Reverse = map[netip.Addr]string{netip.MustParseAddr("127.77.1.2"): "mail.example.com."}
 	n.apply(t)
 	for _, transport := range []string{"udp", "tcp"} {
 		for _, server := range []string{"10.0.1.2", "169.254.169.253"} {
@@ -122,7 +123,10 @@ func testDNS(t *testing.T, n *lab) {
 				{"none.bundt.internal.", dns.TypeA, dns.RcodeNameError, ""},
 				{"11.1.0.10.in-addr.arpa.", dns.TypePTR, dns.RcodeSuccess, "ip-10-0-1-11.ec2.internal."},
 				{"99.1.0.10.in-addr.arpa.", dns.TypePTR, dns.RcodeNameError, ""},
+				{"2.1.77.127.in-addr.arpa.", dns.TypePTR, dns.RcodeSuccess, "mail.example.com."},
+				{"2.1.77.127.in-addr.arpa.", dns.TypeA, dns.RcodeSuccess, ""},
 				// The environment gives no resolver for these.
+				{"3.1.77.127.in-addr.arpa.", dns.TypePTR, dns.RcodeServerFailure, ""},
 				{"example.com.", dns.TypeA, dns.RcodeServerFailure, ""},
 			} {
 				m := ask(t, a, transport, server, c.name, c.kind)

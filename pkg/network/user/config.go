@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/miekg/dns"
+
 	"github.com/bundt/bundt/pkg/network"
 )
 
@@ -68,6 +70,11 @@ func (p *plan) addVPC(v network.VPC) error {
 		return invalid("%s: CIDR %s is not an IPv4 prefix", v.ID, v.CIDR)
 	case v.MTU != 0 && (v.MTU < minMTU || v.MTU > maxMTU):
 		return invalid("%s: MTU %d is not between %d and %d", v.ID, v.MTU, minMTU, maxMTU)
+	}
+	for a, name := range v.Reverse {
+		if _, ok := dns.IsDomainName(name); !ok || !dns.IsFqdn(name) {
+			return invalid("%s: %q is no name for %s", v.ID, name, a)
+		}
 	}
 	if _, twice := p.vpcs[v.ID]; twice {
 		return invalid("%s: configured twice", v.ID)

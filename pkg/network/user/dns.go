@@ -101,6 +101,9 @@ func (v *vpc) resolveDNS(q *dns.Msg, udp bool) *dns.Msg {
 	case v.ownReverse(name):
 		m.Authoritative = true
 		v.answerAddress(m, question, name)
+	case v.reverseName(name) != "":
+		m.Authoritative = true
+		answerReverse(m, question, v.reverseName(name))
 	default:
 		return v.shared.resolver.forward(q, udp)
 	}
@@ -198,17 +201,29 @@ func (v *vpc) answerAddress(m *dns.Msg, q dns.Question, name string) {
 		m.Rcode = dns.RcodeNameError
 		return
 	}
-	if q.Qtype != dns.TypePTR && q.Qtype != dns.TypeANY {
-		return
-	}
 	domain := v.domain()
 	if domain == "" {
 		domain = localZone
 	}
+	answerReverse(m, q, dns.Fqdn(p.hostName()+"."+domain))
+}
+
+func answerReverse(m *dns.Msg, q dns.Question, name string) {
+	if q.Qtype != dns.TypePTR && q.Qtype != dns.TypeANY {
+		return
+	}
 	m.Answer = append(m.Answer, &dns.PTR{
-		Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypePTR, Class: dns.ClassINET, Ttl: dnsTTL},
-		Ptr: dns.Fqdn(p.hostName() + "." + domain),
+		Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypePTR, Class: dns.ClassINET, Ttl: dnsTTL}, Ptr: name,
 	})
+}
+
+// reverseName is the name that a public address was given, "" for none.
+func (v *vpc) reverseName(name string) string {
+	a, ok := reverseAddress(name)
+	if !ok {
+		return ""
+	}
+	return v.config.Load().Reverse[addr(a)]
 }
 
 // resolver asks the name servers that the host itself uses. They may be at the

@@ -1,0 +1,36 @@
+package metadata
+
+import "testing"
+
+// Further interfaces and secondary addresses are found by their MAC addresses.
+func TestInterfaces(t *testing.T) {
+	d := testDocument()
+	d.Interfaces[0].PrivateIPs = append(d.Interfaces[0].PrivateIPs, PrivateIP{IP: "10.0.0.11"}, PrivateIP{IP: "10.0.0.12", Public: "127.77.0.6"})
+	d.Interfaces = append(d.Interfaces, Interface{
+		ID: "eni-2", DeviceIndex: 1, MAC: "0A:00:00:00:00:02", Hostname: "ip-10-0-1-10.ec2.internal", PrivateIPs: []PrivateIP{{IP: "10.0.1.10"}},
+		VPCID: "vpc-1", VPCCIDR: "10.0.0.0/16", SubnetID: "subnet-2", SubnetCIDR: "10.0.1.0/24", SecurityGroups: []NamedID{{"sg-3", "db"}},
+	})
+	f := newFixture(d)
+	const macs = "/latest/meta-data/network/interfaces/macs/"
+	for path, want := range map[string]string{
+		macs:                                                    "0a:00:00:00:00:01/\n0a:00:00:00:00:02/",
+		macs + "0a:00:00:00:00:01/local-ipv4s":                  "10.0.0.10\n10.0.0.11\n10.0.0.12",
+		macs + "0a:00:00:00:00:01/public-ipv4s":                 "127.77.0.5\n127.77.0.6",
+		macs + "0a:00:00:00:00:01/ipv4-associations/":           "127.77.0.5\n127.77.0.6",
+		macs + "0a:00:00:00:00:01/ipv4-associations/127.77.0.6": "10.0.0.12",
+		macs + "0a:00:00:00:00:02/device-number":                "1",
+		macs + "0a:00:00:00:00:02/interface-id":                 "eni-2",
+		macs + "0a:00:00:00:00:02/local-hostname":               "ip-10-0-1-10.ec2.internal",
+		macs + "0a:00:00:00:00:02/local-ipv4s":                  "10.0.1.10",
+		macs + "0a:00:00:00:00:02/security-group-ids":           "sg-3",
+		macs + "0a:00:00:00:00:02/subnet-id":                    "subnet-2",
+		macs + "0a:00:00:00:00:02/subnet-ipv4-cidr-block":       "10.0.1.0/24",
+	} {
+		if w := f.do("GET", path); w.Code != 200 || w.Body.String() != want {
+			t.Errorf("%s is %d %q", path, w.Code, w.Body.String())
+		}
+	}
+	if w := f.do("GET", macs+"0a:00:00:00:00:02/public-ipv4s"); w.Code != 404 {
+		t.Errorf("an interface without a public address answers %d %q", w.Code, w.Body.String())
+	}
+}
