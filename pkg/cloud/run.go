@@ -26,6 +26,7 @@ type Launch struct {
 	Metadata        model.MetadataOptions
 	TerminateOnHalt bool
 	Accel           string // "", "kvm" or "tcg"
+	Display         bool   // machines get a graphics card
 	Options         model.InstanceOptions
 	Tags            model.Tags
 	VolumeTags      model.Tags
@@ -174,7 +175,7 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string,
 		ClientToken: l.ClientToken, ImageID: img.ID, Type: typ.Name, Arch: img.Arch,
 		KeyName: l.KeyName, PublicKey: pub, UserData: l.UserData, LoginUser: img.LoginUser,
 		Boot: img.Boot, Node: node, LaunchTime: now, RootDevice: img.RootDevice,
-		Metadata: l.Metadata, TerminateOnHalt: l.TerminateOnHalt, RequestedAccel: l.Accel,
+		Metadata: l.Metadata, TerminateOnHalt: l.TerminateOnHalt, RequestedAccel: l.Accel, Display: l.Display,
 		Options: l.Options,
 		State:   model.InstancePending, Desired: model.InstanceRunning,
 		Reachability: model.ReachabilityInitializing,

@@ -1,6 +1,9 @@
 package daemon_test
 
 import (
+	"bytes"
+	"encoding/base64"
+	"image/jpeg"
 	"slices"
 	"testing"
 
@@ -167,4 +170,48 @@ func TestKeyPairs(t *testing.T) {
 	wantCode(t, "taken name", err, "InvalidKeyPair.Duplicate")
 	_, err = c.ImportKeyPair(t.Context(), &ec2types.ImportKeyPairInput{KeyName: new("bad"), PublicKeyMaterial: []byte("no key")})
 	wantCode(t, "no key", err, "InvalidKey.Format")
+}
+
+func TestScreenshot(t *testing.T) {
+	c := newCloud(t, daemon.Parts{})
+	image := c.bootSector()
+	run := func(display string) (string, error) {
+		out, err := c.RunInstances(t.Context(), &ec2types.RunInstancesInput{
+			ImageId: image, InstanceType: new("b1.pico"), MinCount: one(), MaxCount: one(),
+			TagSpecifications: []ec2types.TagSpecification{{ResourceType: new("instance"), Tags: []ec2types.Tag{{Key: new("bundt:display"), Value: &display}}}},
+		})
+		if err != nil {
+			return "", err
+		}
+		c.await(*out.Instances[0].InstanceId, "running")
+		return *out.Instances[0].InstanceId, nil
+	}
+	look := func(id string) (*ec2types.GetConsoleScreenshotOutput, error) {
+		return c.GetConsoleScreenshot(t.Context(), &ec2types.GetConsoleScreenshotInput{InstanceId: &id})
+	}
+	id, err := run("on")
+	c.must(err)
+	out, err := look(id)
+	c.must(err)
+	data, err := base64.StdEncoding.DecodeString(*out.ImageData)
+	c.must(err)
+	if picture, err := jpeg.Decode(bytes.NewReader(data)); err != nil || *out.InstanceId != id {
+		t.Errorf("the picture of %s: %v", *out.InstanceId, err)
+	} else if b := picture.Bounds(); b.Dx() != 720 || b.Dy() != 400 {
+		t.Errorf("the picture is %v", b)
+	}
+	_, err = c.GetConsoleScreenshot(t.Context(), &ec2types.GetConsoleScreenshotInput{InstanceId: &id, WakeUp: new(true)})
+	wantCode(t, "waking up", err, "UnsupportedOperation")
+	c.stop(id)
+	_, err = look(id)
+	wantCode(t, "a stopped instance", err, "IncorrectInstanceState")
+
+	blind, err := run("off")
+	c.must(err)
+	_, err = look(blind)
+	wantCode(t, "no display", err, "UnsupportedOperation")
+	_, err = look("i-0123456789abcdef0")
+	wantCode(t, "unknown instance", err, "InvalidInstanceID.NotFound")
+	_, err = run("4k")
+	wantCode(t, "another display", err, "InvalidParameterValue")
 }

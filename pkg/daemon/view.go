@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
 	"slices"
 
 	"github.com/bundt/bundt/pkg/api/bundttypes"
@@ -16,6 +17,10 @@ type view struct{ daemon *Daemon }
 
 func (v *view) Console(ctx context.Context, id string, max int) ([]byte, error) {
 	return v.daemon.node.Console(ctx, id, max)
+}
+
+func (v *view) Screenshot(ctx context.Context, id string) (image.Image, error) {
+	return v.daemon.node.Screenshot(ctx, id)
 }
 
 func (v *view) Host(ctx context.Context, refresh bool) (*bundttypes.DescribeHostOutput, error) {

@@ -7,6 +7,7 @@ package hypervisor
 import (
 	"context"
 	"errors"
+	"image"
 	"time"
 
 	"github.com/bundt/bundt/pkg/model"
@@ -90,6 +91,13 @@ type Console interface {
 	ConsoleOutput(ctx context.Context, id string, max int) ([]byte, error)
 }
 
+// Screenshotter is the capability to look at a machine's display.
+type Screenshotter interface {
+	// Screenshot returns what the display shows now: ErrUnsupported for a machine
+	// that was started without one (Spec.Display).
+	Screenshot(ctx context.Context, id string) (image.Image, error)
+}
+
 // Refresher is the capability to measure the host again.
 type Refresher interface {
 	// Refresh forgets what Host has measured: the next call of Host measures anew.
@@ -120,6 +128,7 @@ type Spec struct {
 	Boot      BootSpec
 	Disks     []Disk // in order; the first is the root disk
 	NICs      []NIC
+	Display   bool // a graphics card, whose picture only Screenshot sees
 }
 
 // BootSpec is how the machine starts.

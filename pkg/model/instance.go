@@ -131,6 +131,7 @@ type Instance struct {
 	Options          InstanceOptions  `json:"options,omitzero"`
 	Tags             Tags             `json:"tags,omitempty"`
 	RequestedAccel   string           `json:"requestedAccel,omitempty"` // "" lets the node choose
+	Display          bool             `json:"display,omitempty"`        // the machine has a graphics card
 	State            InstanceState    `json:"state"`
 	Desired          InstanceState    `json:"desired"` // running, stopped or terminated
 	ForceStop        bool             `json:"forceStop,omitempty"`

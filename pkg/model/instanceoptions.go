@@ -21,6 +21,10 @@ type InstanceOptions struct {
 	ResourceARecord bool `json:"resourceARecord,omitempty"`
 }
 
+// DisplayTag is the instance tag by which a launch asks for a display, which
+// RunInstances has no parameter for: "on" or "off".
+const DisplayTag = "bundt:display"
+
 // The values of InstanceOptions.CPUCredits.
 const (
 	CreditsStandard  = "standard"

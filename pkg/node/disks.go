@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"image"
 	"strings"
 
 	"github.com/bundt/bundt/pkg/hypervisor"
@@ -24,8 +25,8 @@ func (n *Node) Spec(ctx context.Context, inst *model.Instance) (hypervisor.Spec,
 	}
 	s := hypervisor.Spec{
 		ID: inst.ID, UUID: uuidFor(inst.ID), Arch: inst.Arch, VCPUs: inst.Options.VCPUs(typ), MemoryMiB: typ.MemoryMiB,
-		Accel: inst.RequestedAccel,
-		Boot:  hypervisor.BootSpec{Firmware: inst.Boot.Firmware, Cmdline: inst.Boot.Cmdline},
+		Accel: inst.RequestedAccel, Display: inst.Display,
+		Boot: hypervisor.BootSpec{Firmware: inst.Boot.Firmware, Cmdline: inst.Boot.Cmdline},
 	}
 	for _, nic := range inst.Interfaces() {
 		s.NICs = append(s.NICs, hypervisor.NIC{ID: nic.ID, MAC: nic.MAC, MTU: interfaceMTU})
@@ -132,6 +133,23 @@ func (n *Node) headOf(ctx context.Context, volumeID string) (head model.Layer, e
 		return err
 	})
 	return head, err
+}
+
+// Screenshot returns what a running instance's display shows.
+func (n *Node) Screenshot(ctx context.Context, id string) (image.Image, error) {
+	s, ok := n.Driver.(hypervisor.Screenshotter)
+	if !ok {
+		return nil, model.Errorf(model.CodeUnsupportedOperation, "The hypervisor driver %s has no displays", n.Driver.Name())
+	}
+	shot, err := s.Screenshot(ctx, id)
+	switch {
+	case errors.Is(err, hypervisor.ErrUnsupported):
+		return nil, model.Errorf(model.CodeUnsupportedOperation, "The instance '%s' has no display", id).
+			WithHint("GetConsoleOutput has its serial console; an instance that is launched with the tag %s=on has a display", model.DisplayTag)
+	case errors.Is(err, hypervisor.ErrNotFound), errors.Is(err, hypervisor.ErrNotRunning):
+		return nil, model.Errorf(model.CodeIncorrectInstanceState, "The instance '%s' is not in a state from which its display can be seen: its machine does not run", id)
+	}
+	return shot, err
 }
 
 // Console returns the last max bytes of an instance's serial output.

@@ -7,6 +7,7 @@ package actions
 
 import (
 	"context"
+	"image"
 
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/bundttypes"
@@ -18,6 +19,9 @@ import (
 type Node interface {
 	// Console returns the last max bytes of an instance's serial output.
 	Console(ctx context.Context, instanceID string, max int) ([]byte, error)
+	// Screenshot returns what a running instance's display shows; an
+	// UnsupportedOperation error if it has none.
+	Screenshot(ctx context.Context, instanceID string) (image.Image, error)
 	// Details returns what an instance is like beyond EC2's shapes.
 	Details(ctx context.Context, inst *model.Instance) (bundttypes.InstanceDetails, error)
 	// Host returns facts and checks of the host; refresh measures again what is

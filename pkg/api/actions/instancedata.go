@@ -1,15 +1,23 @@
 package actions
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
+	"fmt"
+	"image/jpeg"
 
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/model"
 )
 
 func (a *Actions) registerInstanceData(t *api.Table) {
 	api.Register(t, api.Action[ec2types.GetPasswordDataInput, ec2types.GetPasswordDataOutput]{
 		Name: "GetPasswordData", Handler: a.getPasswordData, Acts: []string{"InstanceId"},
+	})
+	api.Register(t, api.Action[ec2types.GetConsoleScreenshotInput, ec2types.GetConsoleScreenshotOutput]{
+		Name: "GetConsoleScreenshot", Handler: a.getConsoleScreenshot, Acts: []string{"InstanceId", "WakeUp=false"},
 	})
 }
 
@@ -22,4 +30,36 @@ func (a *Actions) getPasswordData(ctx context.Context, in *ec2types.GetPasswordD
 		return nil, err
 	}
 	return &ec2types.GetPasswordDataOutput{InstanceId: ptr(i.ID), PasswordData: ptr(""), Timestamp: ptr(a.cloud.Now())}, nil
+}
+
+// getConsoleScreenshot is a JPEG of the instance's display, as EC2 has it.
+func (a *Actions) getConsoleScreenshot(ctx context.Context, in *ec2types.GetConsoleScreenshotInput) (*ec2types.GetConsoleScreenshotOutput, error) {
+	i, err := a.account(ctx).Instance(ctx, *in.InstanceId)
+	if err != nil {
+		return nil, err
+	}
+	if i.State != model.InstanceRunning {
+		return nil, model.Errorf(model.CodeIncorrectInstanceState, "The instance '%s' is %s: only a running one has a display to be seen", i.ID, i.State)
+	}
+	shot, err := a.node.Screenshot(ctx, i.ID)
+	if err != nil {
+		return nil, err
+	}
+	var data bytes.Buffer
+	if err := jpeg.Encode(&data, shot, nil); err != nil {
+		return nil, fmt.Errorf("encoding the picture: %w", err)
+	}
+	return &ec2types.GetConsoleScreenshotOutput{InstanceId: ptr(i.ID), ImageData: ptr(base64.StdEncoding.EncodeToString(data.Bytes()))}, nil
+}
+
+// wantsDisplay reads the tag that asks for a display.
+func wantsDisplay(tags model.Tags) (bool, error) {
+	switch v := tags[model.DisplayTag]; v {
+	case "", "off":
+		return false, nil
+	case "on":
+		return true, nil
+	default:
+		return false, model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for the tag %s is invalid: it is on or off", v, model.DisplayTag)
+	}
 }

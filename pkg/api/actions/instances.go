@@ -104,6 +104,9 @@ func (a *Actions) runInstances(ctx context.Context, in *ec2types.RunInstancesInp
 	if l.UserData, err = base64.StdEncoding.DecodeString(ec2types.Value(in.UserData)); err != nil {
 		return nil, model.Errorf(model.CodeInvalidParameterValue, "Invalid BASE64 encoding of user data")
 	}
+	if l.Display, err = wantsDisplay(tags["instance"]); err != nil {
+		return nil, err
+	}
 	l.TerminateOnHalt = ec2types.Value(in.InstanceInitiatedShutdownBehavior) == "terminate"
 	if l.Options, err = launchOptions(in); err != nil {
 		return nil, err

@@ -21,6 +21,8 @@ var (
 	_ hypervisor.Console     = (*Driver)(nil)
 	_ hypervisor.DiskPlugger = (*Driver)(nil)
 	_ hypervisor.Refresher   = (*Driver)(nil)
+
+	_ hypervisor.Screenshotter = (*Driver)(nil)
 )
 
 // New returns a driver on h. Several drivers on one host stand for a daemon

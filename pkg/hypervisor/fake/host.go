@@ -51,6 +51,7 @@ const (
 	OpAttachDisk  Op = "AttachDisk"
 	OpDetachDisk  Op = "DetachDisk"
 	OpResizeDisk  Op = "ResizeDisk"
+	OpScreenshot  Op = "Screenshot"
 )
 
 // Host is the simulated machine room: what exists whether or not a driver looks

@@ -66,6 +66,7 @@ func Run(t *testing.T, h Harness) {
 		{"Crash", s.crash},
 		{"Snapshot", s.snapshot},
 		{"Disks", s.disks},
+		{"Screenshot", s.screenshot},
 		{"Adoption", s.adoption},
 		{"HaltWhileAway", s.haltWhileAway},
 		{"EndedContext", s.endedContext},

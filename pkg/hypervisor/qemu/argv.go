@@ -35,6 +35,7 @@ const (
 	slotSerial = 0x03
 	slotNIC    = 0x04
 	slotDisk   = 0x0c // of the root disk
+	slotVideo  = 0x0d
 	slotPorts  = 0x1c // and the next: eight ports each; 0x1f is q35's own
 )
 
@@ -292,6 +293,9 @@ func (b *builder) devices() error {
 	if b.x86() {
 		b.add("-device", "vmgenid,guid=auto,id=vmgenid0")
 	}
+	if b.spec.Display {
+		b.add("-device", fmt.Sprintf("%s,id=video0,addr=%#x", b.video(), slotVideo))
+	}
 	for i := range diskPorts {
 		port := fmt.Sprintf("pcie-root-port,id=%s,chassis=%d,slot=%d,addr=%#x.%d,io-reserve=0", diskPort(i), i+1, i+1, slotPorts+i/8, i%8)
 		if i%8 == 0 {
@@ -300,6 +304,15 @@ func (b *builder) devices() error {
 		b.add("-device", port)
 	}
 	return nil
+}
+
+// video is the graphics card: one that firmware and kernels write text on without
+// a driver, where there is such a thing.
+func (b *builder) video() string {
+	if b.x86() {
+		return "VGA"
+	}
+	return "virtio-gpu-pci"
 }
 
 // blockdev is the description of a block node, for -blockdev and blockdev-add.

@@ -59,13 +59,15 @@ func TestArgvGolden(t *testing.T) {
 	for name, tc := range map[string]struct {
 		arch  model.Arch
 		boot  hypervisor.BootSpec
-		accel string
+		accel string // or "display", which adds one
 	}{
 		"x86_64-bios":       {model.X8664, hypervisor.BootSpec{Firmware: model.FirmwareBIOS}, ""},
 		"x86_64-uefi":       {model.X8664, hypervisor.BootSpec{Firmware: model.FirmwareUEFI}, ""},
 		"x86_64-kernel-kvm": {model.X8664, direct, "kvm"},
 		"x86_64-pvh":        {model.X8664, pvh, ""},
 		"x86_64-uefi-pvh":   {model.X8664, pvhByUEFI, ""},
+		"x86_64-display":    {model.X8664, hypervisor.BootSpec{Firmware: model.FirmwareBIOS}, "display"},
+		"arm64-display":     {model.ARM64, hypervisor.BootSpec{Firmware: model.FirmwareUEFI}, "display"},
 		"i386-pvh":          {model.I386, pvh, ""},
 		"i386-kernel":       {model.I386, direct, "tcg"},
 		"arm64-uefi":        {model.ARM64, hypervisor.BootSpec{Firmware: model.FirmwareUEFI}, ""},
@@ -74,7 +76,9 @@ func TestArgvGolden(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := testSpec(tc.arch, tc.boot)
-			spec.Accel = tc.accel
+			if spec.Accel = tc.accel; tc.accel == "display" {
+				spec.Accel, spec.Display = "", true
+			}
 			argv, err := Argv(spec, testHost(), testPaths)
 			if err != nil {
 				t.Fatal(err)

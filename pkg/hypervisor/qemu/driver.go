@@ -59,6 +59,8 @@ var (
 	_ hypervisor.Console     = (*Driver)(nil)
 	_ hypervisor.DiskPlugger = (*Driver)(nil)
 	_ hypervisor.Refresher   = (*Driver)(nil)
+
+	_ hypervisor.Screenshotter = (*Driver)(nil)
 )
 
 // New returns a driver that has found all machines of its state directory again.

@@ -37,6 +37,9 @@ func (p Paths) Vars(template string) string {
 	return filepath.Join(p.State, "efivars"+filepath.Ext(template))
 }
 
+// screen is where QEMU writes a picture of the display, for a moment.
+func (p Paths) screen() string { return filepath.Join(p.State, "screen.ppm") }
+
 func (p Paths) lock() string    { return filepath.Join(p.State, "lock") }
 func (p Paths) spec() string    { return filepath.Join(p.State, "spec.json") }
 func (p Paths) process() string { return filepath.Join(p.State, "process.json") }
