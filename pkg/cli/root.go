@@ -45,7 +45,9 @@ makes new images of running machines, on one Linux machine, with EC2's words.`,
   bundt ssh web                                     log in
   bundt create-image web --name web-2 --no-reboot   make an image of it while it runs`,
 		SilenceErrors: true,
-		SilenceUsage:  true,
+		// Flags before a command are bundt's, also before "aws", which has all after it.
+		TraverseChildren: true,
+		SilenceUsage:     true,
 		PersistentPreRun: func(*cobra.Command, []string) {
 			f.IO.SetQuiet(quiet)
 		},
