@@ -239,18 +239,16 @@ func (c *Account) DisassociateAddress(ctx context.Context, associationID, public
 // NameAddress sets the domain name that reverse lookups of an elastic address
 // give, in the name servers of all VPCs; "" takes it away.
 func (c *Account) NameAddress(ctx context.Context, allocationID, domain string) (a model.ElasticAddress, err error) {
-	if domain != "" {
-		domain = strings.TrimSuffix(domain, ".")
-		if !isDomainName(domain) {
-			return a, model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter domainName is invalid. It is not a domain name.", domain)
-		}
-		domain += "."
-	}
 	err = c.updateNetwork(ctx, func(tx *store.Tx) error {
 		if a, err = c.address(tx, AddressRef{AllocationID: allocationID}); err != nil {
 			return err
 		}
-		a.DomainName = domain
+		a.DomainName = ""
+		if host := strings.TrimSuffix(domain, "."); isDomainName(host) {
+			a.DomainName = host + "."
+		} else if domain != "" {
+			return model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter domainName is invalid. It is not a domain name.", domain)
+		}
 		return records.ElasticAddresses.Put(tx, &a)
 	})
 	return a, err

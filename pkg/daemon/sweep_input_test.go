@@ -149,6 +149,7 @@ var alsoRequired = map[string][]string{
 	"CreateRoute":                {"DestinationCidrBlock", "GatewayId"}, // or other destinations and targets
 	"ReplaceRoute":               {"DestinationCidrBlock", "GatewayId"},
 	"DeleteRoute":                {"DestinationCidrBlock"},
+	"ModifyAddressAttribute":     {"DomainName"},
 	"RevokeSecurityGroupIngress": {"GroupId"}, // or a group's name
 
 	"CreateLaunchTemplateVersion":    {"LaunchTemplateId"}, // or its name
