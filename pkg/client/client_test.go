@@ -191,8 +191,8 @@ func TestCalls(t *testing.T) {
 		if !ok || *e != (model.Error{Code: model.CodeInstanceIDNotFound, Message: "no such instance", Hint: "look again"}) {
 			t.Errorf("TerminateInstances: %v", err)
 		}
-		if _, err := c.DescribeImages(ctx, &ec2types.DescribeImagesInput{}); model.CodeOf(err) != model.CodeInvalidAction {
-			t.Errorf("an action that the daemon does not have: %v", err)
+		if _, err := c.DescribeImages(ctx, &ec2types.DescribeImagesInput{}); model.CodeOf(err) != model.CodeUnsupportedOperation {
+			t.Errorf("an action of EC2 that the daemon does not have: %v", err)
 		}
 		var version struct{ Version string }
 		if err := c.Version(ctx, &version); err != nil || version.Version != "v1" {
