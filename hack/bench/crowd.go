@@ -151,9 +151,10 @@ func (c *crowd) fill(ctx context.Context) error {
 
 // awaitRunning waits until so many instances run.
 func (c *crowd) awaitRunning(ctx context.Context, want int) error {
-	running := ec2types.Filter{Name: new("instance-state-name"), Values: []string{"pending"}}
+	const look = 200 * time.Millisecond // looking at all of them is work for the daemon
+	pending := ec2types.Filter{Name: new("instance-state-name"), Values: []string{"pending"}}
 	for {
-		out, err := c.daemon.API.DescribeInstances(ctx, &ec2types.DescribeInstancesInput{Filters: []ec2types.Filter{running}})
+		out, err := c.daemon.API.DescribeInstances(ctx, &ec2types.DescribeInstancesInput{Filters: []ec2types.Filter{pending}})
 		if err != nil {
 			return err
 		}
@@ -163,7 +164,7 @@ func (c *crowd) awaitRunning(ctx context.Context, want int) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waiting for %d instances: %w", want, ctx.Err())
-		case <-time.After(20 * time.Millisecond):
+		case <-time.After(look):
 		}
 	}
 }
