@@ -53,6 +53,8 @@ type Cloud struct {
 	info   records.Cloud
 	// instances are those of all accounts.
 	instances *store.Mirror[model.Instance]
+	groups    *store.Mirror[model.SecurityGroup]
+	vpcs      *store.Mirror[model.VPC]
 	// admission serialises the capacity check of launches and starts with the
 	// write that uses the capacity up.
 	admission sync.Mutex
@@ -88,6 +90,8 @@ func New(ctx context.Context, o Options) (*Cloud, error) {
 		return nil, fmt.Errorf("opening the cloud's record: %w", err)
 	}
 	c.instances = store.NewMirror(o.Store, records.Instances)
+	c.groups = store.NewMirror(o.Store, records.Groups)
+	c.vpcs = store.NewMirror(o.Store, records.VPCs)
 	return c, nil
 }
 

@@ -41,30 +41,38 @@ func (c *Account) NetworkInterfaces(ctx context.Context) ([]model.NetworkInterfa
 	})
 }
 
-// name calls each with a function that fills in an interface's Names.
-func (c *Account) name(ctx context.Context, each func(name func(*model.NetworkInterface))) error {
-	groups, err := list(ctx, c.store, records.Groups)
-	if err != nil {
-		return err
-	}
-	vpcs, err := list(ctx, c.store, records.VPCs)
-	if err != nil {
-		return err
-	}
-	names, public := map[string]string{}, map[string]bool{}
-	for _, g := range groups {
-		names[g.ID] = g.Name
-	}
-	for _, v := range vpcs {
-		public[v.ID] = v.DNSHostnames && v.DNSSupport
-	}
+// name calls each with a function that fills in an interface's Names. Each group
+// and VPC is looked up once, and no other is looked at.
+func (c *Account) name(ctx context.Context, each func(name func(*model.NetworkInterface))) (err error) {
+	groups, vpcs := lookup(ctx, c.groups, &err), lookup(ctx, c.vpcs, &err)
 	each(func(n *model.NetworkInterface) {
-		n.Names = model.InterfaceNames{Public: public[n.VPCID]}
+		v := vpcs(n.VPCID)
+		n.Names = model.InterfaceNames{Public: v.DNSHostnames && v.DNSSupport}
 		for _, g := range n.Groups {
-			n.Names.Groups = append(n.Names.Groups, names[g])
+			n.Names.Groups = append(n.Names.Groups, groups(g).Name)
 		}
 	})
-	return nil
+	return err
+}
+
+// lookup returns a function that reads objects of a mirror, each once. One that
+// does not exist is empty; the first error is left in err.
+func lookup[T any](ctx context.Context, m *store.Mirror[T], err *error) func(id string) *T {
+	known := map[string]*T{}
+	return func(id string) *T {
+		if v := known[id]; v != nil {
+			return v
+		}
+		v, e := m.Get(ctx, id)
+		if e != nil && *err == nil {
+			*err = e
+		}
+		if v == nil {
+			v = new(T)
+		}
+		known[id] = v
+		return v
+	}
 }
 
 // nameInstances fills in the names of the instances' interfaces.
