@@ -223,25 +223,28 @@ func checkDescription(t *testing.T, c *ec2.Client, id string) {
 func TestGoSDKErrors(t *testing.T) {
 	cloud := startCloud(t)
 	c := cloud.ec2Client(t)
-	for want, call := range map[string]func() error{
-		"InvalidInstanceID.NotFound": func() error {
+	for _, test := range []struct {
+		want string
+		call func() error
+	}{
+		{"InvalidInstanceID.NotFound", func() error {
 			_, err := c.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{"i-0123456789abcdef0"}})
 			return err
-		},
-		"InvalidInstanceID.Malformed": func() error {
+		}},
+		{"InvalidInstanceID.Malformed", func() error {
 			_, err := c.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{InstanceIds: []string{"nonsense"}})
 			return err
-		},
-		"InvalidAction": func() error {
+		}},
+		{"UnsupportedOperation", func() error {
 			_, err := c.DescribeReservedInstances(t.Context(), &ec2.DescribeReservedInstancesInput{})
 			return err
-		},
-		"UnsupportedOperation": func() error {
+		}},
+		{"UnsupportedOperation", func() error {
 			_, err := c.RunInstances(t.Context(), &ec2.RunInstancesInput{ImageId: &cloud.image, MinCount: aws.Int32(1), MaxCount: aws.Int32(1),
 				HibernationOptions: &types.HibernationOptionsRequest{Configured: aws.Bool(true)}})
 			return err
-		},
-		"AuthFailure": func() error {
+		}},
+		{"AuthFailure", func() error {
 			stranger := func(o *ec2.Options) {
 				o.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 					return aws.Credentials{AccessKeyID: "AKIAIOSFODNN7EXAMPLE", SecretAccessKey: "x"}, nil
@@ -249,10 +252,10 @@ func TestGoSDKErrors(t *testing.T) {
 			}
 			_, err := c.DescribeInstances(t.Context(), &ec2.DescribeInstancesInput{}, stranger)
 			return err
-		},
+		}},
 	} {
-		if err := call(); codeOf(err) != want {
-			t.Errorf("got %v, want %s", err, want)
+		if err := test.call(); codeOf(err) != test.want {
+			t.Errorf("got %v, want %s", err, test.want)
 		}
 	}
 }
