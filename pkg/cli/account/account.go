@@ -9,10 +9,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/api/bundttypes"
+	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
@@ -29,7 +31,7 @@ func NewCommand(f *factory.Factory) *cobra.Command {
 		Long: `Manage accounts. What an account owns does not exist for the others. The admin
 account, which the first start of the daemon makes, manages them.`,
 	}
-	cmd.AddCommand(NewCreateCommand(f, nil), NewListCommand(f, nil), NewQuotaCommand(f, nil), NewDeleteCommand(f, nil))
+	cmd.AddCommand(NewCreateCommand(f, nil), newListCommand(f), NewQuotaCommand(f, nil), NewDeleteCommand(f, nil))
 	return cmd
 }
 
@@ -103,52 +105,29 @@ func parseQuotas(texts []string) (set []bundttypes.AccountQuota, remove []string
 	return set, remove, nil
 }
 
-// ListOptions are the inputs of "account ls".
-type ListOptions struct {
-	Factory  *factory.Factory
-	Output   output.Options
-	Accounts []string
-}
-
-// NewListCommand returns the command "account ls".
-func NewListCommand(f *factory.Factory, run func(context.Context, *ListOptions) error) *cobra.Command {
-	o := &ListOptions{Factory: f}
-	if run == nil {
-		run = list
-	}
-	cmd := &cobra.Command{
-		Use:               "ls [ACCOUNT…]",
-		Aliases:           []string{"list", "show"},
-		Short:             "List accounts with their quotas",
-		ValidArgsFunction: complete.Accounts(f),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.Accounts = args
-			return failure.Wrap(run(cmd.Context(), o), "list", "accounts")
+func newListCommand(f *factory.Factory) *cobra.Command {
+	type account = bundttypes.Account
+	return command.List[account]{
+		What: "accounts", Use: "ls [ACCOUNT…]", Aliases: []string{"show"}, Short: "List accounts with their quotas",
+		Args: cobra.ArbitraryArgs, Complete: complete.Accounts(f),
+		All: func(ctx context.Context, s *command.Session, args []string) ([]account, error) {
+			out, err := s.DescribeAccounts(ctx, &bundttypes.DescribeAccountsInput{Accounts: args})
+			if err != nil {
+				return nil, err
+			}
+			return out.Accounts, nil
 		},
-	}
-	o.Output.AddFlags(cmd)
-	return cmd
-}
-
-func list(ctx context.Context, o *ListOptions) error {
-	c, err := o.Factory.Client()
-	if err != nil {
-		return err
-	}
-	out, err := c.DescribeAccounts(ctx, &bundttypes.DescribeAccountsInput{Accounts: o.Accounts})
-	if err != nil {
-		return err
-	}
-	now := o.Factory.Now()
-	return output.List(o.Factory.IO, &o.Output, out.Accounts,
-		func(a bundttypes.Account) string { return a.AccountId },
-		[]output.Column[bundttypes.Account]{
-			{Title: "NAME", Text: func(a bundttypes.Account) string { return a.Name }},
-			{Title: "ACCOUNT", Text: func(a bundttypes.Account) string { return a.AccountId }},
-			{Title: "QUOTAS", Text: func(a bundttypes.Account) string { return cmp.Or(showQuotas(a.Quotas), "unlimited") }},
-			{Title: "AGE", Text: func(a bundttypes.Account) string { return output.Age(now, a.CreatedAt) }},
-			{Title: "ALIAS", Wide: true, Text: func(a bundttypes.Account) string { return a.Alias }},
-		})
+		ID: func(a account) string { return a.AccountId },
+		Columns: func(s *command.Session) []output.Column[account] {
+			return []output.Column[account]{
+				{Title: "NAME", Text: func(a account) string { return a.Name }},
+				{Title: "ACCOUNT", Text: func(a account) string { return a.AccountId }},
+				{Title: "QUOTAS", Text: func(a account) string { return cmp.Or(showQuotas(a.Quotas), "unlimited") }},
+				command.Age(s, func(a account) *time.Time { return &a.CreatedAt }),
+				{Title: "ALIAS", Wide: true, Text: func(a account) string { return a.Alias }},
+			}
+		},
+	}.Command(f)
 }
 
 func showQuotas(quotas []bundttypes.AccountQuota) string {

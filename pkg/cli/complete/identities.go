@@ -100,3 +100,47 @@ func Each(completions ...cobra.CompletionFunc) cobra.CompletionFunc {
 		return completions[len(args)](cmd, args, toComplete)
 	}
 }
+
+// Roles completes the names of the account's roles.
+func Roles(f *factory.Factory) cobra.CompletionFunc { return from(f, roles("")) }
+
+// Targets completes whom policies are of: users, and roles as role/NAME.
+func Targets(f *factory.Factory) cobra.CompletionFunc {
+	users, roles := Users(f), from(f, roles("role/"))
+	return func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		found, directive := users(cmd, args, toComplete)
+		more, _ := roles(cmd, args, toComplete)
+		return append(found, more...), directive
+	}
+}
+
+func roles(prefix string) lookup {
+	return func(ctx context.Context, c *client.Client) ([]cobra.Completion, error) {
+		var found []cobra.Completion
+		for page, err := range c.ListRolesPages(ctx, nil) {
+			if err != nil {
+				return found, err
+			}
+			for _, r := range page.Roles {
+				found = append(found, cobra.CompletionWithDesc(prefix+ec2types.Value(r.RoleName), ec2types.Value(r.Arn)))
+			}
+		}
+		return found, nil
+	}
+}
+
+// InstanceProfiles completes the names of the account's instance profiles.
+func InstanceProfiles(f *factory.Factory) cobra.CompletionFunc {
+	return from(f, func(ctx context.Context, c *client.Client) ([]cobra.Completion, error) {
+		var found []cobra.Completion
+		for page, err := range c.ListInstanceProfilesPages(ctx, nil) {
+			if err != nil {
+				return found, err
+			}
+			for _, p := range page.InstanceProfiles {
+				found = append(found, cobra.CompletionWithDesc(ec2types.Value(p.InstanceProfileName), ec2types.Value(p.Arn)))
+			}
+		}
+		return found, nil
+	})
+}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/api/iamtypes"
+	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
@@ -27,7 +27,7 @@ func NewAccessKeyCommand(f *factory.Factory) *cobra.Command {
 		Long: `Manage access keys, with which AWS's tools and SDKs sign their requests. A user, and
 an account's root, can have two at a time: make the second, use it, delete the first.`,
 	}
-	cmd.AddCommand(NewCreateAccessKeyCommand(f, nil), NewListAccessKeysCommand(f, nil),
+	cmd.AddCommand(NewCreateAccessKeyCommand(f, nil), newListAccessKeysCommand(f),
 		newChangeKeysCommand(f, "enable", "Let access keys sign requests again", "", setStatus(iamtypes.StatusTypeActive)),
 		newChangeKeysCommand(f, "disable", "Let access keys sign no more requests", "", setStatus(iamtypes.StatusTypeInactive)),
 		newChangeKeysCommand(f, "delete", "Delete access keys", "rm", deleteKey))
@@ -69,7 +69,7 @@ func createAccessKey(ctx context.Context, o *CreateAccessKeyOptions) error {
 	if err != nil {
 		return err
 	}
-	out, err := c.CreateAccessKey(ctx, &iamtypes.CreateAccessKeyInput{UserName: given(o.User)})
+	out, err := c.CreateAccessKey(ctx, &iamtypes.CreateAccessKeyInput{UserName: command.Given(o.User)})
 	if err != nil {
 		return err
 	}
@@ -77,41 +77,24 @@ func createAccessKey(ctx context.Context, o *CreateAccessKeyOptions) error {
 	return output.Credentials(o.Factory.IO, cmp.Or(o.Profile, value(k.UserName), o.Factory.Account(), "bundt"), value(k.AccessKeyId), value(k.SecretAccessKey))
 }
 
-// given is nil for an empty string.
-func given(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
-// ListAccessKeysOptions are the inputs of "access-key ls".
-type ListAccessKeysOptions struct {
-	Factory *factory.Factory
-	Output  output.Options
-	User    string
-}
-
-// NewListAccessKeysCommand returns the command "access-key ls".
-func NewListAccessKeysCommand(f *factory.Factory, run func(context.Context, *ListAccessKeysOptions) error) *cobra.Command {
-	o := &ListAccessKeysOptions{Factory: f}
-	if run == nil {
-		run = listAccessKeys
-	}
-	cmd := &cobra.Command{
-		Use:               "ls [USER]",
-		Aliases:           []string{"list"},
-		Short:             "List access keys",
-		Long:              "List the access keys of a user, or of the account: of its root and of all its users.",
-		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: complete.First(complete.Users(f)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.User = strings.Join(args, "")
-			return failure.Wrap(run(cmd.Context(), o), "list", "access keys")
+func newListAccessKeysCommand(f *factory.Factory) *cobra.Command {
+	return command.List[usedKey]{
+		What: "access keys", Use: "ls [USER]",
+		Long: "List the access keys of a user, or of the account: of its root and of all its users.",
+		Args: cobra.MaximumNArgs(1), Complete: complete.First(complete.Users(f)),
+		All: usedKeys,
+		ID:  func(k usedKey) string { return value(k.AccessKeyId) },
+		Columns: func(s *command.Session) []output.Column[usedKey] {
+			now := s.Factory.Now()
+			return []output.Column[usedKey]{
+				command.Text("KEY", func(k usedKey) *string { return k.AccessKeyId }),
+				{Title: "USER", Text: func(k usedKey) string { return cmp.Or(value(k.UserName), "(root)") }},
+				command.Text("STATUS", func(k usedKey) *string { return k.Status }),
+				{Title: "LAST USED", Text: func(k usedKey) string { return lastUsed(now, k.LastUsed) }},
+				command.Age(s, func(k usedKey) *time.Time { return k.CreateDate }),
+			}
 		},
-	}
-	o.Output.AddFlags(cmd)
-	return cmd
+	}.Command(f)
 }
 
 // usedKey is an access key and its last use.
@@ -120,45 +103,34 @@ type usedKey struct {
 	LastUsed *iamtypes.AccessKeyLastUsed
 }
 
-func listAccessKeys(ctx context.Context, o *ListAccessKeysOptions) error {
-	c, err := o.Factory.Client()
-	if err != nil {
-		return err
-	}
-	owners := []*string{given(o.User)}
-	if o.User == "" {
-		all, err := users(ctx, c)
+// usedKeys returns the access keys of the user that the first argument names, or of all.
+func usedKeys(ctx context.Context, s *command.Session, args []string) (keys []usedKey, err error) {
+	owners := []*string{nil} // the root
+	if len(args) > 0 {
+		owners[0] = &args[0]
+	} else {
+		all, err := users(ctx, s.Client)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, u := range all {
 			owners = append(owners, u.UserName)
 		}
 	}
-	var keys []usedKey
 	for _, owner := range owners {
-		found, err := accessKeys(ctx, c, owner)
+		found, err := accessKeys(ctx, s.Client, owner)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, k := range found {
-			used, err := c.GetAccessKeyLastUsed(ctx, &iamtypes.GetAccessKeyLastUsedInput{AccessKeyId: k.AccessKeyId})
+			used, err := s.GetAccessKeyLastUsed(ctx, &iamtypes.GetAccessKeyLastUsedInput{AccessKeyId: k.AccessKeyId})
 			if err != nil {
-				return err
+				return nil, err
 			}
 			keys = append(keys, usedKey{k, used.AccessKeyLastUsed})
 		}
 	}
-	now := o.Factory.Now()
-	return output.List(o.Factory.IO, &o.Output, keys,
-		func(k usedKey) string { return value(k.AccessKeyId) },
-		[]output.Column[usedKey]{
-			{Title: "KEY", Text: func(k usedKey) string { return value(k.AccessKeyId) }},
-			{Title: "USER", Text: func(k usedKey) string { return cmp.Or(value(k.UserName), "(root)") }},
-			{Title: "STATUS", Text: func(k usedKey) string { return value(k.Status) }},
-			{Title: "LAST USED", Text: func(k usedKey) string { return lastUsed(now, k.LastUsed) }},
-			{Title: "AGE", Text: func(k usedKey) string { return output.Age(now, ec2types.Value(k.CreateDate)) }},
-		})
+	return keys, nil
 }
 
 func lastUsed(now time.Time, use *iamtypes.AccessKeyLastUsed) string {

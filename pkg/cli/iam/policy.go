@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/api/iamtypes"
+	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
@@ -28,7 +30,7 @@ managed policy has a name of its own and is attached to as many as need it; thos
 that AWS has for everybody, like ReadOnlyAccess, are here too. An inline policy is
 part of one user or role, which --of names: NAME for a user, role/NAME for a role.`,
 	}
-	cmd.AddCommand(NewPutPolicyCommand(f, nil), NewListPoliciesCommand(f, nil), NewShowPolicyCommand(f, nil), NewDeletePolicyCommand(f, nil),
+	cmd.AddCommand(NewPutPolicyCommand(f, nil), newListPoliciesCommand(f), NewShowPolicyCommand(f, nil), NewDeletePolicyCommand(f, nil),
 		newAttachCommand(f, "attach", "Give users or roles a managed policy's permissions", target.attach),
 		newAttachCommand(f, "detach", "Take a managed policy's permissions from users or roles", target.detach),
 		NewSimulateCommand(f, nil))
@@ -38,7 +40,7 @@ part of one user or role, which --of names: NAME for a user, role/NAME for a rol
 // ofFlag gives cmd the flag --of.
 func ofFlag(f *factory.Factory, cmd *cobra.Command, of *string) {
 	cmd.Flags().StringVar(of, "of", "", "the inline policy of this `user`, or role/NAME")
-	_ = cmd.RegisterFlagCompletionFunc("of", complete.Users(f))
+	_ = cmd.RegisterFlagCompletionFunc("of", complete.Targets(f))
 }
 
 // PutPolicyOptions are the inputs of "policy put".
@@ -111,7 +113,7 @@ func putPolicy(ctx context.Context, o *PutPolicyOptions) error {
 			return putVersion(ctx, o, c, p.Arn, &document)
 		}
 	}
-	out, err := c.CreatePolicy(ctx, &iamtypes.CreatePolicyInput{PolicyName: &o.Name, PolicyDocument: &document, Description: given(o.Description)})
+	out, err := c.CreatePolicy(ctx, &iamtypes.CreatePolicyInput{PolicyName: &o.Name, PolicyDocument: &document, Description: command.Given(o.Description)})
 	if err != nil {
 		return err
 	}
@@ -206,68 +208,47 @@ func findPolicy(ctx context.Context, c *client.Client, ref string) (iamtypes.Pol
 	return iamtypes.Policy{}, failure.WithHint(failure.NotFoundf("no managed policy has the name or ARN %q", ref), "bundt policy ls --all shows those there are")
 }
 
-// ListPoliciesOptions are the inputs of "policy ls".
-type ListPoliciesOptions struct {
-	Factory *factory.Factory
-	Output  output.Options
-	All     bool
-	Of      string
-}
-
-// NewListPoliciesCommand returns the command "policy ls".
-func NewListPoliciesCommand(f *factory.Factory, run func(context.Context, *ListPoliciesOptions) error) *cobra.Command {
-	o := &ListPoliciesOptions{Factory: f}
-	if run == nil {
-		run = listPolicies
-	}
-	cmd := &cobra.Command{
-		Use:               "ls",
-		Aliases:           []string{"list"},
-		Short:             "List policies",
-		Long:              "List the account's managed policies, or with --of all policies of a user or role.",
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: complete.None,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return failure.Wrap(run(cmd.Context(), o), "list", "policies")
+func newListPoliciesCommand(f *factory.Factory) *cobra.Command {
+	var (
+		everybodys bool
+		of         string
+	)
+	return command.Verb{
+		Use: "ls", Aliases: []string{"list"}, Short: "List policies", Object: "policies", Args: cobra.NoArgs, Shows: true,
+		Long: "List the account's managed policies, or with --of all policies of a user or role.",
+		Flags: func(cmd *cobra.Command) {
+			cmd.Flags().BoolVar(&everybodys, "all", false, "also those that every account has")
+			cmd.Flags().StringVar(&of, "of", "", "those of this `user`, or role/NAME, inline ones too")
+			_ = cmd.RegisterFlagCompletionFunc("of", complete.Targets(f))
 		},
-	}
-	o.Output.AddFlags(cmd)
-	cmd.Flags().BoolVar(&o.All, "all", false, "also those that every account has")
-	cmd.Flags().StringVar(&o.Of, "of", "", "those of this `user`, or role/NAME, inline ones too")
-	_ = cmd.RegisterFlagCompletionFunc("of", complete.Users(f))
-	return cmd
+		Run: func(ctx context.Context, s *command.Session, _ []string) error {
+			switch {
+			case everybodys && of != "":
+				return failure.Usagef("--all and --of exclude each other")
+			case of != "":
+				return listPoliciesOf(ctx, s, of)
+			case everybodys:
+				return listPolicies(ctx, s, iamtypes.PolicyScopeTypeAll)
+			}
+			return listPolicies(ctx, s, iamtypes.PolicyScopeTypeLocal)
+		},
+	}.Command(f)
 }
 
-func listPolicies(ctx context.Context, o *ListPoliciesOptions) error {
-	if o.All && o.Of != "" {
-		return failure.Usagef("--all and --of exclude each other")
-	}
-	c, err := o.Factory.Client()
+func listPolicies(ctx context.Context, s *command.Session, scope string) error {
+	all, err := policies(ctx, s.Client, scope)
 	if err != nil {
 		return err
 	}
-	if o.Of != "" {
-		return listPoliciesOf(ctx, o, c)
-	}
-	scope := iamtypes.PolicyScopeTypeLocal
-	if o.All {
-		scope = iamtypes.PolicyScopeTypeAll
-	}
-	all, err := policies(ctx, c, scope)
-	if err != nil {
-		return err
-	}
-	now := o.Factory.Now()
-	return output.List(o.Factory.IO, &o.Output, all,
-		func(p iamtypes.Policy) string { return value(p.Arn) },
-		[]output.Column[iamtypes.Policy]{
-			{Title: "NAME", Text: func(p iamtypes.Policy) string { return value(p.PolicyName) }},
-			{Title: "VERSION", Text: func(p iamtypes.Policy) string { return value(p.DefaultVersionId) }},
-			{Title: "ATTACHED", Text: func(p iamtypes.Policy) string { return fmt.Sprint(ec2types.Value(p.AttachmentCount)) }},
-			{Title: "AGE", Text: func(p iamtypes.Policy) string { return output.Age(now, ec2types.Value(p.CreateDate)) }},
-			{Title: "DESCRIPTION", Text: func(p iamtypes.Policy) string { return value(p.Description) }},
-			{Title: "ARN", Wide: true, Text: func(p iamtypes.Policy) string { return value(p.Arn) }},
-		})
+	type policy = iamtypes.Policy
+	return command.Print(s, all, "", func(p policy) string { return value(p.Arn) }, []output.Column[policy]{
+		command.Text("NAME", func(p policy) *string { return p.PolicyName }),
+		command.Text("VERSION", func(p policy) *string { return p.DefaultVersionId }),
+		{Title: "ATTACHED", Text: func(p policy) string { return fmt.Sprint(ec2types.Value(p.AttachmentCount)) }},
+		command.Age(s, func(p policy) *time.Time { return p.CreateDate }),
+		command.Text("DESCRIPTION", func(p policy) *string { return p.Description }),
+		command.Wide(command.Text("ARN", func(p policy) *string { return p.Arn })),
+	})
 }
 
 // policyOf is a policy of a user or role; an inline one has no ARN.
@@ -277,16 +258,16 @@ type policyOf struct {
 	Kind       string // "managed" or "inline"
 }
 
-func listPoliciesOf(ctx context.Context, o *ListPoliciesOptions, c *client.Client) error {
-	of, err := parseTarget(o.Of)
+func listPoliciesOf(ctx context.Context, s *command.Session, ref string) error {
+	of, err := parseTarget(ref)
 	if err != nil {
 		return err
 	}
-	attached, err := of.attached(ctx, c)
+	attached, err := of.attached(ctx, s.Client)
 	if err != nil {
 		return err
 	}
-	inline, err := of.inline(ctx, c)
+	inline, err := of.inline(ctx, s.Client)
 	if err != nil {
 		return err
 	}
@@ -297,11 +278,9 @@ func listPoliciesOf(ctx context.Context, o *ListPoliciesOptions, c *client.Clien
 	for _, name := range inline {
 		all = append(all, policyOf{PolicyName: name, Kind: "inline"})
 	}
-	return output.List(o.Factory.IO, &o.Output, all,
-		func(p policyOf) string { return p.PolicyName },
-		[]output.Column[policyOf]{
-			{Title: "NAME", Text: func(p policyOf) string { return p.PolicyName }},
-			{Title: "KIND", Text: func(p policyOf) string { return p.Kind }},
-			{Title: "ARN", Wide: true, Text: func(p policyOf) string { return p.PolicyArn }},
-		})
+	return command.Print(s, all, "", func(p policyOf) string { return p.PolicyName }, []output.Column[policyOf]{
+		{Title: "NAME", Text: func(p policyOf) string { return p.PolicyName }},
+		{Title: "KIND", Text: func(p policyOf) string { return p.Kind }},
+		{Title: "ARN", Wide: true, Text: func(p policyOf) string { return p.PolicyArn }},
+	})
 }

@@ -217,7 +217,7 @@ type AttachOptions struct {
 
 func newAttachCommand(f *factory.Factory, verb, short string, do func(target, context.Context, *client.Client, *string) error) *cobra.Command {
 	o := &AttachOptions{Factory: f}
-	users := complete.Users(f)
+	targets := complete.Targets(f)
 	policies := complete.Policies(f, iamtypes.PolicyScopeTypeAll)
 	return &cobra.Command{
 		Use:     verb + " POLICY USER…",
@@ -229,7 +229,7 @@ func newAttachCommand(f *factory.Factory, verb, short string, do func(target, co
 			if len(args) == 0 {
 				return policies(cmd, args, toComplete)
 			}
-			return users(cmd, args, toComplete)
+			return targets(cmd, args, toComplete)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Policy, o.Targets = args[0], args[1:]

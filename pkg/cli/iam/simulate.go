@@ -42,7 +42,7 @@ does not give are missing: a condition on them is then not met.`,
 		Example: `  bundt policy simulate alice ec2:RunInstances --context ec2:InstanceType=b1.micro
   bundt policy simulate alice ec2:TerminateInstances --with draft.json`,
 		Args:              cobra.MinimumNArgs(2),
-		ValidArgsFunction: complete.First(complete.Users(f)),
+		ValidArgsFunction: complete.First(complete.Targets(f)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Of, o.Actions = args[0], args[1:]
 			return failure.Wrap(run(cmd.Context(), o), "simulate policies of", o.Of)

@@ -7,11 +7,13 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/api/iamtypes"
+	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
@@ -30,7 +32,7 @@ func NewUserCommand(f *factory.Factory) *cobra.Command {
 		Long: `Manage the users of an account. A user may do what policies allow, which bundt
 policy attaches, and signs requests with access keys, which bundt access-key makes.`,
 	}
-	cmd.AddCommand(NewCreateUserCommand(f, nil), NewListUsersCommand(f, nil), NewShowUserCommand(f, nil), NewDeleteUserCommand(f, nil))
+	cmd.AddCommand(NewCreateUserCommand(f, nil), newListUsersCommand(f), NewShowUserCommand(f, nil), NewDeleteUserCommand(f, nil))
 	return cmd
 }
 
@@ -91,55 +93,22 @@ func createUser(ctx context.Context, o *CreateUserOptions) error {
 	return err
 }
 
-// ListUsersOptions are the inputs of "user ls".
-type ListUsersOptions struct {
-	Factory *factory.Factory
-	Output  output.Options
-}
-
-// NewListUsersCommand returns the command "user ls".
-func NewListUsersCommand(f *factory.Factory, run func(context.Context, *ListUsersOptions) error) *cobra.Command {
-	o := &ListUsersOptions{Factory: f}
-	if run == nil {
-		run = listUsers
-	}
-	cmd := &cobra.Command{
-		Use:               "ls",
-		Aliases:           []string{"list"},
-		Short:             "List the account's users",
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: complete.None,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return failure.Wrap(run(cmd.Context(), o), "list", "users")
+func newListUsersCommand(f *factory.Factory) *cobra.Command {
+	type user = iamtypes.User
+	return command.List[user]{
+		What: "the account's users", Empty: "no users; bundt user create makes one",
+		All: func(ctx context.Context, s *command.Session, _ []string) ([]user, error) { return users(ctx, s.Client) },
+		ID:  func(u user) string { return value(u.UserName) },
+		Columns: func(s *command.Session) []output.Column[user] {
+			return []output.Column[user]{
+				command.Text("NAME", func(u user) *string { return u.UserName }),
+				command.Text("USER", func(u user) *string { return u.UserId }),
+				command.Text("PATH", func(u user) *string { return u.Path }),
+				command.Age(s, func(u user) *time.Time { return u.CreateDate }),
+				command.Wide(command.Text("ARN", func(u user) *string { return u.Arn })),
+			}
 		},
-	}
-	o.Output.AddFlags(cmd)
-	return cmd
-}
-
-func listUsers(ctx context.Context, o *ListUsersOptions) error {
-	c, err := o.Factory.Client()
-	if err != nil {
-		return err
-	}
-	all, err := users(ctx, c)
-	if err != nil {
-		return err
-	}
-	if len(all) == 0 && o.Output.ForPeople() && o.Factory.IO.ErrIsTerminal() {
-		fmt.Fprintln(o.Factory.IO.Err, "no users; bundt user create makes one")
-		return nil
-	}
-	now := o.Factory.Now()
-	return output.List(o.Factory.IO, &o.Output, all,
-		func(u iamtypes.User) string { return value(u.UserName) },
-		[]output.Column[iamtypes.User]{
-			{Title: "NAME", Text: func(u iamtypes.User) string { return value(u.UserName) }},
-			{Title: "USER", Text: func(u iamtypes.User) string { return value(u.UserId) }},
-			{Title: "PATH", Text: func(u iamtypes.User) string { return value(u.Path) }},
-			{Title: "AGE", Text: func(u iamtypes.User) string { return output.Age(now, ec2types.Value(u.CreateDate)) }},
-			{Title: "ARN", Wide: true, Text: func(u iamtypes.User) string { return value(u.Arn) }},
-		})
+	}.Command(f)
 }
 
 // users returns the account's users, by name.

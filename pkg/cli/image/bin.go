@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
@@ -30,25 +30,19 @@ func binned(ctx context.Context, c *client.Client) ([]ec2types.ImageRecycleBinIn
 	return all, nil
 }
 
-func listBin(ctx context.Context, o *ListOptions) error {
-	c, err := o.Factory.Client()
+func listBin(ctx context.Context, s *command.Session) error {
+	found, err := binned(ctx, s.Client)
 	if err != nil {
 		return err
 	}
-	found, err := binned(ctx, c)
-	if err != nil {
-		return err
-	}
-	value, now := ec2types.Value[string], o.Factory.Now()
-	left := func(t *time.Time) string { return output.Age(ec2types.Value(t), now) }
-	return output.List(o.Factory.IO, &o.Output, found,
-		func(i ec2types.ImageRecycleBinInfo) string { return value(i.ImageId) },
-		[]output.Column[ec2types.ImageRecycleBinInfo]{
-			{Title: "IMAGE", Text: func(i ec2types.ImageRecycleBinInfo) string { return value(i.ImageId) }},
-			{Title: "NAME", Text: func(i ec2types.ImageRecycleBinInfo) string { return value(i.Name) }},
-			{Title: "GONE IN", Text: func(i ec2types.ImageRecycleBinInfo) string { return left(i.RecycleBinExitTime) }},
-			{Title: "DESCRIPTION", Wide: true, Text: func(i ec2types.ImageRecycleBinInfo) string { return value(i.Description) }},
-		})
+	type image = ec2types.ImageRecycleBinInfo
+	now := s.Factory.Now()
+	return command.Print(s, found, "", func(i image) string { return ec2types.Value(i.ImageId) }, []output.Column[image]{
+		command.Text("IMAGE", func(i image) *string { return i.ImageId }),
+		command.Text("NAME", func(i image) *string { return i.Name }),
+		{Title: "GONE IN", Text: func(i image) string { return output.Age(ec2types.Value(i.RecycleBinExitTime), now) }},
+		command.Wide(command.Text("DESCRIPTION", func(i image) *string { return i.Description })),
+	})
 }
 
 // newRestoreCommand returns "image restore".

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
@@ -36,70 +37,45 @@ from, which means the newest image of that recipe for this host's architecture.`
 	}
 	create := NewCreateCommand(f, nil)
 	create.Use = strings.Replace(create.Use, "create-image", "create", 1)
-	cmd.AddCommand(NewBuildCommand(f, nil), create, NewListCommand(f, nil), NewShowCommand(f, nil), NewDeleteCommand(f, nil),
+	cmd.AddCommand(NewBuildCommand(f, nil), create, newListCommand(f), NewShowCommand(f, nil), NewDeleteCommand(f, nil),
 		newShareCommand(f, false), newShareCommand(f, true), newCopyCommand(f), newDeprecateCommand(f), newProtectCommand(f), newUnprotectCommand(f),
 		newDisableCommand(f), newEnableCommand(f), newRestoreCommand(f), newRetentionCommand(f), newImportCommand(f), newExportCommand(f))
 	return cmd
 }
 
-// ListOptions are the inputs of "image ls".
-type ListOptions struct {
-	Factory *factory.Factory
-	Output  output.Options
-	Bin     bool
-}
-
-// NewListCommand returns the command "image ls".
-func NewListCommand(f *factory.Factory, run func(context.Context, *ListOptions) error) *cobra.Command {
-	o := &ListOptions{Factory: f}
-	if run == nil {
-		run = list
-	}
-	cmd := &cobra.Command{
-		Use:               "ls",
-		Aliases:           []string{"list"},
-		Short:             "List images, newest first",
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: complete.None,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return failure.Wrap(run(cmd.Context(), o), "list", "images")
+func newListCommand(f *factory.Factory) *cobra.Command {
+	bin := false
+	return command.Verb{
+		Use: "ls", Aliases: []string{"list"}, Short: "List images, newest first", Object: "images", Args: cobra.NoArgs, Shows: true,
+		Flags: func(cmd *cobra.Command) { cmd.Flags().BoolVar(&bin, "bin", false, "list the recycle bin instead") },
+		Run: func(ctx context.Context, s *command.Session, _ []string) error {
+			if bin {
+				return listBin(ctx, s)
+			}
+			return list(ctx, s)
 		},
-	}
-	o.Output.AddFlags(cmd)
-	cmd.Flags().BoolVar(&o.Bin, "bin", false, "list the recycle bin instead")
-	return cmd
+	}.Command(f)
 }
 
-func list(ctx context.Context, o *ListOptions) error {
-	if o.Bin {
-		return listBin(ctx, o)
-	}
-	c, err := o.Factory.Client()
+func list(ctx context.Context, s *command.Session) error {
+	found, err := resolve.Images(ctx, s.Client)
 	if err != nil {
 		return err
 	}
-	found, err := resolve.Images(ctx, c)
-	if err != nil {
-		return err
-	}
-	if len(found) == 0 && o.Output.ForPeople() && o.Factory.IO.ErrIsTerminal() {
-		fmt.Fprintln(o.Factory.IO.Err, "no images; bundt build makes one from a recipe, for instance: bundt build tiny")
-		return nil
-	}
-	value, now := ec2types.Value[string], o.Factory.Now()
-	return output.List(o.Factory.IO, &o.Output, found,
-		func(i ec2types.Image) string { return value(i.ImageId) },
-		[]output.Column[ec2types.Image]{
-			{Title: "IMAGE", Text: func(i ec2types.Image) string { return value(i.ImageId) }, Style: func(ec2types.Image) iostreams.Style { return iostreams.Mark }},
-			{Title: "NAME", Text: func(i ec2types.Image) string { return value(i.Name) }},
-			{Title: "STATE", Text: func(i ec2types.Image) string { return value(i.State) }, Style: stateStyle},
-			{Title: "ARCH", Text: func(i ec2types.Image) string { return value(i.Architecture) }},
-			{Title: "SIZE", Text: size},
-			{Title: "FROM", Text: origin},
-			{Title: "AGE", Text: func(i ec2types.Image) string { return output.Age(now, output.ParseTime(value(i.CreationDate))) }},
-			{Title: "ROOT SNAPSHOT", Wide: true, Text: func(i ec2types.Image) string { return strings.Join(snapshots(i), ",") }},
-			{Title: "DESCRIPTION", Wide: true, Text: func(i ec2types.Image) string { return value(i.Description) }},
-		})
+	type image = ec2types.Image
+	id := func(i image) string { return ec2types.Value(i.ImageId) }
+	now := s.Factory.Now()
+	return command.Print(s, found, "no images; bundt build makes one from a recipe, for instance: bundt build tiny", id, []output.Column[image]{
+		{Title: "IMAGE", Text: id, Style: func(image) iostreams.Style { return iostreams.Mark }},
+		command.Text("NAME", func(i image) *string { return i.Name }),
+		{Title: "STATE", Text: func(i image) string { return ec2types.Value(i.State) }, Style: stateStyle},
+		command.Text("ARCH", func(i image) *string { return i.Architecture }),
+		{Title: "SIZE", Text: size},
+		{Title: "FROM", Text: origin},
+		{Title: "AGE", Text: func(i image) string { return output.Age(now, output.ParseTime(ec2types.Value(i.CreationDate))) }},
+		{Title: "ROOT SNAPSHOT", Wide: true, Text: func(i image) string { return strings.Join(snapshots(i), ",") }},
+		command.Wide(command.Text("DESCRIPTION", func(i image) *string { return i.Description })),
+	})
 }
 
 // origin is what the image was made of: an instance, or a recipe.

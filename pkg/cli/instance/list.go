@@ -3,7 +3,6 @@ package instance
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -12,7 +11,7 @@ import (
 
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/api/ec2types"
-	"github.com/bundt/bundt/pkg/cli/complete"
+	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/cli/iostreams"
@@ -21,24 +20,15 @@ import (
 	"github.com/bundt/bundt/pkg/model"
 )
 
-// ListOptions are the inputs of "ls".
-type ListOptions struct {
-	Factory *factory.Factory
-	Output  output.Options
-	All     bool
-	Filters []string
-}
-
 // NewListCommand returns the command "ls".
-func NewListCommand(f *factory.Factory, run func(context.Context, *ListOptions) error) *cobra.Command {
-	o := &ListOptions{Factory: f}
-	if run == nil {
-		run = list
-	}
-	cmd := &cobra.Command{
-		Use:     "ls",
-		Aliases: []string{"list"},
-		Short:   "List instances",
+func NewListCommand(f *factory.Factory) *cobra.Command {
+	var (
+		terminated bool
+		filters    []string
+	)
+	details := map[string]bundttypes.InstanceDetails{}
+	return command.List[ec2types.Instance]{
+		What: "instances", Empty: "no instances; bundt run starts one",
 		Long: `List instances, newest last.
 
 Terminated instances are left out unless --all is given. Filters are those of
@@ -47,32 +37,33 @@ EC2's DescribeInstances: --filter NAME=VALUE[,VALUE…], for example
 		Example: `  bundt ls
   bundt ls -o wide
   bundt ls --query '[].PublicIpAddress'`,
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: complete.None,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return failure.Wrap(run(cmd.Context(), o), "list", "instances")
+		Flags: func(cmd *cobra.Command) {
+			cmd.Flags().BoolVarP(&terminated, "all", "a", false, "show terminated instances too")
+			cmd.Flags().StringArrayVarP(&filters, "filter", "f", nil, "show only what passes this EC2 filter, `NAME=VALUE[,VALUE…]`; may be repeated")
 		},
-	}
-	o.Output.AddFlags(cmd)
-	cmd.Flags().BoolVarP(&o.All, "all", "a", false, "show terminated instances too")
-	cmd.Flags().StringArrayVarP(&o.Filters, "filter", "f", nil, "show only what passes this EC2 filter, `NAME=VALUE[,VALUE…]`; may be repeated")
-	return cmd
+		All: func(ctx context.Context, s *command.Session, _ []string) ([]ec2types.Instance, error) {
+			found, err := find(ctx, s, filters, terminated)
+			if err == nil && s.Output.Format == output.Wide {
+				details, err = detailsOf(ctx, s.Client, found)
+			}
+			return found, err
+		},
+		ID:      instanceID,
+		Columns: func(s *command.Session) []output.Column[ec2types.Instance] { return columns(s, details) },
+	}.Command(f)
 }
 
-func list(ctx context.Context, o *ListOptions) error {
-	filters, err := parseFilters(o.Filters)
+// find returns the instances that pass the filters, newest last.
+func find(ctx context.Context, s *command.Session, flags []string, terminated bool) ([]ec2types.Instance, error) {
+	filters, err := parseFilters(flags)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	c, err := o.Factory.Client()
+	found, err := resolve.Instances(ctx, s.Client, filters...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	found, err := resolve.Instances(ctx, c, filters...)
-	if err != nil {
-		return err
-	}
-	if !o.All {
+	if !terminated {
 		found = slices.DeleteFunc(found, resolve.Gone)
 	}
 	slices.SortStableFunc(found, func(a, b ec2types.Instance) int {
@@ -80,17 +71,7 @@ func list(ctx context.Context, o *ListOptions) error {
 			ec2types.Value(a.LaunchTime).Compare(ec2types.Value(b.LaunchTime)),
 			cmp.Compare(ec2types.Value(a.AmiLaunchIndex), ec2types.Value(b.AmiLaunchIndex)))
 	})
-	if len(found) == 0 && o.Output.ForPeople() && o.Factory.IO.ErrIsTerminal() {
-		fmt.Fprintln(o.Factory.IO.Err, "no instances; bundt run starts one")
-		return nil
-	}
-	details := map[string]bundttypes.InstanceDetails{}
-	if o.Output.Format == output.Wide {
-		if details, err = detailsOf(ctx, c, found); err != nil {
-			return err
-		}
-	}
-	return output.List(o.Factory.IO, &o.Output, found, instanceID, columns(o.Factory.Now(), details))
+	return found, nil
 }
 
 func parseFilters(flags []string) ([]ec2types.Filter, error) {
@@ -107,31 +88,29 @@ func parseFilters(flags []string) ([]ec2types.Filter, error) {
 
 func instanceID(i ec2types.Instance) string { return ec2types.Value(i.InstanceId) }
 
-func columns(now time.Time, details map[string]bundttypes.InstanceDetails) []output.Column[ec2types.Instance] {
-	value := ec2types.Value[string]
-	return []output.Column[ec2types.Instance]{
-		{Title: "INSTANCE", Text: instanceID, Style: marked},
-		{Title: "NAME", Text: func(i ec2types.Instance) string { return resolve.Tag(i.Tags, "Name") }},
-		{Title: "STATE", Text: resolve.State, Style: func(i ec2types.Instance) iostreams.Style { return StateStyle(resolve.State(i)) }},
-		{Title: "TYPE", Text: func(i ec2types.Instance) string { return value(i.InstanceType) }},
-		{Title: "ARCH", Text: func(i ec2types.Instance) string { return value(i.Architecture) }},
-		{Title: "ADDRESS", Text: func(i ec2types.Instance) string { return value(i.PublicIpAddress) }},
-		{Title: "IMAGE", Text: func(i ec2types.Instance) string { return value(i.ImageId) }},
-		{Title: "AGE", Text: func(i ec2types.Instance) string { return output.Age(now, ec2types.Value(i.LaunchTime)) }},
-		{Title: "PRIVATE", Wide: true, Text: func(i ec2types.Instance) string { return value(i.PrivateIpAddress) }},
-		{Title: "KEY", Wide: true, Text: func(i ec2types.Instance) string { return value(i.KeyName) }},
-		{Title: "ACCEL", Wide: true, Text: func(i ec2types.Instance) string { return details[instanceID(i)].Accelerator }},
-		{Title: "REACHABILITY", Wide: true, Text: func(i ec2types.Instance) string { return details[instanceID(i)].Reachability }},
-		{Title: "REASON", Wide: true, Text: func(i ec2types.Instance) string {
-			if i.StateReason != nil && value(i.StateReason.Message) != "" {
-				return value(i.StateReason.Message)
+func columns(s *command.Session, details map[string]bundttypes.InstanceDetails) []output.Column[ec2types.Instance] {
+	type instance = ec2types.Instance
+	return []output.Column[instance]{
+		{Title: "INSTANCE", Text: instanceID, Style: func(instance) iostreams.Style { return iostreams.Mark }},
+		command.Name(func(i instance) []ec2types.Tag { return i.Tags }),
+		{Title: "STATE", Text: resolve.State, Style: func(i instance) iostreams.Style { return StateStyle(resolve.State(i)) }},
+		command.Text("TYPE", func(i instance) *string { return i.InstanceType }),
+		command.Text("ARCH", func(i instance) *string { return i.Architecture }),
+		command.Text("ADDRESS", func(i instance) *string { return i.PublicIpAddress }),
+		command.Text("IMAGE", func(i instance) *string { return i.ImageId }),
+		command.Age(s, func(i instance) *time.Time { return i.LaunchTime }),
+		command.Wide(command.Text("PRIVATE", func(i instance) *string { return i.PrivateIpAddress })),
+		command.Wide(command.Text("KEY", func(i instance) *string { return i.KeyName })),
+		{Title: "ACCEL", Wide: true, Text: func(i instance) string { return details[instanceID(i)].Accelerator }},
+		{Title: "REACHABILITY", Wide: true, Text: func(i instance) string { return details[instanceID(i)].Reachability }},
+		{Title: "REASON", Wide: true, Text: func(i instance) string {
+			if i.StateReason != nil && ec2types.Value(i.StateReason.Message) != "" {
+				return *i.StateReason.Message
 			}
-			return value(i.StateTransitionReason)
+			return ec2types.Value(i.StateTransitionReason)
 		}},
 	}
 }
-
-func marked(ec2types.Instance) iostreams.Style { return iostreams.Mark }
 
 // StateStyle is how an instance's state is shown.
 func StateStyle(state string) iostreams.Style {

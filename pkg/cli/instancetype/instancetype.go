@@ -12,9 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
-	"github.com/bundt/bundt/pkg/cli/complete"
+	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/factory"
-	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/cli/output"
 )
 
@@ -25,62 +24,41 @@ func NewCommand(f *factory.Factory) *cobra.Command {
 		Aliases: []string{"types", "instance-type"},
 		Short:   "See instance types: the sizes of machines",
 	}
-	cmd.AddCommand(NewListCommand(f, nil))
+	cmd.AddCommand(newListCommand(f))
 	return cmd
 }
 
-// ListOptions are the inputs of "type ls".
-type ListOptions struct {
-	Factory *factory.Factory
-	Output  output.Options
-}
-
-// NewListCommand returns the command "type ls".
-func NewListCommand(f *factory.Factory, run func(context.Context, *ListOptions) error) *cobra.Command {
-	o := &ListOptions{Factory: f}
-	if run == nil {
-		run = list
-	}
-	cmd := &cobra.Command{
-		Use:               "ls",
-		Aliases:           []string{"list"},
-		Short:             "List instance types, smallest first",
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: complete.None,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return failure.Wrap(run(cmd.Context(), o), "list", "instance types")
+func newListCommand(f *factory.Factory) *cobra.Command {
+	return command.List[ec2types.InstanceTypeInfo]{
+		What: "instance types", Short: "List instance types, smallest first", All: bySize, ID: name,
+		Columns: func(*command.Session) []output.Column[ec2types.InstanceTypeInfo] {
+			return []output.Column[ec2types.InstanceTypeInfo]{
+				{Title: "TYPE", Text: name},
+				{Title: "VCPUS", Text: func(t ec2types.InstanceTypeInfo) string { return fmt.Sprint(cpus(t)) }},
+				{Title: "MEMORY", Text: func(t ec2types.InstanceTypeInfo) string { return mebibytes(memory(t)) }},
+				{Title: "ARCHITECTURES", Text: func(t ec2types.InstanceTypeInfo) string {
+					if t.ProcessorInfo == nil {
+						return ""
+					}
+					return strings.Join(t.ProcessorInfo.SupportedArchitectures, ",")
+				}},
+			}
 		},
-	}
-	o.Output.AddFlags(cmd)
-	return cmd
+	}.Command(f)
 }
 
-func list(ctx context.Context, o *ListOptions) error {
-	c, err := o.Factory.Client()
-	if err != nil {
-		return err
-	}
+func bySize(ctx context.Context, s *command.Session, _ []string) ([]ec2types.InstanceTypeInfo, error) {
 	var all []ec2types.InstanceTypeInfo
-	for page, err := range c.DescribeInstanceTypesPages(ctx, &ec2types.DescribeInstanceTypesInput{}) {
+	for page, err := range s.DescribeInstanceTypesPages(ctx, &ec2types.DescribeInstanceTypesInput{}) {
 		if err != nil {
-			return err
+			return nil, err
 		}
 		all = append(all, page.InstanceTypes...)
 	}
 	slices.SortFunc(all, func(a, b ec2types.InstanceTypeInfo) int {
 		return cmp.Or(cmp.Compare(memory(a), memory(b)), cmp.Compare(cpus(a), cpus(b)), strings.Compare(name(a), name(b)))
 	})
-	return output.List(o.Factory.IO, &o.Output, all, name, []output.Column[ec2types.InstanceTypeInfo]{
-		{Title: "TYPE", Text: name},
-		{Title: "VCPUS", Text: func(t ec2types.InstanceTypeInfo) string { return fmt.Sprint(cpus(t)) }},
-		{Title: "MEMORY", Text: func(t ec2types.InstanceTypeInfo) string { return mebibytes(memory(t)) }},
-		{Title: "ARCHITECTURES", Text: func(t ec2types.InstanceTypeInfo) string {
-			if t.ProcessorInfo == nil {
-				return ""
-			}
-			return strings.Join(t.ProcessorInfo.SupportedArchitectures, ",")
-		}},
-	})
+	return all, nil
 }
 
 func name(t ec2types.InstanceTypeInfo) string { return ec2types.Value(t.InstanceType) }

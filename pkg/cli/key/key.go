@@ -13,10 +13,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
@@ -35,7 +37,7 @@ func NewCommand(f *factory.Factory) *cobra.Command {
 		Long: `Manage key pairs, whose owners may log in to the instances that are launched with
 them. The cloud keeps public keys only.`,
 	}
-	cmd.AddCommand(NewCreateCommand(f, nil), NewImportCommand(f, nil), NewListCommand(f, nil), NewDeleteCommand(f, nil))
+	cmd.AddCommand(NewCreateCommand(f, nil), NewImportCommand(f, nil), newListCommand(f), NewDeleteCommand(f, nil))
 	return cmd
 }
 
@@ -124,62 +126,35 @@ func newPrivateFile(file string) (*os.File, error) {
 	return w, nil
 }
 
-// ListOptions are the inputs of "key ls".
-type ListOptions struct {
-	Factory *factory.Factory
-	Output  output.Options
-}
-
-// NewListCommand returns the command "key ls".
-func NewListCommand(f *factory.Factory, run func(context.Context, *ListOptions) error) *cobra.Command {
-	o := &ListOptions{Factory: f}
-	if run == nil {
-		run = list
-	}
-	cmd := &cobra.Command{
-		Use:               "ls",
-		Aliases:           []string{"list"},
-		Short:             "List key pairs",
-		Long:              "List key pairs, and where their private keys are if they are kept here.",
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: complete.None,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return failure.Wrap(run(cmd.Context(), o), "list", "key pairs")
+func newListCommand(f *factory.Factory) *cobra.Command {
+	type pair = ec2types.KeyPairInfo
+	return command.List[pair]{
+		What: "key pairs", Long: "List key pairs, and where their private keys are if they are kept here.",
+		Empty: "no key pairs; bundt key create makes one, bundt key import takes your own",
+		All: func(ctx context.Context, s *command.Session, _ []string) ([]pair, error) {
+			out, err := s.DescribeKeyPairs(ctx, &ec2types.DescribeKeyPairsInput{IncludePublicKey: new(true)})
+			if err != nil {
+				return nil, err
+			}
+			slices.SortFunc(out.KeyPairs, func(a, b pair) int {
+				return strings.Compare(ec2types.Value(a.KeyName), ec2types.Value(b.KeyName))
+			})
+			return out.KeyPairs, nil
 		},
-	}
-	o.Output.AddFlags(cmd)
-	return cmd
-}
-
-func list(ctx context.Context, o *ListOptions) error {
-	c, err := o.Factory.Client()
-	if err != nil {
-		return err
-	}
-	out, err := c.DescribeKeyPairs(ctx, &ec2types.DescribeKeyPairsInput{IncludePublicKey: new(true)})
-	if err != nil {
-		return err
-	}
-	slices.SortFunc(out.KeyPairs, func(a, b ec2types.KeyPairInfo) int {
-		return strings.Compare(ec2types.Value(a.KeyName), ec2types.Value(b.KeyName))
-	})
-	if len(out.KeyPairs) == 0 && o.Output.ForPeople() && o.Factory.IO.ErrIsTerminal() {
-		fmt.Fprintln(o.Factory.IO.Err, "no key pairs; bundt key create makes one, bundt key import takes your own")
-		return nil
-	}
-	value, now := ec2types.Value[string], o.Factory.Now()
-	return output.List(o.Factory.IO, &o.Output, out.KeyPairs,
-		func(k ec2types.KeyPairInfo) string { return value(k.KeyPairId) },
-		[]output.Column[ec2types.KeyPairInfo]{
-			{Title: "NAME", Text: func(k ec2types.KeyPairInfo) string { return value(k.KeyName) }},
-			{Title: "KEY", Text: func(k ec2types.KeyPairInfo) string { return value(k.KeyPairId) }},
-			{Title: "TYPE", Text: func(k ec2types.KeyPairInfo) string { return value(k.KeyType) }},
-			{Title: "PRIVATE KEY", Text: func(k ec2types.KeyPairInfo) string {
-				return PrivateKey(o.Factory, value(k.KeyName), value(k.PublicKey))
-			}},
-			{Title: "AGE", Text: func(k ec2types.KeyPairInfo) string { return output.Age(now, ec2types.Value(k.CreateTime)) }},
-			{Title: "FINGERPRINT", Wide: true, Text: func(k ec2types.KeyPairInfo) string { return value(k.KeyFingerprint) }},
-		})
+		ID: func(k pair) string { return ec2types.Value(k.KeyPairId) },
+		Columns: func(s *command.Session) []output.Column[pair] {
+			return []output.Column[pair]{
+				command.Text("NAME", func(k pair) *string { return k.KeyName }),
+				command.Text("KEY", func(k pair) *string { return k.KeyPairId }),
+				command.Text("TYPE", func(k pair) *string { return k.KeyType }),
+				{Title: "PRIVATE KEY", Text: func(k pair) string {
+					return PrivateKey(f, ec2types.Value(k.KeyName), ec2types.Value(k.PublicKey))
+				}},
+				command.Age(s, func(k pair) *time.Time { return k.CreateTime }),
+				command.Wide(command.Text("FINGERPRINT", func(k pair) *string { return k.KeyFingerprint })),
+			}
+		},
+	}.Command(f)
 }
 
 // DeleteOptions are the inputs of "key delete".

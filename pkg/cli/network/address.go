@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
@@ -25,68 +26,68 @@ address itself, or its name.`,
 	cmd.AddCommand(lister[ec2types.Address]{
 		what: "elastic addresses", all: resolve.Addresses, id: func(a ec2types.Address) *string { return a.AllocationId },
 		columns: []output.Column[ec2types.Address]{
-			column("ADDRESS", func(a ec2types.Address) *string { return a.PublicIp }),
-			column("ALLOCATION", func(a ec2types.Address) *string { return a.AllocationId }),
-			column("INSTANCE", func(a ec2types.Address) *string { return a.InstanceId }),
-			column("PRIVATE IP", func(a ec2types.Address) *string { return a.PrivateIpAddress }),
-			wide(column("INTERFACE", func(a ec2types.Address) *string { return a.NetworkInterfaceId })),
-			wide(column("ASSOCIATION", func(a ec2types.Address) *string { return a.AssociationId })),
-			tagColumn(func(a ec2types.Address) []ec2types.Tag { return a.Tags }),
+			command.Text("ADDRESS", func(a ec2types.Address) *string { return a.PublicIp }),
+			command.Text("ALLOCATION", func(a ec2types.Address) *string { return a.AllocationId }),
+			command.Text("INSTANCE", func(a ec2types.Address) *string { return a.InstanceId }),
+			command.Text("PRIVATE IP", func(a ec2types.Address) *string { return a.PrivateIpAddress }),
+			command.Wide(command.Text("INTERFACE", func(a ec2types.Address) *string { return a.NetworkInterfaceId })),
+			command.Wide(command.Text("ASSOCIATION", func(a ec2types.Address) *string { return a.AssociationId })),
+			command.Name(func(a ec2types.Address) []ec2types.Tag { return a.Tags }),
 		},
-	}.command(f), newAllocateCommand(f), newAssociateCommand(f), verb{
-		use: "disassociate ADDRESS", short: "Make an elastic address lead nowhere", object: "address", args: cobra.ExactArgs(1),
-		complete: complete.First(complete.Addresses(f)), run: disassociate,
-	}.command(f), verb{
-		use: "release ADDRESS", short: "Give back an elastic address that leads nowhere", object: "address", args: cobra.ExactArgs(1),
-		complete: complete.First(complete.Addresses(f)),
-		run: func(ctx context.Context, s *session, args []string) error {
+	}.Command(f), newAllocateCommand(f), newAssociateCommand(f), command.Verb{
+		Use: "disassociate ADDRESS", Short: "Make an elastic address lead nowhere", Object: "address", Args: cobra.ExactArgs(1),
+		Complete: complete.First(complete.Addresses(f)), Run: disassociate,
+	}.Command(f), command.Verb{
+		Use: "release ADDRESS", Short: "Give back an elastic address that leads nowhere", Object: "address", Args: cobra.ExactArgs(1),
+		Complete: complete.First(complete.Addresses(f)),
+		Run: func(ctx context.Context, s *command.Session, args []string) error {
 			id, err := resolve.Address(ctx, s.Client, args[0])
 			if err != nil {
 				return err
 			}
-			return change(ctx, s, id, "ReleaseAddress", &ec2types.ReleaseAddressInput{AllocationId: &id, DryRun: s.plan.Flag()}, s.ReleaseAddress)
+			return command.Change(ctx, s, id, "ReleaseAddress", &ec2types.ReleaseAddressInput{AllocationId: &id, DryRun: s.Plan.Flag()}, s.ReleaseAddress)
 		},
-	}.command(f))
+	}.Command(f))
 	return cmd
 }
 
 func newAllocateCommand(f *factory.Factory) *cobra.Command {
 	var name, address string
-	return verb{
-		use: "allocate", short: "Take a public address for the account", object: "an address", args: cobra.NoArgs,
-		example: `  bundt address allocate --name front
+	return command.Verb{
+		Use: "allocate", Short: "Take a public address for the account", Object: "an address", Args: cobra.NoArgs,
+		Example: `  bundt address allocate --name front
   bundt address associate front web`,
-		flags: func(cmd *cobra.Command) {
-			nameFlag(cmd, &name, "address")
+		Flags: func(cmd *cobra.Command) {
+			command.NameFlag(cmd, &name, "address")
 			cmd.Flags().StringVar(&address, "address", "", "this public `address`; default: any that is free")
 			_ = cmd.RegisterFlagCompletionFunc("address", complete.None)
 		},
-		run: func(ctx context.Context, s *session, _ []string) error {
-			in := &ec2types.AllocateAddressInput{Domain: new("vpc"), TagSpecifications: nameTag("elastic-ip", name), DryRun: s.plan.Flag()}
+		Run: func(ctx context.Context, s *command.Session, _ []string) error {
+			in := &ec2types.AllocateAddressInput{Domain: new("vpc"), TagSpecifications: command.NameTag("elastic-ip", name), DryRun: s.Plan.Flag()}
 			if address != "" {
 				in.Address = &address
 			}
-			out, err := send(ctx, s, "AllocateAddress", in, s.AllocateAddress)
+			out, err := command.Send(ctx, s, "AllocateAddress", in, s.AllocateAddress)
 			if err != nil || out == nil {
 				return err
 			}
-			return s.print(ec2types.Value(out.PublicIp))
+			return s.Print(ec2types.Value(out.PublicIp))
 		},
-	}.command(f)
+	}.Command(f)
 }
 
 func newAssociateCommand(f *factory.Factory) *cobra.Command {
 	var private string
 	stay := false
 	addresses, instances := complete.Addresses(f), complete.Instances(f)
-	return verb{
-		use: "associate ADDRESS TARGET", short: "Make an elastic address lead to an instance", object: "address", args: cobra.ExactArgs(2),
-		long: `Make an elastic address lead to TARGET: an instance by its id or name, or a network
+	return command.Verb{
+		Use: "associate ADDRESS TARGET", Short: "Make an elastic address lead to an instance", Object: "address", Args: cobra.ExactArgs(2),
+		Long: `Make an elastic address lead to TARGET: an instance by its id or name, or a network
 interface by its id. It replaces the public address that was there. An address that
 leads elsewhere moves, unless --no-reassociation is given.`,
-		example: `  bundt address associate front web
+		Example: `  bundt address associate front web
   bundt address associate 127.77.0.9 eni-0123456789abcdef0 --private-ip 172.31.0.9`,
-		complete: func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		Complete: func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			switch len(args) {
 			case 0:
 				return addresses(cmd, args, toComplete)
@@ -95,17 +96,17 @@ leads elsewhere moves, unless --no-reassociation is given.`,
 			}
 			return complete.None(cmd, args, toComplete)
 		},
-		flags: func(cmd *cobra.Command) {
+		Flags: func(cmd *cobra.Command) {
 			cmd.Flags().StringVar(&private, "private-ip", "", "private `address` behind it; default: the interface's primary one")
 			cmd.Flags().BoolVar(&stay, "no-reassociation", false, "fail if the address leads elsewhere")
 			_ = cmd.RegisterFlagCompletionFunc("private-ip", complete.None)
 		},
-		run: func(ctx context.Context, s *session, args []string) error {
+		Run: func(ctx context.Context, s *command.Session, args []string) error {
 			id, err := resolve.Address(ctx, s.Client, args[0])
 			if err != nil {
 				return err
 			}
-			in := &ec2types.AssociateAddressInput{AllocationId: &id, AllowReassociation: new(!stay), DryRun: s.plan.Flag()}
+			in := &ec2types.AssociateAddressInput{AllocationId: &id, AllowReassociation: new(!stay), DryRun: s.Plan.Flag()}
 			if model.CheckID(model.InterfacePrefix, args[1]) == nil {
 				in.NetworkInterfaceId = &args[1]
 			} else {
@@ -118,16 +119,16 @@ leads elsewhere moves, unless --no-reassociation is given.`,
 			if private != "" {
 				in.PrivateIpAddress = &private
 			}
-			out, err := send(ctx, s, "AssociateAddress", in, s.AssociateAddress)
+			out, err := command.Send(ctx, s, "AssociateAddress", in, s.AssociateAddress)
 			if err != nil || out == nil {
 				return err
 			}
-			return s.print(ec2types.Value(out.AssociationId))
+			return s.Print(ec2types.Value(out.AssociationId))
 		},
-	}.command(f)
+	}.Command(f)
 }
 
-func disassociate(ctx context.Context, s *session, args []string) error {
+func disassociate(ctx context.Context, s *command.Session, args []string) error {
 	id, err := resolve.Address(ctx, s.Client, args[0])
 	if err != nil {
 		return err
@@ -140,5 +141,5 @@ func disassociate(ctx context.Context, s *session, args []string) error {
 	if association == nil {
 		return failure.NotFoundf("the address %s leads nowhere", ec2types.Value(found.Addresses[0].PublicIp))
 	}
-	return change(ctx, s, id, "DisassociateAddress", &ec2types.DisassociateAddressInput{AssociationId: association, DryRun: s.plan.Flag()}, s.DisassociateAddress)
+	return command.Change(ctx, s, id, "DisassociateAddress", &ec2types.DisassociateAddressInput{AssociationId: association, DryRun: s.Plan.Flag()}, s.DisassociateAddress)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
@@ -33,43 +34,43 @@ name; if groups of several VPCs have the name, give the id.`,
 		return fmt.Sprint(n)
 	}
 	cmd.AddCommand(lister[group]{
-		what: "security groups", vpc: true, all: resolve.SecurityGroups, id: func(g group) *string { return g.GroupId },
+		what: "security groups", vpc: "vpc-id", all: resolve.SecurityGroups, id: func(g group) *string { return g.GroupId },
 		columns: []output.Column[group]{
-			column("GROUP", func(g group) *string { return g.GroupId }),
-			column("NAME", func(g group) *string { return g.GroupName }),
-			column("VPC", func(g group) *string { return g.VpcId }),
+			command.Text("GROUP", func(g group) *string { return g.GroupId }),
+			command.Text("NAME", func(g group) *string { return g.GroupName }),
+			command.Text("VPC", func(g group) *string { return g.VpcId }),
 			{Title: "RULES IN", Text: func(g group) string { return count(g.IpPermissions) }},
 			{Title: "RULES OUT", Text: func(g group) string { return count(g.IpPermissionsEgress) }},
-			column("DESCRIPTION", func(g group) *string { return g.Description }),
+			command.Text("DESCRIPTION", func(g group) *string { return g.Description }),
 		},
-	}.command(f), newRulesCommand(f), newGroupCreateCommand(f), newAllowCommand(f), newRevokeCommand(f), verb{
-		use: "delete GROUP", short: "Delete a security group that nothing uses", object: "security group", args: cobra.ExactArgs(1),
-		complete: complete.First(complete.SecurityGroups(f)),
-		run: func(ctx context.Context, s *session, args []string) error {
+	}.Command(f), newRulesCommand(f), newGroupCreateCommand(f), newAllowCommand(f), newRevokeCommand(f), command.Verb{
+		Use: "delete GROUP", Short: "Delete a security group that nothing uses", Object: "security group", Args: cobra.ExactArgs(1),
+		Complete: complete.First(complete.SecurityGroups(f)),
+		Run: func(ctx context.Context, s *command.Session, args []string) error {
 			id, err := resolve.SecurityGroup(ctx, s.Client, args[0], "")
 			if err != nil {
 				return err
 			}
-			return change(ctx, s, id, "DeleteSecurityGroup", &ec2types.DeleteSecurityGroupInput{GroupId: &id, DryRun: s.plan.Flag()}, s.DeleteSecurityGroup)
+			return command.Change(ctx, s, id, "DeleteSecurityGroup", &ec2types.DeleteSecurityGroupInput{GroupId: &id, DryRun: s.Plan.Flag()}, s.DeleteSecurityGroup)
 		},
-	}.command(f))
+	}.Command(f))
 	return cmd
 }
 
 func newGroupCreateCommand(f *factory.Factory) *cobra.Command {
 	var description string
 	vpc := resolve.DefaultVPC
-	return verb{
-		use: "create NAME", short: "Make a security group", object: "security group", args: cobra.ExactArgs(1),
-		long: `Make a security group of a VPC. A new group lets everything out and nothing in.`,
-		example: `  bundt security-group create web --description "what the web may reach"
+	return command.Verb{
+		Use: "create NAME", Short: "Make a security group", Object: "security group", Args: cobra.ExactArgs(1),
+		Long: `Make a security group of a VPC. A new group lets everything out and nothing in.`,
+		Example: `  bundt security-group create web --description "what the web may reach"
   bundt security-group allow web tcp/80 tcp/443`,
-		flags: func(cmd *cobra.Command) {
+		Flags: func(cmd *cobra.Command) {
 			vpcFlag(f, cmd, &vpc, "`VPC` that the group is for")
 			cmd.Flags().StringVar(&description, "description", "", "what it is for; default: its name")
 			_ = cmd.RegisterFlagCompletionFunc("description", complete.None)
 		},
-		run: func(ctx context.Context, s *session, args []string) error {
+		Run: func(ctx context.Context, s *command.Session, args []string) error {
 			id, err := resolve.VPC(ctx, s.Client, vpc)
 			if err != nil {
 				return err
@@ -77,60 +78,51 @@ func newGroupCreateCommand(f *factory.Factory) *cobra.Command {
 			if description == "" {
 				description = args[0] // EC2 demands one
 			}
-			out, err := send(ctx, s, "CreateSecurityGroup", &ec2types.CreateSecurityGroupInput{
-				GroupName: &args[0], Description: &description, VpcId: &id, DryRun: s.plan.Flag(),
+			out, err := command.Send(ctx, s, "CreateSecurityGroup", &ec2types.CreateSecurityGroupInput{
+				GroupName: &args[0], Description: &description, VpcId: &id, DryRun: s.Plan.Flag(),
 			}, s.CreateSecurityGroup)
 			if err != nil || out == nil {
 				return err
 			}
-			return s.print(ec2types.Value(out.GroupId))
+			return s.Print(ec2types.Value(out.GroupId))
 		},
-	}.command(f)
+	}.Command(f)
 }
 
 func newRulesCommand(f *factory.Factory) *cobra.Command {
-	var o output.Options
-	cmd := &cobra.Command{
-		Use: "rules GROUP", Aliases: []string{"show"}, Short: "List the rules of a security group", Args: cobra.ExactArgs(1),
-		ValidArgsFunction: complete.First(complete.SecurityGroups(f)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return failure.Wrap(listRules(cmd.Context(), f, &o, args[0]), "list rules of security group", args[0])
+	type rule = ec2types.SecurityGroupRule
+	return command.List[rule]{
+		What: "rules of a security group", Use: "rules GROUP", Aliases: []string{"show"}, Short: "List the rules of a security group",
+		Args: cobra.ExactArgs(1), Complete: complete.First(complete.SecurityGroups(f)), All: rulesOf,
+		ID: func(r rule) string { return ec2types.Value(r.SecurityGroupRuleId) },
+		Columns: func(*command.Session) []output.Column[rule] {
+			return []output.Column[rule]{
+				command.Text("RULE", func(r rule) *string { return r.SecurityGroupRuleId }),
+				{Title: "DIRECTION", Text: func(r rule) string {
+					if ec2types.Value(r.IsEgress) {
+						return "out"
+					}
+					return "in"
+				}},
+				{Title: "TRAFFIC", Text: func(r rule) string { return showTraffic(r.IpProtocol, r.FromPort, r.ToPort) }},
+				{Title: "PEER", Text: showPeer},
+				command.Text("DESCRIPTION", func(r rule) *string { return r.Description }),
+			}
 		},
-	}
-	o.AddFlags(cmd)
-	return cmd
+	}.Command(f)
 }
 
-func listRules(ctx context.Context, f *factory.Factory, o *output.Options, ref string) error {
-	c, err := f.Client()
+// rulesOf returns the rules of the group that the first argument names.
+func rulesOf(ctx context.Context, s *command.Session, args []string) ([]ec2types.SecurityGroupRule, error) {
+	id, err := resolve.SecurityGroup(ctx, s.Client, args[0], "")
 	if err != nil {
-		return err
-	}
-	id, err := resolve.SecurityGroup(ctx, c, ref, "")
-	if err != nil {
-		return err
+		return nil, err
 	}
 	// A group that does not exist has no rules either; this call knows better.
-	if _, err := c.DescribeSecurityGroups(ctx, &ec2types.DescribeSecurityGroupsInput{GroupIds: []string{id}}); err != nil {
-		return err
+	if _, err := s.DescribeSecurityGroups(ctx, &ec2types.DescribeSecurityGroupsInput{GroupIds: []string{id}}); err != nil {
+		return nil, err
 	}
-	rules, err := resolve.SecurityGroupRules(ctx, c, id)
-	if err != nil {
-		return err
-	}
-	type rule = ec2types.SecurityGroupRule
-	return output.List(f.IO, o, rules, func(r rule) string { return ec2types.Value(r.SecurityGroupRuleId) }, []output.Column[rule]{
-		column("RULE", func(r rule) *string { return r.SecurityGroupRuleId }),
-		{Title: "DIRECTION", Text: func(r rule) string {
-			if ec2types.Value(r.IsEgress) {
-				return "out"
-			}
-			return "in"
-		}},
-		{Title: "TRAFFIC", Text: func(r rule) string { return showTraffic(r.IpProtocol, r.FromPort, r.ToPort) }},
-		{Title: "PEER", Text: showPeer},
-		column("DESCRIPTION", func(r rule) *string { return r.Description }),
-	})
+	return resolve.SecurityGroupRules(ctx, s.Client, id)
 }
 
 func showPeer(r ec2types.SecurityGroupRule) string {
@@ -156,36 +148,36 @@ func newAllowCommand(f *factory.Factory) *cobra.Command {
 		p           peers
 		description string
 	)
-	return verb{
-		use: "allow GROUP TRAFFIC…", short: "Let traffic in, or out", object: "traffic by security group", args: cobra.MinimumNArgs(2),
-		complete: complete.First(complete.SecurityGroups(f)),
-		long:     "Add rules to a security group. Prints their ids.\n\n" + ruleHelp,
-		example: `  bundt security-group allow web tcp/80 tcp/443
+	return command.Verb{
+		Use: "allow GROUP TRAFFIC…", Short: "Let traffic in, or out", Object: "traffic by security group", Args: cobra.MinimumNArgs(2),
+		Complete: complete.First(complete.SecurityGroups(f)),
+		Long:     "Add rules to a security group. Prints their ids.\n\n" + ruleHelp,
+		Example: `  bundt security-group allow web tcp/80 tcp/443
   bundt security-group allow db tcp/5432 --from web
   bundt security-group allow web tcp/8000-8010 icmp --from 172.31.0.0/16 --description "from inside"
   bundt security-group allow web udp/53 --to 172.31.0.2`,
-		flags: func(cmd *cobra.Command) {
+		Flags: func(cmd *cobra.Command) {
 			p.addFlags(f, cmd)
 			cmd.Flags().StringVar(&description, "description", "", "what the rules are for")
 			_ = cmd.RegisterFlagCompletionFunc("description", complete.None)
 		},
-		run: func(ctx context.Context, s *session, args []string) error {
-			group, permissions, err := s.permissions(ctx, args, &p, description)
+		Run: func(ctx context.Context, s *command.Session, args []string) error {
+			group, permissions, err := permissions(ctx, s, args, &p, description)
 			if err != nil {
 				return err
 			}
 			var rules []ec2types.SecurityGroupRule
 			if p.egress() {
-				out, err := send(ctx, s, "AuthorizeSecurityGroupEgress", &ec2types.AuthorizeSecurityGroupEgressInput{
-					GroupId: &group, IpPermissions: permissions, DryRun: s.plan.Flag(),
+				out, err := command.Send(ctx, s, "AuthorizeSecurityGroupEgress", &ec2types.AuthorizeSecurityGroupEgressInput{
+					GroupId: &group, IpPermissions: permissions, DryRun: s.Plan.Flag(),
 				}, s.AuthorizeSecurityGroupEgress)
 				if err != nil || out == nil {
 					return err
 				}
 				rules = out.SecurityGroupRules
 			} else {
-				out, err := send(ctx, s, "AuthorizeSecurityGroupIngress", &ec2types.AuthorizeSecurityGroupIngressInput{
-					GroupId: &group, IpPermissions: permissions, DryRun: s.plan.Flag(),
+				out, err := command.Send(ctx, s, "AuthorizeSecurityGroupIngress", &ec2types.AuthorizeSecurityGroupIngressInput{
+					GroupId: &group, IpPermissions: permissions, DryRun: s.Plan.Flag(),
 				}, s.AuthorizeSecurityGroupIngress)
 				if err != nil || out == nil {
 					return err
@@ -193,48 +185,48 @@ func newAllowCommand(f *factory.Factory) *cobra.Command {
 				rules = out.SecurityGroupRules
 			}
 			for _, r := range rules {
-				if err := s.print(ec2types.Value(r.SecurityGroupRuleId)); err != nil {
+				if err := s.Print(ec2types.Value(r.SecurityGroupRuleId)); err != nil {
 					return err
 				}
 			}
 			return nil
 		},
-	}.command(f)
+	}.Command(f)
 }
 
 func newRevokeCommand(f *factory.Factory) *cobra.Command {
 	var p peers
-	return verb{
-		use: "revoke GROUP RULE…", short: "Remove rules: what they allowed is allowed no more", object: "rules of security group", args: cobra.MinimumNArgs(2),
-		complete: complete.SecurityGroupRules(f),
-		long: `Remove rules from a security group: by their ids, or by what they allow, written as
+	return command.Verb{
+		Use: "revoke GROUP RULE…", Short: "Remove rules: what they allowed is allowed no more", Object: "rules of security group", Args: cobra.MinimumNArgs(2),
+		Complete: complete.SecurityGroupRules(f),
+		Long: `Remove rules from a security group: by their ids, or by what they allow, written as
 for allow. Connections that are open stay so. Prints the group's id.
 
 ` + ruleHelp,
-		example: `  bundt security-group revoke web tcp/80
+		Example: `  bundt security-group revoke web tcp/80
   bundt security-group revoke db tcp/5432 --from web
   bundt security-group revoke web sgr-0123456789abcdef0`,
-		flags: func(cmd *cobra.Command) { p.addFlags(f, cmd) },
-		run: func(ctx context.Context, s *session, args []string) error {
+		Flags: func(cmd *cobra.Command) { p.addFlags(f, cmd) },
+		Run: func(ctx context.Context, s *command.Session, args []string) error {
 			for _, rule := range args[1:] {
 				if strings.HasPrefix(rule, string(model.RulePrefix)+"-") {
 					if p.given() {
 						return failure.Usagef("--from and --to are for rules given by what they allow, not by id")
 					}
-					return s.revokeIDs(ctx, args[0], args[1:])
+					return revokeIDs(ctx, s, args[0], args[1:])
 				}
 			}
-			group, permissions, err := s.permissions(ctx, args, &p, "")
+			group, permissions, err := permissions(ctx, s, args, &p, "")
 			if err != nil {
 				return err
 			}
-			return s.revoke(ctx, group, p.egress(), permissions, nil)
+			return revoke(ctx, s, group, p.egress(), permissions, nil)
 		},
-	}.command(f)
+	}.Command(f)
 }
 
 // revokeIDs removes the rules with these ids, which may be of both directions.
-func (s *session) revokeIDs(ctx context.Context, ref string, ids []string) error {
+func revokeIDs(ctx context.Context, s *command.Session, ref string, ids []string) error {
 	group, err := resolve.SecurityGroup(ctx, s.Client, ref, "")
 	if err != nil {
 		return err
@@ -261,29 +253,29 @@ func (s *session) revokeIDs(ctx context.Context, ref string, ids []string) error
 		}
 	}
 	if len(in) > 0 {
-		if err := s.revoke(ctx, group, false, nil, in); err != nil {
+		if err := revoke(ctx, s, group, false, nil, in); err != nil {
 			return err
 		}
 	}
 	if len(out) > 0 {
-		return s.revoke(ctx, group, true, nil, out)
+		return revoke(ctx, s, group, true, nil, out)
 	}
 	return nil
 }
 
-func (s *session) revoke(ctx context.Context, group string, egress bool, permissions []ec2types.IpPermission, ids []string) error {
+func revoke(ctx context.Context, s *command.Session, group string, egress bool, permissions []ec2types.IpPermission, ids []string) error {
 	var unknown []ec2types.IpPermission
 	if egress {
-		out, err := send(ctx, s, "RevokeSecurityGroupEgress", &ec2types.RevokeSecurityGroupEgressInput{
-			GroupId: &group, IpPermissions: permissions, SecurityGroupRuleIds: ids, DryRun: s.plan.Flag(),
+		out, err := command.Send(ctx, s, "RevokeSecurityGroupEgress", &ec2types.RevokeSecurityGroupEgressInput{
+			GroupId: &group, IpPermissions: permissions, SecurityGroupRuleIds: ids, DryRun: s.Plan.Flag(),
 		}, s.RevokeSecurityGroupEgress)
 		if err != nil || out == nil {
 			return err
 		}
 		unknown = out.UnknownIpPermissions
 	} else {
-		out, err := send(ctx, s, "RevokeSecurityGroupIngress", &ec2types.RevokeSecurityGroupIngressInput{
-			GroupId: &group, IpPermissions: permissions, SecurityGroupRuleIds: ids, DryRun: s.plan.Flag(),
+		out, err := command.Send(ctx, s, "RevokeSecurityGroupIngress", &ec2types.RevokeSecurityGroupIngressInput{
+			GroupId: &group, IpPermissions: permissions, SecurityGroupRuleIds: ids, DryRun: s.Plan.Flag(),
 		}, s.RevokeSecurityGroupIngress)
 		if err != nil || out == nil {
 			return err
@@ -298,5 +290,5 @@ func (s *session) revoke(ctx context.Context, group string, egress bool, permiss
 		}
 		return failure.WithHint(failure.NotFoundf("no such rules: %s", strings.Join(missing, ", ")), "bundt security-group rules %s lists the rules", group)
 	}
-	return s.print(group)
+	return s.Print(group)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
@@ -24,13 +25,13 @@ func NewVPCCommand(f *factory.Factory) *cobra.Command {
 	cmd.AddCommand(lister[ec2types.Vpc]{
 		what: "VPCs", all: resolve.VPCs, id: func(v ec2types.Vpc) *string { return v.VpcId },
 		columns: []output.Column[ec2types.Vpc]{
-			column("VPC", func(v ec2types.Vpc) *string { return v.VpcId }),
-			column("CIDR", func(v ec2types.Vpc) *string { return v.CidrBlock }),
-			{Title: "DEFAULT", Text: func(v ec2types.Vpc) string { return yesNo(v.IsDefault) }},
-			wide(column("DHCP OPTIONS", func(v ec2types.Vpc) *string { return v.DhcpOptionsId })),
-			tagColumn(func(v ec2types.Vpc) []ec2types.Tag { return v.Tags }),
+			command.Text("VPC", func(v ec2types.Vpc) *string { return v.VpcId }),
+			command.Text("CIDR", func(v ec2types.Vpc) *string { return v.CidrBlock }),
+			command.YesNo("DEFAULT", func(v ec2types.Vpc) *bool { return v.IsDefault }),
+			command.Wide(command.Text("DHCP OPTIONS", func(v ec2types.Vpc) *string { return v.DhcpOptionsId })),
+			command.Name(func(v ec2types.Vpc) []ec2types.Tag { return v.Tags }),
 		},
-	}.command(f), newVPCCreateCommand(f), newVPCDeleteCommand(f))
+	}.Command(f), newVPCCreateCommand(f), newVPCDeleteCommand(f))
 	return cmd
 }
 
@@ -38,27 +39,27 @@ func NewVPCCommand(f *factory.Factory) *cobra.Command {
 func NewSubnetCommand(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{Use: "subnet VERB", Aliases: []string{"subnets"}, Short: "Manage subnets: the parts of VPCs that instances are launched in"}
 	cmd.AddCommand(lister[ec2types.Subnet]{
-		what: "subnets", vpc: true, all: resolve.Subnets, id: func(s ec2types.Subnet) *string { return s.SubnetId },
+		what: "subnets", vpc: "vpc-id", all: resolve.Subnets, id: func(s ec2types.Subnet) *string { return s.SubnetId },
 		columns: []output.Column[ec2types.Subnet]{
-			column("SUBNET", func(s ec2types.Subnet) *string { return s.SubnetId }),
-			column("CIDR", func(s ec2types.Subnet) *string { return s.CidrBlock }),
+			command.Text("SUBNET", func(s ec2types.Subnet) *string { return s.SubnetId }),
+			command.Text("CIDR", func(s ec2types.Subnet) *string { return s.CidrBlock }),
 			{Title: "FREE", Text: func(s ec2types.Subnet) string { return strconv.Itoa(int(ec2types.Value(s.AvailableIpAddressCount))) }},
-			{Title: "PUBLIC", Text: func(s ec2types.Subnet) string { return yesNo(s.MapPublicIpOnLaunch) }},
-			column("VPC", func(s ec2types.Subnet) *string { return s.VpcId }),
-			wide(column("ZONE", func(s ec2types.Subnet) *string { return s.AvailabilityZone })),
-			tagColumn(func(s ec2types.Subnet) []ec2types.Tag { return s.Tags }),
+			command.YesNo("PUBLIC", func(s ec2types.Subnet) *bool { return s.MapPublicIpOnLaunch }),
+			command.Text("VPC", func(s ec2types.Subnet) *string { return s.VpcId }),
+			command.Wide(command.Text("ZONE", func(s ec2types.Subnet) *string { return s.AvailabilityZone })),
+			command.Name(func(s ec2types.Subnet) []ec2types.Tag { return s.Tags }),
 		},
-	}.command(f), newSubnetCreateCommand(f), verb{
-		use: "delete SUBNET", short: "Delete a subnet in which there is nothing", object: "subnet", args: cobra.ExactArgs(1),
-		complete: complete.First(complete.Subnets(f)),
-		run: func(ctx context.Context, s *session, args []string) error {
+	}.Command(f), newSubnetCreateCommand(f), command.Verb{
+		Use: "delete SUBNET", Short: "Delete a subnet in which there is nothing", Object: "subnet", Args: cobra.ExactArgs(1),
+		Complete: complete.First(complete.Subnets(f)),
+		Run: func(ctx context.Context, s *command.Session, args []string) error {
 			id, err := resolve.Subnet(ctx, s.Client, args[0])
 			if err != nil {
 				return err
 			}
-			return change(ctx, s, id, "DeleteSubnet", &ec2types.DeleteSubnetInput{SubnetId: &id, DryRun: s.plan.Flag()}, s.DeleteSubnet)
+			return command.Change(ctx, s, id, "DeleteSubnet", &ec2types.DeleteSubnetInput{SubnetId: &id, DryRun: s.Plan.Flag()}, s.DeleteSubnet)
 		},
-	}.command(f))
+	}.Command(f))
 	return cmd
 }
 
@@ -67,11 +68,11 @@ func NewInterfaceCommand(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{Use: "network-interface VERB", Aliases: []string{"network-interfaces", "eni"}, Short: "List network interfaces"}
 	type nic = ec2types.NetworkInterface
 	cmd.AddCommand(lister[nic]{
-		what: "network interfaces", vpc: true, all: resolve.NetworkInterfaces, id: func(n nic) *string { return n.NetworkInterfaceId },
+		what: "network interfaces", vpc: "vpc-id", all: resolve.NetworkInterfaces, id: func(n nic) *string { return n.NetworkInterfaceId },
 		columns: []output.Column[nic]{
-			column("INTERFACE", func(n nic) *string { return n.NetworkInterfaceId }),
-			column("STATE", func(n nic) *string { return n.Status }),
-			column("PRIVATE IP", func(n nic) *string { return n.PrivateIpAddress }),
+			command.Text("INTERFACE", func(n nic) *string { return n.NetworkInterfaceId }),
+			command.Text("STATE", func(n nic) *string { return n.Status }),
+			command.Text("PRIVATE IP", func(n nic) *string { return n.PrivateIpAddress }),
 			{Title: "PUBLIC IP", Text: publicIP},
 			{Title: "INSTANCE", Text: func(n nic) string {
 				if n.Attachment == nil {
@@ -80,11 +81,11 @@ func NewInterfaceCommand(f *factory.Factory) *cobra.Command {
 				return ec2types.Value(n.Attachment.InstanceId)
 			}},
 			{Title: "GROUPS", Text: func(n nic) string { return groupNames(n.Groups) }},
-			wide(column("MAC", func(n nic) *string { return n.MacAddress })),
-			wide(column("SUBNET", func(n nic) *string { return n.SubnetId })),
-			wide(column("DESCRIPTION", func(n nic) *string { return n.Description })),
+			command.Wide(command.Text("MAC", func(n nic) *string { return n.MacAddress })),
+			command.Wide(command.Text("SUBNET", func(n nic) *string { return n.SubnetId })),
+			command.Wide(command.Text("DESCRIPTION", func(n nic) *string { return n.Description })),
 		},
-	}.command(f))
+	}.Command(f))
 	return cmd
 }
 
@@ -108,34 +109,34 @@ func newVPCCreateCommand(f *factory.Factory) *cobra.Command {
 		name     string
 		internet bool
 	)
-	return verb{
-		use: "create CIDR", short: "Make a VPC", object: "VPC", args: cobra.ExactArgs(1),
-		long: `Make a VPC with this range of private addresses, of /16 to /28. With --internet it
+	return command.Verb{
+		Use: "create CIDR", Short: "Make a VPC", Object: "VPC", Args: cobra.ExactArgs(1),
+		Long: `Make a VPC with this range of private addresses, of /16 to /28. With --internet it
 also gets an internet gateway and a route to it: without, nothing outside of the VPC
 reaches its instances, or is reached by them.`,
-		example: `  bundt vpc create 10.0.0.0/16 --name lab --internet
+		Example: `  bundt vpc create 10.0.0.0/16 --name lab --internet
   bundt subnet create 10.0.1.0/24 --vpc lab --name lab-1 --public`,
-		flags: func(cmd *cobra.Command) {
-			nameFlag(cmd, &name, "VPC")
+		Flags: func(cmd *cobra.Command) {
+			command.NameFlag(cmd, &name, "VPC")
 			cmd.Flags().BoolVar(&internet, "internet", false, "make an internet gateway and the route to it too")
 		},
-		run: func(ctx context.Context, s *session, args []string) error {
-			out, err := send(ctx, s, "CreateVpc", &ec2types.CreateVpcInput{CidrBlock: &args[0], TagSpecifications: nameTag("vpc", name), DryRun: s.plan.Flag()}, s.CreateVpc)
+		Run: func(ctx context.Context, s *command.Session, args []string) error {
+			out, err := command.Send(ctx, s, "CreateVpc", &ec2types.CreateVpcInput{CidrBlock: &args[0], TagSpecifications: command.NameTag("vpc", name), DryRun: s.Plan.Flag()}, s.CreateVpc)
 			if err != nil || out == nil {
 				return err
 			}
 			id := ec2types.Value(out.Vpc.VpcId)
-			if err := s.print(id); err != nil || !internet {
+			if err := s.Print(id); err != nil || !internet {
 				return err
 			}
-			return failure.WithHint(s.openVPC(ctx, id, name), "the VPC %s was made, and is without a way to the internet", id)
+			return failure.WithHint(openVPC(ctx, s, id, name), "the VPC %s was made, and is without a way to the internet", id)
 		},
-	}.command(f)
+	}.Command(f)
 }
 
 // openVPC gives a new VPC a way to the internet.
-func (s *session) openVPC(ctx context.Context, vpc, name string) error {
-	gateway, err := s.CreateInternetGateway(ctx, &ec2types.CreateInternetGatewayInput{TagSpecifications: nameTag("internet-gateway", name)})
+func openVPC(ctx context.Context, s *command.Session, vpc, name string) error {
+	gateway, err := s.CreateInternetGateway(ctx, &ec2types.CreateInternetGatewayInput{TagSpecifications: command.NameTag("internet-gateway", name)})
 	if err != nil {
 		return err
 	}
@@ -157,31 +158,31 @@ func (s *session) openVPC(ctx context.Context, vpc, name string) error {
 
 func newVPCDeleteCommand(f *factory.Factory) *cobra.Command {
 	internet := false
-	return verb{
-		use: "delete VPC", short: "Delete a VPC in which there is nothing", object: "VPC", args: cobra.ExactArgs(1),
-		complete: complete.First(complete.VPCs(f)),
-		long: `Delete a VPC in which there are no subnets and no security groups but its default
+	return command.Verb{
+		Use: "delete VPC", Short: "Delete a VPC in which there is nothing", Object: "VPC", Args: cobra.ExactArgs(1),
+		Complete: complete.First(complete.VPCs(f)),
+		Long: `Delete a VPC in which there are no subnets and no security groups but its default
 one. --internet deletes its internet gateway before.`,
-		flags: func(cmd *cobra.Command) {
+		Flags: func(cmd *cobra.Command) {
 			cmd.Flags().BoolVar(&internet, "internet", false, "delete its internet gateway too")
 		},
-		run: func(ctx context.Context, s *session, args []string) error {
+		Run: func(ctx context.Context, s *command.Session, args []string) error {
 			id, err := resolve.VPC(ctx, s.Client, args[0])
 			if err != nil {
 				return err
 			}
-			if internet && !s.plan.DryRun {
-				if err := s.closeVPC(ctx, id); err != nil {
+			if internet && !s.Plan.DryRun {
+				if err := closeVPC(ctx, s, id); err != nil {
 					return err
 				}
 			}
-			return change(ctx, s, id, "DeleteVpc", &ec2types.DeleteVpcInput{VpcId: &id, DryRun: s.plan.Flag()}, s.DeleteVpc)
+			return command.Change(ctx, s, id, "DeleteVpc", &ec2types.DeleteVpcInput{VpcId: &id, DryRun: s.Plan.Flag()}, s.DeleteVpc)
 		},
-	}.command(f)
+	}.Command(f)
 }
 
 // closeVPC deletes the internet gateway of a VPC.
-func (s *session) closeVPC(ctx context.Context, vpc string) error {
+func closeVPC(ctx context.Context, s *command.Session, vpc string) error {
 	found, err := s.DescribeInternetGateways(ctx, &ec2types.DescribeInternetGatewaysInput{Filters: []ec2types.Filter{resolve.Filter("attachment.vpc-id", vpc)}})
 	if err != nil {
 		return err
@@ -203,31 +204,31 @@ func newSubnetCreateCommand(f *factory.Factory) *cobra.Command {
 		vpc    = resolve.DefaultVPC
 		public bool
 	)
-	return verb{
-		use: "create CIDR", short: "Make a subnet of a VPC", object: "subnet", args: cobra.ExactArgs(1),
-		example: "  bundt subnet create 10.0.1.0/24 --vpc lab --name lab-1 --public",
-		flags: func(cmd *cobra.Command) {
-			nameFlag(cmd, &name, "subnet")
+	return command.Verb{
+		Use: "create CIDR", Short: "Make a subnet of a VPC", Object: "subnet", Args: cobra.ExactArgs(1),
+		Example: "  bundt subnet create 10.0.1.0/24 --vpc lab --name lab-1 --public",
+		Flags: func(cmd *cobra.Command) {
+			command.NameFlag(cmd, &name, "subnet")
 			vpcFlag(f, cmd, &vpc, "`VPC` that it is a part of")
 			cmd.Flags().BoolVar(&public, "public", false, "instances that are launched in it get a public address")
 		},
-		run: func(ctx context.Context, s *session, args []string) error {
+		Run: func(ctx context.Context, s *command.Session, args []string) error {
 			vpcID, err := resolve.VPC(ctx, s.Client, vpc)
 			if err != nil {
 				return err
 			}
-			out, err := send(ctx, s, "CreateSubnet", &ec2types.CreateSubnetInput{
-				VpcId: &vpcID, CidrBlock: &args[0], TagSpecifications: nameTag("subnet", name), DryRun: s.plan.Flag(),
+			out, err := command.Send(ctx, s, "CreateSubnet", &ec2types.CreateSubnetInput{
+				VpcId: &vpcID, CidrBlock: &args[0], TagSpecifications: command.NameTag("subnet", name), DryRun: s.Plan.Flag(),
 			}, s.CreateSubnet)
 			if err != nil || out == nil {
 				return err
 			}
 			id := ec2types.Value(out.Subnet.SubnetId)
-			if err := s.print(id); err != nil || !public {
+			if err := s.Print(id); err != nil || !public {
 				return err
 			}
 			_, err = s.ModifySubnetAttribute(ctx, &ec2types.ModifySubnetAttributeInput{SubnetId: &id, MapPublicIpOnLaunch: &ec2types.AttributeBooleanValue{Value: &public}})
 			return err
 		},
-	}.command(f)
+	}.Command(f)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
@@ -46,7 +47,7 @@ func (p *peers) all() []string {
 
 // permissions are the rules that a command line, GROUP TRAFFIC…, asks for, and
 // the group's id.
-func (s *session) permissions(ctx context.Context, args []string, p *peers, description string) (group string, out []ec2types.IpPermission, err error) {
+func permissions(ctx context.Context, s *command.Session, args []string, p *peers, description string) (group string, out []ec2types.IpPermission, err error) {
 	for _, text := range args[1:] {
 		permission, err := parseTraffic(text)
 		if err != nil {
@@ -58,7 +59,7 @@ func (s *session) permissions(ctx context.Context, args []string, p *peers, desc
 		return "", nil, err
 	}
 	for _, peer := range p.all() {
-		if err := s.addPeer(ctx, out, group, peer, description); err != nil {
+		if err := addPeer(ctx, s, out, group, peer, description); err != nil {
 			return "", nil, err
 		}
 	}
@@ -66,14 +67,14 @@ func (s *session) permissions(ctx context.Context, args []string, p *peers, desc
 }
 
 // addPeer makes all the permissions be about one more peer.
-func (s *session) addPeer(ctx context.Context, permissions []ec2types.IpPermission, group, peer, description string) error {
+func addPeer(ctx context.Context, s *command.Session, permissions []ec2types.IpPermission, group, peer, description string) error {
 	var about *string
 	if description != "" {
 		about = &description
 	}
 	cidr, isCIDR := parseCIDR(peer)
 	if !isCIDR {
-		id, err := s.peerGroup(ctx, group, peer)
+		id, err := peerGroup(ctx, s, group, peer)
 		if err != nil {
 			return err
 		}
@@ -94,7 +95,7 @@ func (s *session) addPeer(ctx context.Context, permissions []ec2types.IpPermissi
 }
 
 // peerGroup is the group of that id or name beside another one: of its VPC.
-func (s *session) peerGroup(ctx context.Context, beside, ref string) (string, error) {
+func peerGroup(ctx context.Context, s *command.Session, beside, ref string) (string, error) {
 	if model.CheckID(model.GroupPrefix, ref) == nil {
 		return ref, nil
 	}

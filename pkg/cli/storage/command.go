@@ -39,7 +39,7 @@ type ChangeOptions struct {
 }
 
 // command is what the commands have in common.
-type command struct {
+type change struct {
 	use, short, long, example string
 	args                      cobra.PositionalArgs
 	complete                  cobra.CompletionFunc
@@ -50,7 +50,7 @@ type command struct {
 	run                       func(context.Context, *ChangeOptions) error
 }
 
-func (d command) make(f *factory.Factory, run func(context.Context, *ChangeOptions) error) *cobra.Command {
+func (d change) make(f *factory.Factory, run func(context.Context, *ChangeOptions) error) *cobra.Command {
 	o := &ChangeOptions{Factory: f}
 	if run == nil {
 		run = d.run
@@ -108,22 +108,6 @@ func (o *ChangeOptions) await(ctx context.Context, id, doing, done string, check
 	}
 	p.Done(done)
 	return nil
-}
-
-// nameTag is the tag specification of --name.
-func (o *ChangeOptions) nameTag(kind string) []ec2types.TagSpecification {
-	if o.Name == "" {
-		return nil
-	}
-	return []ec2types.TagSpecification{{ResourceType: &kind, Tags: []ec2types.Tag{{Key: new("Name"), Value: &o.Name}}}}
-}
-
-// given is nil for what was not given.
-func given[T comparable](v T) *T {
-	if v == *new(T) {
-		return nil
-	}
-	return &v
 }
 
 // volumeState returns a check that is done when a volume's state, and its

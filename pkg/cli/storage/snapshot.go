@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
@@ -26,7 +27,7 @@ func describedFlags(cmd *cobra.Command, o *ChangeOptions) {
 
 // NewVolumeSnapshotCommand returns the command "volume snapshot".
 func NewVolumeSnapshotCommand(f *factory.Factory, run func(context.Context, *ChangeOptions) error) *cobra.Command {
-	return command{
+	return change{
 		use: "snapshot VOLUME", short: "Take a snapshot of a volume", args: cobra.ExactArgs(1),
 		verb: "snapshot", object: "volume", waits: true, run: snapshotVolume, complete: complete.First(complete.Volumes(f)), flags: describedFlags,
 	}.make(f, run)
@@ -34,7 +35,7 @@ func NewVolumeSnapshotCommand(f *factory.Factory, run func(context.Context, *Cha
 
 // NewSnapshotCreateCommand returns the command "snapshot create".
 func NewSnapshotCreateCommand(f *factory.Factory, run func(context.Context, *ChangeOptions) error) *cobra.Command {
-	return command{
+	return change{
 		use: "create [VOLUME]", short: "Take a snapshot of a volume, or of all of an instance's at one moment", args: cobra.MaximumNArgs(1),
 		verb: "create", object: "a snapshot", waits: true, complete: complete.First(complete.Volumes(f)),
 		example: `  bundt snapshot create data
@@ -61,7 +62,7 @@ func snapshotVolume(ctx context.Context, o *ChangeOptions) error {
 	if err != nil {
 		return err
 	}
-	request := &ec2types.CreateSnapshotInput{VolumeId: &id, Description: given(o.Description), TagSpecifications: o.nameTag("snapshot"), DryRun: o.Plan.Flag()}
+	request := &ec2types.CreateSnapshotInput{VolumeId: &id, Description: command.Given(o.Description), TagSpecifications: command.NameTag("snapshot", o.Name), DryRun: o.Plan.Flag()}
 	var out *ec2types.CreateSnapshotOutput
 	done, err := o.send("CreateSnapshot", request, func() (err error) {
 		out, err = c.CreateSnapshot(ctx, request)
@@ -84,8 +85,8 @@ func snapshotInstance(ctx context.Context, o *ChangeOptions) error {
 		return err
 	}
 	request := &ec2types.CreateSnapshotsInput{
-		InstanceSpecification: &ec2types.InstanceSpecification{InstanceId: &id}, Description: given(o.Description),
-		TagSpecifications: o.nameTag("snapshot"), DryRun: o.Plan.Flag(),
+		InstanceSpecification: &ec2types.InstanceSpecification{InstanceId: &id}, Description: command.Given(o.Description),
+		TagSpecifications: command.NameTag("snapshot", o.Name), DryRun: o.Plan.Flag(),
 	}
 	var out *ec2types.CreateSnapshotsOutput
 	done, err := o.send("CreateSnapshots", request, func() (err error) {
@@ -127,7 +128,7 @@ func snapshotsDone(c *client.Client, ids ...string) wait.Check {
 
 // NewSnapshotCopyCommand returns the command "snapshot copy".
 func NewSnapshotCopyCommand(f *factory.Factory, run func(context.Context, *ChangeOptions) error) *cobra.Command {
-	return command{
+	return change{
 		use: "copy SNAPSHOT", short: "Make a snapshot of your own of the same content", args: cobra.ExactArgs(1),
 		verb: "copy", object: "snapshot", run: copySnapshot, complete: complete.First(complete.Snapshots(f)), flags: describedFlags,
 	}.make(f, run)
@@ -146,8 +147,8 @@ func copySnapshot(ctx context.Context, o *ChangeOptions) error {
 		return failure.NotFoundf("the cloud has no region")
 	}
 	request := &ec2types.CopySnapshotInput{
-		SourceSnapshotId: &o.Ref, SourceRegion: regions.Regions[0].RegionName, Description: given(o.Description),
-		TagSpecifications: o.nameTag("snapshot"), DryRun: o.Plan.Flag(),
+		SourceSnapshotId: &o.Ref, SourceRegion: regions.Regions[0].RegionName, Description: command.Given(o.Description),
+		TagSpecifications: command.NameTag("snapshot", o.Name), DryRun: o.Plan.Flag(),
 	}
 	var out *ec2types.CopySnapshotOutput
 	done, err := o.send("CopySnapshot", request, func() (err error) {
@@ -163,7 +164,7 @@ func copySnapshot(ctx context.Context, o *ChangeOptions) error {
 
 // NewSnapshotShareCommand returns the command "snapshot share".
 func NewSnapshotShareCommand(f *factory.Factory, run func(context.Context, *ChangeOptions) error) *cobra.Command {
-	return command{
+	return change{
 		use: "share SNAPSHOT", short: "Let other accounts make volumes of a snapshot", args: cobra.ExactArgs(1),
 		verb: "share", object: "snapshot", run: shareSnapshot, complete: complete.First(complete.Snapshots(f)),
 		flags: func(cmd *cobra.Command, o *ChangeOptions) {

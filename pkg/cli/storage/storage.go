@@ -6,10 +6,12 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
@@ -28,7 +30,7 @@ func NewVolumeCommand(f *factory.Factory) *cobra.Command {
 		Short:   "Manage volumes: the disks of instances",
 	}
 	cmd.AddCommand(
-		NewVolumeListCommand(f, nil), NewVolumeCreateCommand(f, nil), NewVolumeAttachCommand(f, nil), NewVolumeDetachCommand(f, nil),
+		newVolumeListCommand(f), NewVolumeCreateCommand(f, nil), NewVolumeAttachCommand(f, nil), NewVolumeDetachCommand(f, nil),
 		NewVolumeResizeCommand(f, nil), NewVolumeSnapshotCommand(f, nil), NewVolumeDeleteCommand(f, nil),
 	)
 	return cmd
@@ -42,68 +44,34 @@ func NewSnapshotCommand(f *factory.Factory) *cobra.Command {
 		Short:   "Manage snapshots: what volumes were at a moment",
 	}
 	cmd.AddCommand(
-		NewSnapshotListCommand(f, nil), NewSnapshotCreateCommand(f, nil), NewSnapshotCopyCommand(f, nil),
+		newSnapshotListCommand(f), NewSnapshotCreateCommand(f, nil), NewSnapshotCopyCommand(f, nil),
 		NewSnapshotShareCommand(f, nil), NewSnapshotDeleteCommand(f, nil),
 	)
 	return cmd
 }
 
-// ListOptions are the inputs of "volume ls" and "snapshot ls".
-type ListOptions struct {
-	Factory *factory.Factory
-	Output  output.Options
-}
-
-func newListCommand(f *factory.Factory, what string, run func(context.Context, *ListOptions) error) *cobra.Command {
-	o := &ListOptions{Factory: f}
-	cmd := &cobra.Command{
-		Use:               "ls",
-		Aliases:           []string{"list"},
-		Short:             "List " + what,
-		Args:              cobra.NoArgs,
-		ValidArgsFunction: complete.None,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return failure.Wrap(run(cmd.Context(), o), "list", what)
+func newVolumeListCommand(f *factory.Factory) *cobra.Command {
+	type volume = ec2types.Volume
+	id := func(v volume) string { return ec2types.Value(v.VolumeId) }
+	return command.List[volume]{
+		What: "volumes", ID: id,
+		All: func(ctx context.Context, s *command.Session, _ []string) ([]volume, error) {
+			return resolve.Volumes(ctx, s.Client)
 		},
-	}
-	o.Output.AddFlags(cmd)
-	return cmd
-}
-
-// NewVolumeListCommand returns the command "volume ls".
-func NewVolumeListCommand(f *factory.Factory, run func(context.Context, *ListOptions) error) *cobra.Command {
-	if run == nil {
-		run = listVolumes
-	}
-	return newListCommand(f, "volumes", run)
-}
-
-func listVolumes(ctx context.Context, o *ListOptions) error {
-	c, err := o.Factory.Client()
-	if err != nil {
-		return err
-	}
-	var all []ec2types.Volume
-	for page, err := range c.DescribeVolumesPages(ctx, &ec2types.DescribeVolumesInput{}) {
-		if err != nil {
-			return err
-		}
-		all = append(all, page.Volumes...)
-	}
-	value, now := ec2types.Value[string], o.Factory.Now()
-	return output.List(o.Factory.IO, &o.Output, all,
-		func(v ec2types.Volume) string { return value(v.VolumeId) },
-		[]output.Column[ec2types.Volume]{
-			{Title: "VOLUME", Text: func(v ec2types.Volume) string { return value(v.VolumeId) }, Style: func(ec2types.Volume) iostreams.Style { return iostreams.Mark }},
-			{Title: "STATE", Text: func(v ec2types.Volume) string { return value(v.State) }},
-			{Title: "SIZE", Text: func(v ec2types.Volume) string { return gib(v.Size) }},
-			{Title: "INSTANCE", Text: func(v ec2types.Volume) string { return attached(v).instance }},
-			{Title: "DEVICE", Text: func(v ec2types.Volume) string { return attached(v).device }},
-			{Title: "TYPE", Wide: true, Text: func(v ec2types.Volume) string { return value(v.VolumeType) }},
-			{Title: "SNAPSHOT", Text: func(v ec2types.Volume) string { return value(v.SnapshotId) }},
-			{Title: "AGE", Text: func(v ec2types.Volume) string { return output.Age(now, ec2types.Value(v.CreateTime)) }},
-			{Title: "NAME", Wide: true, Text: func(v ec2types.Volume) string { return resolve.Tag(v.Tags, "Name") }},
-		})
+		Columns: func(s *command.Session) []output.Column[volume] {
+			return []output.Column[volume]{
+				{Title: "VOLUME", Text: id, Style: func(volume) iostreams.Style { return iostreams.Mark }},
+				command.Text("STATE", func(v volume) *string { return v.State }),
+				{Title: "SIZE", Text: func(v volume) string { return gib(v.Size) }},
+				{Title: "INSTANCE", Text: func(v volume) string { return attached(v).instance }},
+				{Title: "DEVICE", Text: func(v volume) string { return attached(v).device }},
+				command.Wide(command.Text("TYPE", func(v volume) *string { return v.VolumeType })),
+				command.Text("SNAPSHOT", func(v volume) *string { return v.SnapshotId }),
+				command.Age(s, func(v volume) *time.Time { return v.CreateTime }),
+				command.Wide(command.Name(func(v volume) []ec2types.Tag { return v.Tags })),
+			}
+		},
+	}.Command(f)
 }
 
 func attached(v ec2types.Volume) (a struct{ instance, device string }) {
@@ -115,37 +83,32 @@ func attached(v ec2types.Volume) (a struct{ instance, device string }) {
 
 func gib(size *int32) string { return fmt.Sprintf("%d GiB", ec2types.Value(size)) }
 
-// NewSnapshotListCommand returns the command "snapshot ls".
-func NewSnapshotListCommand(f *factory.Factory, run func(context.Context, *ListOptions) error) *cobra.Command {
-	if run == nil {
-		run = listSnapshots
-	}
-	return newListCommand(f, "snapshots", run)
+func newSnapshotListCommand(f *factory.Factory) *cobra.Command {
+	type snapshot = ec2types.Snapshot
+	id := func(s snapshot) string { return ec2types.Value(s.SnapshotId) }
+	return command.List[snapshot]{
+		What: "snapshots", ID: id, All: snapshots,
+		Columns: func(s *command.Session) []output.Column[snapshot] {
+			return []output.Column[snapshot]{
+				{Title: "SNAPSHOT", Text: id, Style: func(snapshot) iostreams.Style { return iostreams.Mark }},
+				command.Text("STATE", func(s snapshot) *string { return s.State }),
+				{Title: "SIZE", Text: func(s snapshot) string { return gib(s.VolumeSize) }},
+				command.Text("VOLUME", func(s snapshot) *string { return s.VolumeId }),
+				command.Age(s, func(s snapshot) *time.Time { return s.StartTime }),
+				command.Text("DESCRIPTION", func(s snapshot) *string { return s.Description }),
+			}
+		},
+	}.Command(f)
 }
 
-func listSnapshots(ctx context.Context, o *ListOptions) error {
-	c, err := o.Factory.Client()
-	if err != nil {
-		return err
-	}
-	var all []ec2types.Snapshot
-	for page, err := range c.DescribeSnapshotsPages(ctx, &ec2types.DescribeSnapshotsInput{}) {
+func snapshots(ctx context.Context, s *command.Session, _ []string) (all []ec2types.Snapshot, err error) {
+	for page, err := range s.DescribeSnapshotsPages(ctx, &ec2types.DescribeSnapshotsInput{}) {
 		if err != nil {
-			return err
+			return nil, err
 		}
 		all = append(all, page.Snapshots...)
 	}
-	value, now := ec2types.Value[string], o.Factory.Now()
-	return output.List(o.Factory.IO, &o.Output, all,
-		func(s ec2types.Snapshot) string { return value(s.SnapshotId) },
-		[]output.Column[ec2types.Snapshot]{
-			{Title: "SNAPSHOT", Text: func(s ec2types.Snapshot) string { return value(s.SnapshotId) }, Style: func(ec2types.Snapshot) iostreams.Style { return iostreams.Mark }},
-			{Title: "STATE", Text: func(s ec2types.Snapshot) string { return value(s.State) }},
-			{Title: "SIZE", Text: func(s ec2types.Snapshot) string { return gib(s.VolumeSize) }},
-			{Title: "VOLUME", Text: func(s ec2types.Snapshot) string { return value(s.VolumeId) }},
-			{Title: "AGE", Text: func(s ec2types.Snapshot) string { return output.Age(now, ec2types.Value(s.StartTime)) }},
-			{Title: "DESCRIPTION", Text: func(s ec2types.Snapshot) string { return value(s.Description) }},
-		})
+	return all, nil
 }
 
 // DeleteOptions are the inputs of "snapshot delete".

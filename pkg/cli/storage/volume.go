@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
@@ -30,7 +31,7 @@ func performanceFlags(cmd *cobra.Command, o *ChangeOptions) {
 
 // NewVolumeCreateCommand returns the command "volume create".
 func NewVolumeCreateCommand(f *factory.Factory, run func(context.Context, *ChangeOptions) error) *cobra.Command {
-	return command{
+	return change{
 		use: "create", short: "Make a volume, blank or of a snapshot", args: cobra.NoArgs, verb: "create", object: "a volume", waits: true, run: createVolume,
 		example: `  bundt volume create --size 10 --name data
   bundt volume create --snapshot snap-0123456789abcdef0`,
@@ -61,8 +62,8 @@ func createVolume(ctx context.Context, o *ChangeOptions) error {
 		return err
 	}
 	request := &ec2types.CreateVolumeInput{
-		AvailabilityZone: &zone, Size: given(o.Size), SnapshotId: given(o.Snapshot), VolumeType: given(o.Type), Iops: given(o.IOPS),
-		Throughput: given(o.Throughput), TagSpecifications: o.nameTag("volume"), ClientToken: new(rand.Text()), DryRun: o.Plan.Flag(),
+		AvailabilityZone: &zone, Size: command.Given(o.Size), SnapshotId: command.Given(o.Snapshot), VolumeType: command.Given(o.Type), Iops: command.Given(o.IOPS),
+		Throughput: command.Given(o.Throughput), TagSpecifications: command.NameTag("volume", o.Name), ClientToken: new(rand.Text()), DryRun: o.Plan.Flag(),
 	}
 	var out *ec2types.CreateVolumeOutput
 	done, err := o.send("CreateVolume", request, func() (err error) {
@@ -93,7 +94,7 @@ func (o *ChangeOptions) zone(ctx context.Context, c *client.Client) (string, err
 
 // NewVolumeAttachCommand returns the command "volume attach".
 func NewVolumeAttachCommand(f *factory.Factory, run func(context.Context, *ChangeOptions) error) *cobra.Command {
-	return command{
+	return change{
 		use: "attach VOLUME INSTANCE", short: "Attach a volume to an instance, which may run", args: cobra.ExactArgs(2),
 		verb: "attach", object: "volume", waits: true, run: attachVolume, complete: complete.Volumes(f),
 		long: `Attach a volume to an instance. A running guest gets the disk at once; it finds it
@@ -161,7 +162,7 @@ func freeDevice(ctx context.Context, c *client.Client, instance string) (string,
 
 // NewVolumeDetachCommand returns the command "volume detach".
 func NewVolumeDetachCommand(f *factory.Factory, run func(context.Context, *ChangeOptions) error) *cobra.Command {
-	return command{
+	return change{
 		use: "detach VOLUME", short: "Take a volume away from its instance", args: cobra.ExactArgs(1),
 		verb: "detach", object: "volume", waits: true, run: detachVolume, complete: complete.First(complete.Volumes(f)),
 		long: `Take a volume away from its instance. Unmount its file systems in the guest first:
@@ -177,7 +178,7 @@ func detachVolume(ctx context.Context, o *ChangeOptions) error {
 	if err != nil {
 		return err
 	}
-	request := &ec2types.DetachVolumeInput{VolumeId: &id, Force: given(o.Force), DryRun: o.Plan.Flag()}
+	request := &ec2types.DetachVolumeInput{VolumeId: &id, Force: command.Given(o.Force), DryRun: o.Plan.Flag()}
 	done, err := o.send("DetachVolume", request, func() error {
 		_, err := c.DetachVolume(ctx, request)
 		return err
@@ -190,7 +191,7 @@ func detachVolume(ctx context.Context, o *ChangeOptions) error {
 
 // NewVolumeResizeCommand returns the command "volume resize".
 func NewVolumeResizeCommand(f *factory.Factory, run func(context.Context, *ChangeOptions) error) *cobra.Command {
-	return command{
+	return change{
 		use: "resize VOLUME [GIB]", short: "Grow a volume, also one in use, or change its type", args: cobra.RangeArgs(1, 2),
 		verb: "resize", object: "volume", waits: true, run: resizeVolume, complete: complete.First(complete.Volumes(f)), flags: performanceFlags,
 		long: `Grow a volume to a size in GiB, change its type, or both. A running guest sees the
@@ -215,7 +216,7 @@ func resizeVolume(ctx context.Context, o *ChangeOptions) error {
 		return err
 	}
 	request := &ec2types.ModifyVolumeInput{
-		VolumeId: &id, Size: given(o.Size), VolumeType: given(o.Type), Iops: given(o.IOPS), Throughput: given(o.Throughput), DryRun: o.Plan.Flag(),
+		VolumeId: &id, Size: command.Given(o.Size), VolumeType: command.Given(o.Type), Iops: command.Given(o.IOPS), Throughput: command.Given(o.Throughput), DryRun: o.Plan.Flag(),
 	}
 	done, err := o.send("ModifyVolume", request, func() error {
 		_, err := c.ModifyVolume(ctx, request)
@@ -243,7 +244,7 @@ func resizeVolume(ctx context.Context, o *ChangeOptions) error {
 
 // NewVolumeDeleteCommand returns the command "volume delete".
 func NewVolumeDeleteCommand(f *factory.Factory, run func(context.Context, *ChangeOptions) error) *cobra.Command {
-	cmd := command{
+	cmd := change{
 		use: "delete VOLUME", short: "Delete a volume that is attached to nothing", args: cobra.ExactArgs(1),
 		verb: "delete", object: "volume", run: deleteVolume, complete: complete.First(complete.Volumes(f)),
 	}.make(f, run)
