@@ -7,8 +7,8 @@ import (
 	fakehv "github.com/bundt/bundt/pkg/hypervisor/fake"
 	"github.com/bundt/bundt/pkg/hypervisor/qemu"
 	"github.com/bundt/bundt/pkg/network"
+	"github.com/bundt/bundt/pkg/network/control"
 	fakenet "github.com/bundt/bundt/pkg/network/fake"
-	"github.com/bundt/bundt/pkg/network/user"
 )
 
 // newDriver picks the hypervisor driver.
@@ -35,8 +35,8 @@ func (d *Daemon) newDatapath() (network.Datapath, error) {
 	if err != nil {
 		return nil, err
 	}
-	control, state := d.runPath("switch.sock"), d.path("switch.json")
-	return user.NewDatapath(user.Options{
-		ControlSocket: control, StateFile: state, Command: append(self, "--control", control, "--state", state), LogFile: d.path("switch.log"), Logger: d.log,
+	socket, state := d.runPath("switch.sock"), d.path("switch.json")
+	return control.NewClient(control.Options{
+		ControlSocket: socket, StateFile: state, Command: append(self, "--control", socket, "--state", state), LogFile: d.path("switch.log"), Logger: d.log,
 	})
 }

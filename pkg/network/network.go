@@ -22,6 +22,11 @@ var (
 	ErrUnreachable = errors.New("guest does not answer")
 )
 
+// ConfigError is what is wrong with a Config; nothing has been changed.
+type ConfigError struct{ Problem string }
+
+func (e *ConfigError) Error() string { return "network configuration: " + e.Problem }
+
 // Datapath makes a Config real. It is declarative: the node gives the whole
 // wanted configuration, the datapath finds the difference. It goes on working
 // while the daemon is down.

@@ -10,16 +10,9 @@ import (
 	"github.com/bundt/bundt/pkg/network"
 )
 
-// configError is what is wrong with a Config; nothing has been changed.
-type configError struct{ problem string }
-
-func (e *configError) Error() string { return "network configuration: " + e.problem }
-
 func invalid(format string, args ...any) error {
-	return &configError{fmt.Sprintf(format, args...)}
+	return &network.ConfigError{Problem: fmt.Sprintf(format, args...)}
 }
-
-var errRefused = &configError{"destination is not for guests"}
 
 // MTU limits: IPv4's least, and what fits the read buffer with room to spare
 // (EC2's jumbo frames are 9001).

@@ -1,6 +1,6 @@
 // Package user is the datapath that needs no root and no set-up: a userspace
 // switch on gVisor's netstack, one stack per VPC, in a process of its own that
-// outlives the daemon (Serve), and the daemon's side of it (Datapath). Guests
+// outlives the daemon (Serve; control.Client is the daemon's side of it). Guests
 // are attached by QEMU's stream sockets.
 //
 // What it does not do: ICMP beyond the VPC, UDP on public addresses, IPv6, and

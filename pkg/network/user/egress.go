@@ -1,6 +1,7 @@
 package user
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
@@ -17,6 +18,8 @@ const (
 	egressTimeout = 10 * time.Second
 	interfacesTTL = time.Second
 )
+
+var errRefused = errors.New("destination is not for guests")
 
 // neverOutside are destinations that a guest cannot reach by the host's
 // sockets, whatever its rules say.

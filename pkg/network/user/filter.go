@@ -75,12 +75,12 @@ func compileRules(in []network.Rule, groups map[string]members) (rules, error) {
 		default:
 			n, err := strconv.ParseUint(r.Protocol, 10, 8)
 			if err != nil {
-				return nil, &configError{"rule of unknown protocol " + r.Protocol + ": want tcp, udp, icmp, a number or -1"}
+				return nil, invalid("rule of unknown protocol %s: want tcp, udp, icmp, a number or -1", r.Protocol)
 			}
 			c.proto = byte(n)
 		}
 		if c.ports() && c.from > c.to {
-			return nil, &configError{"rule with its first port above its last"}
+			return nil, invalid("rule with its first port above its last")
 		}
 		out = append(out, c)
 	}

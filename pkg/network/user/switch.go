@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 
 	"github.com/bundt/bundt/pkg/network"
+	"github.com/bundt/bundt/pkg/network/control"
 )
 
 const (
@@ -42,8 +44,8 @@ func newFabric(sh *shared, logger *slog.Logger, onLease func()) *fabric {
 	return &fabric{shared: sh, log: logger, onLease: onLease, vpcs: map[string]*vpc{}, ports: map[string]*port{}}
 }
 
-// apply makes exactly c real. A bad c changes nothing.
-func (f *fabric) apply(c network.Config) error {
+// Apply makes exactly c real. A bad c changes nothing.
+func (f *fabric) Apply(c network.Config) error {
 	plan, err := newPlan(c)
 	if err != nil {
 		return err
@@ -51,7 +53,7 @@ func (f *fabric) apply(c network.Config) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
-		return errStopped
+		return control.ErrStopped
 	}
 	f.removeStale(plan)
 	for id, vc := range plan.vpcs {
@@ -117,7 +119,7 @@ func (f *fabric) ensurePort(id string, n plannedPort) {
 	p.public.reconcile(p)
 }
 
-func (f *fabric) status() network.Status {
+func (f *fabric) Status() network.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := network.Status{Ports: make(map[string]network.PortStatus, len(f.ports))}
@@ -127,8 +129,8 @@ func (f *fabric) status() network.Status {
 	return s
 }
 
-// leases returns when each port took its address.
-func (f *fabric) leases() map[string]time.Time {
+// Leases returns when each port took its address.
+func (f *fabric) Leases() map[string]time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	leases := map[string]time.Time{}
@@ -140,7 +142,7 @@ func (f *fabric) leases() map[string]time.Time {
 	return leases
 }
 
-func (f *fabric) setLeases(leases map[string]time.Time) {
+func (f *fabric) SetLeases(leases map[string]time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for id, at := range leases {
@@ -150,24 +152,36 @@ func (f *fabric) setLeases(leases map[string]time.Time) {
 	}
 }
 
-// dial opens a connection from the gateway to the port's guest.
-func (f *fabric) dial(ctx context.Context, id string, to uint16) (*port, *gonet.TCPConn, error) {
+// Dial opens a connection from the gateway to the port's guest.
+func (f *fabric) Dial(ctx context.Context, id string, to uint16) (control.Dialed, error) {
 	f.mu.Lock()
 	p := f.ports[id]
 	f.mu.Unlock()
 	if p == nil {
-		return nil, nil, fmt.Errorf("%w: %s", network.ErrNoSuchPort, id)
+		return nil, fmt.Errorf("%w: %s", network.ErrNoSuchPort, id)
 	}
 	if !p.connected.Load() {
-		return nil, nil, fmt.Errorf("%w: %s is not attached: is the instance running?", network.ErrUnreachable, id)
+		return nil, fmt.Errorf("%w: %s is not attached: is the instance running?", network.ErrUnreachable, id)
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	c, err := p.dialGuest(ctx, gatewayOf(p.subnet), addr(p.ip), to)
-	return p, c, err
+	if err != nil {
+		return nil, err
+	}
+	return dialed{c, p}, nil
 }
 
-func (f *fabric) close() {
+// dialed is a connection with the port's guest.
+type dialed struct {
+	*gonet.TCPConn
+	port *port
+}
+
+func (d dialed) Splice(peer *net.UnixConn) { d.port.splice(d.TCPConn, peer) }
+
+// Close ends the switch. Nothing of it is left on the host in any case.
+func (f *fabric) Close(bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bundt/bundt/pkg/network"
+	"github.com/bundt/bundt/pkg/network/control"
 	"github.com/bundt/bundt/pkg/network/nettest"
 	"github.com/bundt/bundt/pkg/network/user"
 )
@@ -23,7 +24,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 5 && os.Args[1] == "switch" {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
-		if err := user.Serve(ctx, user.ServeOptions{ControlSocket: os.Args[2], StateFile: os.Args[3], ResolvConf: os.Args[4]}); err != nil {
+		if err := user.Serve(ctx, user.ServeOptions{
+			ServeOptions: control.ServeOptions{ControlSocket: os.Args[2], StateFile: os.Args[3]}, ResolvConf: os.Args[4],
+		}); err != nil {
 			os.Stderr.WriteString(err.Error() + "\n")
 			os.Exit(1)
 		}
@@ -38,12 +41,12 @@ func TestConformance(t *testing.T) {
 
 func newEnv(t *testing.T) *nettest.Env {
 	dir := t.TempDir()
-	o := user.Options{
+	o := control.Options{
 		ControlSocket: filepath.Join(dir, "c"), StateFile: filepath.Join(dir, "state"), LogFile: filepath.Join(dir, "log"),
 	}
 	o.Command = []string{os.Args[0], "switch", o.ControlSocket, o.StateFile, filepath.Join(dir, "no-resolv.conf")}
-	open := func(t *testing.T) *user.Datapath {
-		d, err := user.NewDatapath(o)
+	open := func(t *testing.T) *control.Client {
+		d, err := control.NewClient(o)
 		if err != nil {
 			t.Fatal(err)
 		}

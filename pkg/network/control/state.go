@@ -1,4 +1,4 @@
-package user
+package control
 
 import (
 	"crypto/rand"

@@ -1,4 +1,4 @@
-package user
+package control
 
 import (
 	"bufio"
@@ -31,7 +31,7 @@ const (
 	restartPause = 200 * time.Millisecond // between starts of a switch that keeps dying
 )
 
-// Options say which switch a Datapath uses and how it is started.
+// Options say which switch a Client uses and how it is started.
 type Options struct {
 	ControlSocket string
 	StateFile     string
@@ -44,10 +44,10 @@ type Options struct {
 	Logger  *slog.Logger
 }
 
-// Datapath is the daemon's side of a switch. It starts the switch's process in
+// Client is the daemon's side of a switch. It starts the switch's process in
 // a session of its own when none answers, starts it again if it dies, and
 // applies the last Config anew.
-type Datapath struct {
+type Client struct {
 	options Options
 	log     *slog.Logger
 	client  *http.Client
@@ -63,21 +63,21 @@ type Datapath struct {
 	cancel  context.CancelFunc
 }
 
-var _ network.Datapath = (*Datapath)(nil)
+var _ network.Datapath = (*Client)(nil)
 
-// NewDatapath returns the datapath of the switch at the control socket. Nothing
+// NewClient returns the datapath of the switch at the control socket. Nothing
 // is started before the first call. Close it when the daemon ends.
-func NewDatapath(o Options) (*Datapath, error) {
+func NewClient(o Options) (*Client, error) {
 	if o.ControlSocket == "" || o.StateFile == "" {
-		return nil, errors.New("user datapath: a control socket and a state file are required")
+		return nil, errors.New("switch: a control socket and a state file are required")
 	}
 	if n := len(o.ControlSocket + ".new"); n > 107 { // sun_path
-		return nil, fmt.Errorf("user datapath: control socket %s is %d characters too long for a unix socket: choose a shorter run directory", o.ControlSocket, n-107)
+		return nil, fmt.Errorf("switch: control socket %s is %d characters too long for a unix socket: choose a shorter run directory", o.ControlSocket, n-107)
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &Datapath{options: o, log: o.Logger}
+	d := &Client{options: o, log: o.Logger}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	d.client = &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -92,7 +92,7 @@ func NewDatapath(o Options) (*Datapath, error) {
 
 // Apply makes exactly cfg real. A cfg that the switch finds wrong changes
 // nothing, neither now nor when the switch is started again.
-func (d *Datapath) Apply(ctx context.Context, cfg network.Config) error {
+func (d *Client) Apply(ctx context.Context, cfg network.Config) error {
 	if err := d.ensure(ctx); err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (d *Datapath) Apply(ctx context.Context, cfg network.Config) error {
 	return nil
 }
 
-func (d *Datapath) put(ctx context.Context, cfg network.Config) error {
+func (d *Client) put(ctx context.Context, cfg network.Config) error {
 	body, err := json.Marshal(cfg)
 	if err != nil {
 		return fmt.Errorf("encoding the network configuration: %w", err)
@@ -114,7 +114,7 @@ func (d *Datapath) put(ctx context.Context, cfg network.Config) error {
 }
 
 // Status reports each port.
-func (d *Datapath) Status(ctx context.Context) (network.Status, error) {
+func (d *Client) Status(ctx context.Context) (network.Status, error) {
 	var s network.Status
 	if err := d.ensure(ctx); err != nil {
 		return s, err
@@ -125,7 +125,7 @@ func (d *Datapath) Status(ctx context.Context) (network.Status, error) {
 // Dial opens a TCP connection from the VPC's gateway to a port's guest, past
 // its ingress rules: it is the operator's way in. The connection can be closed
 // for writing alone.
-func (d *Datapath) Dial(ctx context.Context, interfaceID string, port uint16) (net.Conn, error) {
+func (d *Client) Dial(ctx context.Context, interfaceID string, port uint16) (net.Conn, error) {
 	if err := d.ensure(ctx); err != nil {
 		return nil, err
 	}
@@ -200,7 +200,7 @@ func (c *dialedConn) WriteTo(w io.Writer) (int64, error) {
 }
 
 // Stop ends the switch, forgets its state and closes the datapath.
-func (d *Datapath) Stop(ctx context.Context) error {
+func (d *Client) Stop(ctx context.Context) error {
 	d.Close()
 	d.starting.Lock()
 	defer d.starting.Unlock()
@@ -209,7 +209,7 @@ func (d *Datapath) Stop(ctx context.Context) error {
 
 // end tells the switch to stop and waits until its lock is free: then it holds
 // nothing on the host.
-func (d *Datapath) end(ctx context.Context, path string) error {
+func (d *Client) end(ctx context.Context, path string) error {
 	err := d.call(ctx, http.MethodPost, path, nil, nil)
 	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
 		return nil // there is none
@@ -235,7 +235,7 @@ func (d *Datapath) end(ctx context.Context, path string) error {
 }
 
 // Close ends the daemon's side and leaves the switch running.
-func (d *Datapath) Close() error {
+func (d *Client) Close() error {
 	d.mu.Lock()
 	d.stopped = true
 	d.mu.Unlock()
@@ -246,7 +246,7 @@ func (d *Datapath) Close() error {
 }
 
 // call does one request of the control protocol.
-func (d *Datapath) call(ctx context.Context, method, path string, body []byte, result any) error {
+func (d *Client) call(ctx context.Context, method, path string, body []byte, result any) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, "http://switch"+path, bytes.NewReader(body))
@@ -273,14 +273,14 @@ func (d *Datapath) call(ctx context.Context, method, path string, body []byte, r
 }
 
 // ensure makes sure that a switch of our version answers.
-func (d *Datapath) ensure(ctx context.Context) error {
+func (d *Client) ensure(ctx context.Context) error {
 	d.starting.Lock()
 	defer d.starting.Unlock()
 	d.mu.Lock()
 	stopped, watched := d.stopped, d.watcher != nil
 	d.mu.Unlock()
 	if stopped {
-		return errors.New("user datapath: closed")
+		return errors.New("switch: closed")
 	}
 	if watched {
 		return nil
@@ -289,7 +289,7 @@ func (d *Datapath) ensure(ctx context.Context) error {
 }
 
 // revive finds or starts the switch and watches it. starting is held.
-func (d *Datapath) revive(ctx context.Context) error {
+func (d *Client) revive(ctx context.Context) error {
 	var v versionAnswer
 	err := d.call(ctx, http.MethodGet, "/v1/version", nil, &v)
 	if err == nil && v.Protocol != protocol {
@@ -311,7 +311,7 @@ func (d *Datapath) revive(ctx context.Context) error {
 
 // reapply gives a new switch the configuration that the daemon applied last: it
 // may be newer than what the old one had time to remember.
-func (d *Datapath) reapply(ctx context.Context) error {
+func (d *Client) reapply(ctx context.Context) error {
 	d.mu.Lock()
 	last := d.last
 	d.mu.Unlock()
@@ -325,7 +325,7 @@ func (d *Datapath) reapply(ctx context.Context) error {
 }
 
 // start runs the switch's process and waits until it answers.
-func (d *Datapath) start(ctx context.Context) error {
+func (d *Client) start(ctx context.Context) error {
 	if len(d.options.Command) == 0 {
 		return fmt.Errorf("no switch answers at %s", d.options.ControlSocket)
 	}
@@ -351,7 +351,7 @@ func (d *Datapath) start(ctx context.Context) error {
 	return d.awaitStart(ctx, exited)
 }
 
-func (d *Datapath) awaitStart(ctx context.Context, exited <-chan error) error {
+func (d *Client) awaitStart(ctx context.Context, exited <-chan error) error {
 	deadline := time.After(startTimeout)
 	for {
 		var v versionAnswer
@@ -393,7 +393,7 @@ func orNone(path string) string {
 }
 
 // watch holds a request open that ends when the switch does.
-func (d *Datapath) watch() error {
+func (d *Client) watch() error {
 	ctx, cancel := context.WithCancel(d.ctx)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://switch/v1/version?watch=1", nil)
 	if err != nil {
@@ -423,7 +423,7 @@ func (d *Datapath) watch() error {
 }
 
 // restart brings a switch that died back, without waiting for a call.
-func (d *Datapath) restart() {
+func (d *Client) restart() {
 	for d.ctx.Err() == nil {
 		d.log.Warn("the switch has ended; starting it again")
 		err := d.ensure(d.ctx)
