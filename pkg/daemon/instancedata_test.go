@@ -172,6 +172,48 @@ func TestKeyPairs(t *testing.T) {
 	wantCode(t, "no key", err, "InvalidKey.Format")
 }
 
+func TestUefiData(t *testing.T) {
+	c := newCloud(t, daemon.Parts{})
+	read := func(id string) (*ec2types.GetInstanceUefiDataOutput, error) {
+		return c.GetInstanceUefiData(t.Context(), &ec2types.GetInstanceUefiDataInput{InstanceId: &id})
+	}
+	image := c.bootSector()
+	bios := c.run(image)
+	_, err := read(bios)
+	wantCode(t, "BIOS", err, "UnsupportedOperation")
+	_, err = read("i-0123456789abcdef0")
+	wantCode(t, "unknown instance", err, "InvalidInstanceID.NotFound")
+
+	images, err := c.DescribeImages(t.Context(), &ec2types.DescribeImagesInput{ImageIds: []string{*image}})
+	c.must(err)
+	registered, err := c.RegisterImage(t.Context(), &ec2types.RegisterImageInput{
+		Name: new("by-uefi"), Architecture: new("x86_64"), RootDeviceName: images.Images[0].RootDeviceName, BootMode: new("uefi"),
+		BlockDeviceMappings: []ec2types.BlockDeviceMapping{{
+			DeviceName: images.Images[0].RootDeviceName,
+			Ebs:        &ec2types.EbsBlockDevice{SnapshotId: images.Images[0].BlockDeviceMappings[0].Ebs.SnapshotId},
+		}},
+	})
+	c.must(err)
+	id := *c.launch(ec2types.RunInstancesInput{ImageId: registered.ImageId, InstanceType: new("t3.micro")}).InstanceId
+	c.await(id, "running")
+	for _, state := range []string{"running", "stopped"} {
+		out, err := read(id)
+		c.must(err)
+		data, err := base64.StdEncoding.DecodeString(*out.UefiData)
+		if err != nil || !bytes.HasPrefix(data, []byte("AMZNUEFI")) || *out.InstanceId != id {
+			t.Errorf("%s: %q of %s (%v)", state, data, *out.InstanceId, err)
+		}
+		if state == "running" {
+			c.stop(id)
+		}
+	}
+	_, err = c.TerminateInstances(t.Context(), &ec2types.TerminateInstancesInput{InstanceIds: []string{id}})
+	c.must(err)
+	c.await(id, "terminated")
+	_, err = read(id)
+	wantCode(t, "terminated", err, "IncorrectInstanceState")
+}
+
 func TestScreenshot(t *testing.T) {
 	c := newCloud(t, daemon.Parts{})
 	image := c.bootSector()

@@ -10,6 +10,7 @@ import (
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/uefi"
 )
 
 // view shows the API what only the node knows.
@@ -21,6 +22,10 @@ func (v *view) Console(ctx context.Context, id string, max int) ([]byte, error) 
 
 func (v *view) Screenshot(ctx context.Context, id string) (image.Image, error) {
 	return v.daemon.node.Screenshot(ctx, id)
+}
+
+func (v *view) UEFIVariables(ctx context.Context, id string) ([]uefi.Variable, error) {
+	return v.daemon.node.UEFIVariables(ctx, id)
 }
 
 func (v *view) Host(ctx context.Context, refresh bool) (*bundttypes.DescribeHostOutput, error) {

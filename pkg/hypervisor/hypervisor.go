@@ -98,6 +98,14 @@ type Screenshotter interface {
 	Screenshot(ctx context.Context, id string) (image.Image, error)
 }
 
+// Variables is the capability to read the variables of a machine's UEFI firmware.
+type Variables interface {
+	// Variables returns the beginning of the flash image that has them, as EDK II
+	// lays it out, whether the machine runs or not: ErrUnsupported for a machine
+	// of another firmware, or whose image is not in the raw format.
+	Variables(ctx context.Context, id string) ([]byte, error)
+}
+
 // Refresher is the capability to measure the host again.
 type Refresher interface {
 	// Refresh forgets what Host has measured: the next call of Host measures anew.

@@ -13,6 +13,7 @@ import (
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/uefi"
 )
 
 // Node answers what the store does not know: what is true on the host right now.
@@ -22,6 +23,9 @@ type Node interface {
 	// Screenshot returns what a running instance's display shows; an
 	// UnsupportedOperation error if it has none.
 	Screenshot(ctx context.Context, instanceID string) (image.Image, error)
+	// UEFIVariables returns the variables of an instance's UEFI firmware; an
+	// IncorrectInstanceState error if it was never started.
+	UEFIVariables(ctx context.Context, instanceID string) ([]uefi.Variable, error)
 	// Details returns what an instance is like beyond EC2's shapes.
 	Details(ctx context.Context, inst *model.Instance) (bundttypes.InstanceDetails, error)
 	// Host returns facts and checks of the host; refresh measures again what is

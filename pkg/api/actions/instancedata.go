@@ -10,6 +10,7 @@ import (
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/uefi"
 )
 
 func (a *Actions) registerInstanceData(t *api.Table) {
@@ -18,6 +19,9 @@ func (a *Actions) registerInstanceData(t *api.Table) {
 	})
 	api.Register(t, api.Action[ec2types.GetConsoleScreenshotInput, ec2types.GetConsoleScreenshotOutput]{
 		Name: "GetConsoleScreenshot", Handler: a.getConsoleScreenshot, Acts: []string{"InstanceId", "WakeUp=false"},
+	})
+	api.Register(t, api.Action[ec2types.GetInstanceUefiDataInput, ec2types.GetInstanceUefiDataOutput]{
+		Name: "GetInstanceUefiData", Handler: a.getInstanceUefiData, Acts: []string{"InstanceId"},
 	})
 }
 
@@ -50,6 +54,29 @@ func (a *Actions) getConsoleScreenshot(ctx context.Context, in *ec2types.GetCons
 		return nil, fmt.Errorf("encoding the picture: %w", err)
 	}
 	return &ec2types.GetConsoleScreenshotOutput{InstanceId: ptr(i.ID), ImageData: ptr(base64.StdEncoding.EncodeToString(data.Bytes()))}, nil
+}
+
+// getInstanceUefiData is the firmware's variable store, as EC2 hands it out.
+func (a *Actions) getInstanceUefiData(ctx context.Context, in *ec2types.GetInstanceUefiDataInput) (*ec2types.GetInstanceUefiDataOutput, error) {
+	i, err := a.account(ctx).Instance(ctx, *in.InstanceId)
+	if err != nil {
+		return nil, err
+	}
+	if i.Boot.Firmware != model.FirmwareUEFI {
+		return nil, model.Errorf(model.CodeUnsupportedOperation, "The instance '%s' does not boot by UEFI, so it has no UEFI variables", i.ID)
+	}
+	if i.State == model.InstanceTerminated {
+		return nil, model.Errorf(model.CodeIncorrectInstanceState, "The instance '%s' is %s: its UEFI variables are gone", i.ID, i.State)
+	}
+	vars, err := a.node.UEFIVariables(ctx, i.ID)
+	if err != nil {
+		return nil, err
+	}
+	data, err := uefi.Data(vars)
+	if err != nil {
+		return nil, err
+	}
+	return &ec2types.GetInstanceUefiDataOutput{InstanceId: ptr(i.ID), UefiData: ptr(data)}, nil
 }
 
 // wantsDisplay reads the tag that asks for a display.

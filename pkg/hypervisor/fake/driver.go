@@ -23,6 +23,7 @@ var (
 	_ hypervisor.Refresher   = (*Driver)(nil)
 
 	_ hypervisor.Screenshotter = (*Driver)(nil)
+	_ hypervisor.Variables     = (*Driver)(nil)
 )
 
 // New returns a driver on h. Several drivers on one host stand for a daemon

@@ -52,6 +52,7 @@ const (
 	OpDetachDisk  Op = "DetachDisk"
 	OpResizeDisk  Op = "ResizeDisk"
 	OpScreenshot  Op = "Screenshot"
+	OpVariables   Op = "Variables"
 )
 
 // Host is the simulated machine room: what exists whether or not a driver looks

@@ -67,6 +67,7 @@ func Run(t *testing.T, h Harness) {
 		{"Snapshot", s.snapshot},
 		{"Disks", s.disks},
 		{"Screenshot", s.screenshot},
+		{"Variables", s.variables},
 		{"Adoption", s.adoption},
 		{"HaltWhileAway", s.haltWhileAway},
 		{"EndedContext", s.endedContext},

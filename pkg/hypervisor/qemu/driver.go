@@ -61,6 +61,7 @@ var (
 	_ hypervisor.Refresher   = (*Driver)(nil)
 
 	_ hypervisor.Screenshotter = (*Driver)(nil)
+	_ hypervisor.Variables     = (*Driver)(nil)
 )
 
 // New returns a driver that has found all machines of its state directory again.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/hypervisor/qemu/qmp"
+	"github.com/bundt/bundt/pkg/model"
 )
 
 // greetingTime bounds how long QEMU may take from exec to its monitor.
@@ -153,7 +154,7 @@ func (m *machine) prepare(rec record, host hypervisor.Host) error {
 			return fmt.Errorf("removing the last run's files: %w", err)
 		}
 	}
-	if rec.Spec.Boot.Firmware != "uefi" {
+	if rec.Spec.Boot.Firmware != model.FirmwareUEFI {
 		return nil
 	}
 	fw, err := firmwareFor(host, rec.Spec.Arch)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"github.com/bundt/bundt/pkg/hypervisor/hvtest"
 	"github.com/bundt/bundt/pkg/hypervisor/qemu/qmp"
 	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/uefi"
 )
 
 const banner = "boot sector is up\r\n"
@@ -305,6 +307,48 @@ func TestArgvIsAccepted(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// UEFI firmware's variables can be read while it runs and afterwards.
+func TestVariables(t *testing.T) {
+	w := newWorld(t, accelTCG)
+	d := w.driver(t)
+	defer d.Close()
+	spec := w.spec(t, "i-uefi")
+	spec.Arch, spec.Boot, spec.MemoryMiB = model.X8664, hypervisor.BootSpec{Firmware: model.FirmwareUEFI}, 256
+	if _, err := d.Start(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	names := func() []string {
+		t.Helper()
+		flash, err := d.Variables(t.Context(), spec.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		vars, err := uefi.Parse(flash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out []string
+		for _, v := range vars {
+			out = append(out, v.Name)
+		}
+		return out
+	}
+	for end := time.Now().Add(time.Minute); !slices.Contains(names(), "Boot0000"); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the firmware has written %q only", names())
+		}
+	}
+	if err := d.Kill(t.Context(), spec.ID); err != nil {
+		t.Fatal(err)
+	}
+	if got := names(); !slices.Contains(got, "BootOrder") {
+		t.Errorf("after the end there are %q", got)
+	}
+	if err := d.Remove(t.Context(), spec.ID); err != nil {
+		t.Error(err)
 	}
 }
 
