@@ -78,3 +78,8 @@ func (c *Client) DeleteAccount(ctx context.Context, in *bundttypes.DeleteAccount
 func (c *Client) ModifyAccountQuotas(ctx context.Context, in *bundttypes.ModifyAccountQuotasInput) (*bundttypes.ModifyAccountQuotasOutput, error) {
 	return call[bundttypes.ModifyAccountQuotasOutput](ctx, c, "ModifyAccountQuotas", in)
 }
+
+// GetInstanceIdentityCertificate returns the certificate of instances' identity documents.
+func (c *Client) GetInstanceIdentityCertificate(ctx context.Context, in *bundttypes.GetInstanceIdentityCertificateInput) (*bundttypes.GetInstanceIdentityCertificateOutput, error) {
+	return call[bundttypes.GetInstanceIdentityCertificateOutput](ctx, c, "GetInstanceIdentityCertificate", in)
+}

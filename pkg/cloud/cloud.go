@@ -40,6 +40,8 @@ type Options struct {
 	Region string
 	// PublicPool is where public addresses come from: loopback addresses in user mode.
 	PublicPool netip.Prefix
+	// NewSigningKey makes the key of instance identity documents for a region.
+	NewSigningKey func(region string, now time.Time) (model.SigningKey, error)
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 }
@@ -51,6 +53,8 @@ type Cloud struct {
 	public netip.Prefix
 	now    func() time.Time
 	info   records.Cloud
+
+	newSigningKey func(string, time.Time) (model.SigningKey, error)
 	// instances are those of all accounts.
 	instances *store.Mirror[model.Instance]
 	groups    *store.Mirror[model.SecurityGroup]
@@ -62,7 +66,7 @@ type Cloud struct {
 
 // New opens the cloud kept in o.Store, and founds it if the store is new.
 func New(ctx context.Context, o Options) (*Cloud, error) {
-	c := &Cloud{store: o.Store, blobs: o.Blobs, public: o.PublicPool, now: o.Now}
+	c := &Cloud{store: o.Store, blobs: o.Blobs, public: o.PublicPool, now: o.Now, newSigningKey: o.NewSigningKey}
 	if c.now == nil {
 		c.now = time.Now
 	}

@@ -25,8 +25,10 @@ import (
 	"github.com/bundt/bundt/pkg/disk"
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/layer"
+	"github.com/bundt/bundt/pkg/metadata"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/network"
+	fakenet "github.com/bundt/bundt/pkg/network/fake"
 	"github.com/bundt/bundt/pkg/node"
 	"github.com/bundt/bundt/pkg/rundir"
 	"github.com/bundt/bundt/pkg/store"
@@ -102,7 +104,9 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 			return err
 		}
 	}
-	d.cloud, err = cloud.New(ctx, cloud.Options{Store: d.store, Blobs: d.layers, Region: d.cfg.Region, PublicPool: d.cfg.publicPool()})
+	d.cloud, err = cloud.New(ctx, cloud.Options{
+		Store: d.store, Blobs: d.layers, Region: d.cfg.Region, PublicPool: d.cfg.publicPool(), NewSigningKey: metadata.NewSigningKey,
+	})
 	if err != nil {
 		return err
 	}
@@ -205,6 +209,7 @@ func (d *Daemon) Run(ctx context.Context, ready func()) (err error) {
 	var background sync.WaitGroup
 	background.Go(func() { d.accounts.Run(ctx) })
 	background.Go(func() { d.audit.Run(ctx) })
+	background.Go(func() { d.makeSigningKey(ctx) })
 	defer func() { cancel(nil); background.Wait() }()
 	select {
 	case <-d.node.Ready():
@@ -240,6 +245,17 @@ func (d *Daemon) Run(ctx context.Context, ready func()) (err error) {
 		err = errors.Join(err, d.awaitNode(stop, reconciling))
 	}
 	return err
+}
+
+// makeSigningKey makes the key of identity documents at the first start; guests
+// that are faster find no signature yet. Simulated guests ask for none.
+func (d *Daemon) makeSigningKey(ctx context.Context) {
+	if _, simulated := d.datapath.(*fakenet.Datapath); simulated {
+		return
+	}
+	if _, err := d.cloud.SigningKey(ctx); err != nil && ctx.Err() == nil {
+		d.log.Error("identity documents will not be signed", "error", err)
+	}
 }
 
 // awaitNode waits for the end of the reconciler. In a store that has failed it

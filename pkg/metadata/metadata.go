@@ -19,7 +19,9 @@ type Document struct {
 	PendingTime      time.Time         `json:"pendingTime"`
 	Region           string            `json:"region"`
 	AvailabilityZone string            `json:"availabilityZone"`
-	Hostname         string            `json:"hostname"` // fully qualified private name
+	ZoneID           string            `json:"zoneID,omitempty"`
+	Monitoring       bool              `json:"monitoring,omitempty"` // detailed monitoring is on
+	Hostname         string            `json:"hostname"`             // fully qualified private name
 	PublicHostname   string            `json:"publicHostname,omitempty"`
 	PrivateIP        string            `json:"privateIP"`
 	PublicIP         string            `json:"publicIP,omitempty"`

@@ -36,6 +36,8 @@ type ServerOptions struct {
 	// the response may make this many hops (Options.HopLimit, 1 by default), so
 	// that a token does not leave the instance through a proxy or container.
 	LimitHops func(r *http.Request, hops int)
+	// Signer returns who signs identity documents; nil, or of nil, nobody.
+	Signer func() *Signer
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -44,19 +46,23 @@ type ServerOptions struct {
 type Server struct {
 	lookup    func(*http.Request) (Document, bool)
 	limitHops func(*http.Request, int)
+	signer    func() *Signer
 	now       func() time.Time
 	tokens    tokens
 }
 
 // New returns a server of instance metadata.
 func New(o ServerOptions) *Server {
-	s := &Server{lookup: o.Lookup, limitHops: o.LimitHops, now: o.Now, tokens: tokens{secret: o.Secret}}
+	s := &Server{lookup: o.Lookup, limitHops: o.LimitHops, signer: o.Signer, now: o.Now, tokens: tokens{secret: o.Secret}}
 	if len(s.tokens.secret) == 0 {
 		s.tokens.secret = make([]byte, 32)
 		rand.Read(s.tokens.secret) // never fails (crypto/rand)
 	}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if s.signer == nil {
+		s.signer = func() *Signer { return nil }
 	}
 	if s.limitHops == nil {
 		s.limitHops = func(*http.Request, int) {}
@@ -87,7 +93,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", "PUT")
 		fail(w, http.StatusMethodNotAllowed)
 	case s.authorized(w, r, doc):
-		serve(w, r, doc)
+		s.serve(w, r, doc)
 	default:
 		fail(w, http.StatusUnauthorized)
 	}
@@ -126,7 +132,7 @@ func (s *Server) authorized(w http.ResponseWriter, r *http.Request, doc Document
 	return true
 }
 
-func serve(w http.ResponseWriter, r *http.Request, doc Document) {
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, doc Document) {
 	path := strings.TrimLeft(r.URL.Path, "/")
 	if path == "" {
 		write(w, r, "text/plain", []byte(strings.Join(versions, "\n")))
@@ -137,16 +143,23 @@ func serve(w http.ResponseWriter, r *http.Request, doc Document) {
 		fail(w, http.StatusNotFound)
 		return
 	}
-	n := tree(doc).lookup(rest)
+	n := tree(doc, s.signer()).lookup(rest)
 	switch {
 	case n == nil:
 		fail(w, http.StatusNotFound)
+		return
 	case n.isDir():
 		write(w, r, "text/plain", []byte(n.list()))
+		return
+	}
+	body, err := n.content()
+	switch {
+	case err != nil:
+		fail(w, http.StatusInternalServerError)
 	case strings.HasPrefix(strings.TrimLeft(rest, "/"), "user-data"):
-		write(w, r, "application/octet-stream", n.body)
+		write(w, r, "application/octet-stream", body)
 	default:
-		write(w, r, "text/plain", n.body)
+		write(w, r, "text/plain", body)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 type node struct {
 	children map[string]*node
 	body     []byte
+	// make, if set, makes the body when it is asked for.
+	make func() ([]byte, error)
 	// listing, if set, replaces the generated listing (public-keys has its own form).
 	listing string
 	// bare directories are listed without a trailing slash, as EC2 does at the
@@ -79,8 +81,17 @@ func (n *node) lookup(path string) *node {
 	return n
 }
 
-// tree is what one version shows of an instance.
-func tree(d Document) *node {
+// content is a file's body.
+func (n *node) content() ([]byte, error) {
+	if n.make != nil {
+		return n.make()
+	}
+	return n.body, nil
+}
+
+// tree is what one version shows of an instance. A nil signer leaves its
+// identity unsigned.
+func tree(d Document, signer *Signer) *node {
 	root := dir()
 	meta, dynamic := root.at("meta-data"), root.at("dynamic")
 	meta.bare, dynamic.bare = true, true
@@ -91,7 +102,8 @@ func tree(d Document) *node {
 	placementTree(meta, d)
 	keyTree(meta, d)
 	tagTree(meta, d.Tags)
-	dynamic.set("instance-identity/document", identityDocument(d))
+	identityTree(dynamic, d, signer)
+	dynamic.set("fws/instance-monitoring", monitoring(d))
 	if len(d.UserData) > 0 {
 		root.children["user-data"] = &node{body: d.UserData}
 	}
@@ -111,6 +123,8 @@ func instanceTree(meta *node, d Document) {
 	if d.BlockDevices["ami"] == "" {
 		meta.set("block-device-mapping/ami", d.RootDevice)
 	}
+	meta.set("events/maintenance/history", "[]") // nobody maintains the host under its guests
+	meta.set("events/maintenance/scheduled", "[]")
 	meta.set("hostname", d.Hostname)
 	meta.set("instance-action", "none")
 	meta.set("instance-id", d.InstanceID)
@@ -127,6 +141,7 @@ func instanceTree(meta *node, d Document) {
 	meta.set("security-groups", groups(d.SecurityGroups, func(g NamedID) string { return g.Name }))
 	meta.set("services/domain", "amazonaws.com")
 	meta.set("services/partition", "aws")
+	meta.set("system", "nitro")
 }
 
 func interfaceTree(eni *node, owner string, i *Interface) {
@@ -157,6 +172,7 @@ func interfaceTree(eni *node, owner string, i *Interface) {
 
 func placementTree(meta *node, d Document) {
 	meta.set("placement/availability-zone", d.AvailabilityZone)
+	meta.set("placement/availability-zone-id", d.ZoneID)
 	meta.set("placement/region", d.Region)
 }
 
@@ -194,6 +210,27 @@ func groups(all []NamedID, field func(NamedID) string) string {
 		values[i] = field(g)
 	}
 	return strings.Join(values, "\n")
+}
+
+func monitoring(d Document) string {
+	if d.Monitoring {
+		return "enabled"
+	}
+	return "disabled"
+}
+
+// identityTree makes the identity document and its signatures. EC2 signs pkcs7
+// by DSA and rsa2048 by RSA; here one key and certificate are for all.
+func identityTree(dynamic *node, d Document, s *Signer) {
+	document := identityDocument(d)
+	dynamic.set("instance-identity/document", document)
+	if s == nil {
+		return
+	}
+	files := dynamic.at("instance-identity").children
+	for name, sign := range map[string]func([]byte) ([]byte, error){"pkcs7": s.PKCS7, "rsa2048": s.PKCS7, "signature": s.Signature} {
+		files[name] = &node{make: func() ([]byte, error) { return sign([]byte(document)) }}
+	}
 }
 
 // identityDocument has the fields and order of EC2's instance identity document.

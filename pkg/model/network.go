@@ -184,6 +184,12 @@ type PrivateAddress struct {
 	AssociationID string `json:"associationID,omitempty"`
 }
 
+// SigningKey signs instance identity documents.
+type SigningKey struct {
+	Key         []byte `json:"key"`         // private, PKCS #8
+	Certificate []byte `json:"certificate"` // X.509, DER
+}
+
 // InterfaceNames are names that an interface's ids stand for. They are not kept
 // with it: pkg/cloud fills them in when it hands an interface out.
 type InterfaceNames struct {

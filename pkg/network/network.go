@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bundt/bundt/pkg/metadata"
+	"github.com/bundt/bundt/pkg/model"
 )
 
 // Errors that every datapath returns for these conditions.
@@ -51,6 +52,9 @@ type Config struct {
 	// Groups are the addresses of the members of the security groups that rules
 	// name, those on other nodes included.
 	Groups map[string][]netip.Addr `json:"groups,omitempty"`
+	// Signing is the key of instance identity documents; without it they are
+	// not signed.
+	Signing *model.SigningKey `json:"signing,omitempty"`
 }
 
 // VPC is one layer-3 domain; CIDRs of different VPCs may overlap.

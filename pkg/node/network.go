@@ -80,6 +80,7 @@ func (n *Node) document(t *topology, inst *model.Instance) metadata.Document {
 		InstanceID: inst.ID, ImageID: inst.ImageID, InstanceType: inst.Type, Architecture: string(inst.Arch),
 		AccountID: inst.OwnerID, ReservationID: inst.ReservationID, LaunchIndex: inst.LaunchIndex,
 		PendingTime: inst.LaunchTime, Region: n.Cloud.Region, AvailabilityZone: n.Zone,
+		ZoneID: model.ZoneID(n.Cloud.Region), Monitoring: inst.Options.DetailedMonitoring,
 		Hostname: inst.Hostname() + "." + model.PrivateDomain(n.Cloud.Region), PrivateIP: inst.Interface.PrivateIP,
 		PublicIP: inst.Interface.PublicIP, PublicHostname: t.publicName(&inst.Interface), MAC: inst.Interface.MAC,
 		SecurityGroups: t.namedGroups(&inst.Interface),

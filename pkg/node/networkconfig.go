@@ -29,12 +29,14 @@ type topology struct {
 	members   map[string][]netip.Addr       // security group -> its interfaces' addresses
 	named     map[string]bool               // security groups that rules name
 	rules     map[string]*[2][]network.Rule // security group -> its rules: ingress, egress
+	signing   *model.SigningKey             // nil if there is none yet
 }
 
 // networkCollections are what a topology is made from.
 var networkCollections = []string{
 	records.VPCs.Name(), records.Subnets.Name(), records.Groups.Name(), records.Gateways.Name(),
 	records.RouteTables.Name(), records.DHCPOptions.Name(), records.Interfaces.Name(), records.ElasticAddresses.Name(),
+	records.SigningKeys.Name(),
 }
 
 func (n *Node) topology(ctx context.Context) (*topology, error) {
@@ -80,6 +82,12 @@ func (t *topology) list(tx *store.Tx) error {
 	t.attached = make(map[string]string, len(gateways))
 	for _, g := range gateways {
 		t.attached[g.ID] = g.VPCID
+	}
+	switch key, err := records.SigningKeys.Get(tx, records.TheCloud); {
+	case err == nil:
+		t.signing = &key
+	case !errors.Is(err, store.ErrNotFound):
+		return err
 	}
 	elastic, err := records.ElasticAddresses.List(tx)
 	if err != nil {
@@ -143,7 +151,7 @@ func (n *Node) networkConfig(ctx context.Context) (network.Config, error) {
 	if err != nil {
 		return network.Config{}, err
 	}
-	cfg := network.Config{Region: n.Cloud.Region}
+	cfg := network.Config{Region: n.Cloud.Region, Signing: t.signing}
 	used := map[string]bool{}
 	n.mu.Lock()
 	defer n.mu.Unlock()

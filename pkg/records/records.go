@@ -47,13 +47,14 @@ var (
 	DHCPOptions      = store.NewCollection("dhcpoptions", func(d *model.DHCPOptions) string { return d.ID })
 	Interfaces       = store.NewCollection("interfaces", func(n *model.NetworkInterface) string { return n.ID })
 	ElasticAddresses = store.NewCollection("elasticaddresses", func(a *model.ElasticAddress) string { return a.ID })
+	SigningKeys      = store.NewCollection("signingkeys", func(*model.SigningKey) string { return TheCloud })
 	Defaults         = store.NewCollection("defaultnetworks", func(d *Default) string { return d.AccountID })
 
 	LaunchTemplates        = store.NewCollection("launchtemplates", func(t *model.LaunchTemplate) string { return t.ID })
 	LaunchTemplateVersions = store.NewCollection("launchtemplateversions", func(v *model.LaunchTemplateVersion) string { return TemplateVersionKey(v.TemplateID, v.Number) })
 )
 
-// TheCloud is the key of the one Cloud record.
+// TheCloud is the key of the one Cloud record, and of its one signing key.
 const TheCloud = "cloud"
 
 // Cloud is what the whole cloud shares. It is made when the store is new.

@@ -3,6 +3,7 @@ package actions
 import (
 	"cmp"
 	"context"
+	"encoding/pem"
 	"slices"
 	"time"
 
@@ -40,6 +41,9 @@ func (a *Actions) registerBundt(t *api.Table) {
 	})
 	api.Register(t, api.Action[bundttypes.DescribeInstanceDetailsInput, bundttypes.DescribeInstanceDetailsOutput]{
 		Name: "DescribeInstanceDetails", Handler: a.describeInstanceDetails, Acts: []string{"InstanceIds"},
+	})
+	api.Register(t, api.Action[bundttypes.GetInstanceIdentityCertificateInput, bundttypes.GetInstanceIdentityCertificateOutput]{
+		Name: "GetInstanceIdentityCertificate", Handler: a.getInstanceIdentityCertificate,
 	})
 }
 
@@ -242,4 +246,15 @@ func (a *Actions) describeInstanceDetails(ctx context.Context, in *bundttypes.De
 		out.InstanceDetails = append(out.InstanceDetails, d)
 	}
 	return out, nil
+}
+
+// getInstanceIdentityCertificate shows the certificate, which is for everybody to
+// know, and never its key.
+func (a *Actions) getInstanceIdentityCertificate(ctx context.Context, _ *bundttypes.GetInstanceIdentityCertificateInput) (*bundttypes.GetInstanceIdentityCertificateOutput, error) {
+	key, err := a.cloud.SigningKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: key.Certificate})
+	return &bundttypes.GetInstanceIdentityCertificateOutput{Certificate: string(text)}, nil
 }

@@ -45,7 +45,7 @@ var adminOnly = []string{
 // unconditional are actions that every identity may use, whatever its policies say:
 // who it is, and where it is to be told.
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html
-var unconditional = []string{"sts:GetCallerIdentity", "bundt:DescribeEndpoint"}
+var unconditional = []string{"sts:GetCallerIdentity", "bundt:DescribeEndpoint", "bundt:GetInstanceIdentityCertificate"}
 
 // Authorize returns nil if the call's principal may make it; else the error that
 // the service's clients know: UnauthorizedOperation of EC2, AccessDenied of others.

@@ -229,3 +229,12 @@ type DescribeImageRetentionInput struct{}
 type ImageRetention struct {
 	RetentionDays int32 `json:"RetentionDays" xml:"retentionDays"`
 }
+
+// GetInstanceIdentityCertificateInput is the request of GetInstanceIdentityCertificate.
+type GetInstanceIdentityCertificateInput struct{}
+
+// GetInstanceIdentityCertificateOutput is the response of
+// GetInstanceIdentityCertificate: what instances' identity documents are verified with.
+type GetInstanceIdentityCertificateOutput struct {
+	Certificate string `json:"Certificate" xml:"certificate"` // X.509, PEM
+}

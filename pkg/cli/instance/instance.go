@@ -1,6 +1,6 @@
 // Package instance owns the commands on instances: run, ls, show, start, stop,
-// reboot, rm, wait and logs. It may import pkg/client, the API's types, pkg/model
-// and its neighbours under pkg/cli only.
+// reboot, rm, wait, logs and identity-certificate. It may import pkg/client, the
+// API's types, pkg/model and its neighbours under pkg/cli only.
 package instance
 
 import (
@@ -23,7 +23,7 @@ that is not terminated has it.`,
 	cmd.AddCommand(
 		NewRunCommand(f, nil), NewListCommand(f), NewShowCommand(f, nil),
 		NewStartCommand(f, nil), NewStopCommand(f, nil), NewRebootCommand(f, nil), NewRemoveCommand(f, nil),
-		NewWaitCommand(f, nil), NewLogsCommand(f, nil),
+		NewWaitCommand(f, nil), NewLogsCommand(f, nil), NewCertificateCommand(f, nil),
 	)
 	return cmd
 }

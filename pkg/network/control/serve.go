@@ -23,7 +23,7 @@ import (
 
 // protocol is the version of the control protocol. A daemon that meets a switch
 // of another version replaces it.
-const protocol = 3
+const protocol = 5
 
 const (
 	maxConfigBytes = 64 << 20

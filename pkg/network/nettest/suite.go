@@ -36,6 +36,7 @@ func Run(t *testing.T, newEnv func(t *testing.T) *Env) {
 		{"ICMP", testICMP},
 		{"Spoofing", testSpoofing},
 		{"Metadata", testMetadata},
+		{"Identity", testIdentity},
 		{"Public", testPublic},
 		{"Dial", testDial},
 		{"PausedGuest", testPausedGuest},

@@ -3,6 +3,8 @@ package nettest
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
+	"encoding/base64"
 	"io"
 	"net"
 	"net/http"
@@ -15,6 +17,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/bundt/bundt/pkg/metadata"
+	"github.com/bundt/bundt/pkg/model"
 )
 
 // http returns a client that connects from the guest.
@@ -86,6 +89,38 @@ func testMetadata(t *testing.T, n *lab) {
 	eventually(t, "the guest is attached again", func() bool { return n.status(t, 1).Connected })
 	if code, id := fetch(t, b.http(), "GET", "/latest/meta-data/instance-id", "X-aws-ec2-metadata-token", token); code != 200 || id != "i-1" {
 		t.Errorf("token after a restart: %d %q", code, id)
+	}
+}
+
+// testIdentity: documents are signed once there is a key, and a bad key is refused.
+func testIdentity(t *testing.T, n *lab) {
+	a, _ := n.pair(t)
+	const path = "/latest/dynamic/instance-identity/"
+	if code, _ := fetch(t, a.http(), "GET", path+"signature"); code != 404 {
+		t.Errorf("a signature without a key: %d", code)
+	}
+	key, err := metadata.NewSigningKey("local-1", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.config.Signing = &key
+	n.apply(t)
+	certificate, err := x509.ParseCertificate(key.Certificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, document := fetch(t, a.http(), "GET", path+"document")
+	_, text := fetch(t, a.http(), "GET", path+"signature")
+	signature, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := certificate.CheckSignature(x509.SHA256WithRSA, []byte(document), signature); err != nil {
+		t.Errorf("the document's signature: %v", err)
+	}
+	n.config.Signing = &model.SigningKey{Key: key.Key}
+	if err := n.Datapath.Apply(t.Context(), n.config); err == nil {
+		t.Error("a key without a certificate was accepted")
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/miekg/dns"
 
+	"github.com/bundt/bundt/pkg/metadata"
 	"github.com/bundt/bundt/pkg/network"
 )
 
@@ -26,6 +27,7 @@ type plan struct {
 	vpcs   map[string]network.VPC
 	ports  map[string]plannedPort
 	groups map[string]members
+	signer *metadata.Signer // nil for none
 }
 
 type plannedPort struct {
@@ -45,6 +47,11 @@ func newPlan(c network.Config) (*plan, error) {
 	var err error
 	if p.groups, err = compileGroups(c.Groups); err != nil {
 		return nil, err
+	}
+	if c.Signing != nil {
+		if p.signer, err = metadata.NewSigner(*c.Signing); err != nil {
+			return nil, invalid("%s", err)
+		}
 	}
 	taken := map[string]string{}
 	for _, port := range c.Ports {

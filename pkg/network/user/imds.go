@@ -25,6 +25,7 @@ func (v *vpc) serveMetadata(a netip.Addr) ([]closer, error) {
 	}
 	handler := metadata.New(metadata.ServerOptions{
 		Secret: v.shared.secret,
+		Signer: v.shared.signer.Load,
 		Lookup: func(r *http.Request) (metadata.Document, bool) {
 			c := conn(r)
 			if c == nil || v.portOf(c.port.ip) != c.port {

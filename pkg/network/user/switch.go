@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 
+	"github.com/bundt/bundt/pkg/metadata"
 	"github.com/bundt/bundt/pkg/network"
 	"github.com/bundt/bundt/pkg/network/control"
 )
@@ -25,6 +27,7 @@ type shared struct {
 	policy     egressPolicy
 	resolver   resolver
 	secret     []byte // of metadata tokens
+	signer     atomic.Pointer[metadata.Signer]
 	httpErrors *log.Logger
 }
 
@@ -55,6 +58,7 @@ func (f *fabric) Apply(c network.Config) error {
 	if f.closed {
 		return control.ErrStopped
 	}
+	f.shared.signer.Store(plan.signer)
 	f.removeStale(plan)
 	for id, vc := range plan.vpcs {
 		if err := f.ensureVPC(id, vc); err != nil {
