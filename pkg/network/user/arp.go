@@ -1,6 +1,10 @@
 package user
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/bundt/bundt/pkg/network/gateway"
+)
 
 // inputARP answers a guest's ARP requests for the whole VPC. Guests never see
 // each other's ARP, so none can be poisoned.
@@ -34,13 +38,13 @@ func (p *port) inputARP(a []byte) {
 // resolve returns the link address behind which the guest finds target.
 func (p *port) resolve(target ipv4) (mac, bool) {
 	if p.vpc.isService(target) {
-		return gatewayMAC, true
+		return gateway.HardwareAddr, true
 	}
 	if !p.vpc.cidr.Contains(addr(target)) {
 		return mac{}, false
 	}
 	if !p.subnet.Contains(addr(target)) {
-		return gatewayMAC, true
+		return gateway.HardwareAddr, true
 	}
 	if to := p.vpc.portOf(target); to != nil {
 		return to.mac, true

@@ -11,6 +11,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
+
+	"github.com/bundt/bundt/pkg/network/gateway"
 )
 
 const (
@@ -112,12 +114,12 @@ func (v *vpc) dialOutside(network string, dst netip.AddrPort) (net.Conn, error) 
 func (v *vpc) forwardTCP(r *tcp.ForwarderRequest) {
 	id := r.ID()
 	p := v.portOf(id.RemoteAddress.As4())
-	if p == nil || !p.dialing.acquire() {
+	if p == nil || !p.dialing.Acquire() {
 		r.Complete(true)
 		return
 	}
 	out, err := v.dialOutside("tcp", netip.AddrPortFrom(addr(id.LocalAddress.As4()), id.LocalPort))
-	p.dialing.release()
+	p.dialing.Release()
 	if err != nil {
 		r.Complete(true)
 		return
@@ -129,7 +131,7 @@ func (v *vpc) forwardTCP(r *tcp.ForwarderRequest) {
 		out.Close()
 		return
 	}
-	p.splice(gonet.NewTCPConn(&wq, ep), out.(*net.TCPConn))
+	p.conns.Splice(gonet.NewTCPConn(&wq, ep), out.(*net.TCPConn))
 }
 
 // forwardUDP gives each of a guest's UDP flows to the outside a host socket. It
@@ -151,13 +153,13 @@ func (v *vpc) forwardUDP(r *udp.ForwarderRequest) bool {
 		return true
 	}
 	guest := gonet.NewUDPConn(&wq, ep)
-	both := &pair{guest, out}
-	if !p.conns.add(both) {
+	both := &gateway.Pair{A: guest, B: out}
+	if !p.conns.Add(both) {
 		both.Close()
 		return true
 	}
 	go func() {
-		defer p.conns.remove(both)
+		defer p.conns.Remove(both)
 		relayUDP(guest, out)
 	}()
 	return true
@@ -179,8 +181,8 @@ func relayUDP(guest, out net.Conn) {
 		defer both.Done()
 		defer guest.Close()
 		defer out.Close()
-		buf := spliceBuffers.Get().(*[]byte)
-		defer spliceBuffers.Put(buf)
+		buf := gateway.Buffers.Get().(*[]byte)
+		defer gateway.Buffers.Put(buf)
 		for {
 			n, err := src.Read(*buf)
 			if err != nil {
@@ -197,17 +199,3 @@ func relayUDP(guest, out net.Conn) {
 	move(out, guest, lifeOnce)
 	both.Wait()
 }
-
-// gate bounds how many of something happen at once.
-type gate chan struct{}
-
-func (g gate) acquire() bool {
-	select {
-	case g <- struct{}{}:
-		return true
-	default:
-		return false
-	}
-}
-
-func (g gate) release() { <-g }

@@ -1,12 +1,10 @@
 package user
 
 import (
-	"net/netip"
-	"strconv"
 	"sync"
 	"time"
 
-	"github.com/bundt/bundt/pkg/network"
+	"github.com/bundt/bundt/pkg/network/gateway"
 )
 
 // Lives of tracked flows, as EC2's connection tracking has them.
@@ -23,106 +21,12 @@ const (
 	evictSample  = 16
 )
 
-// rules are what may pass in one direction.
-type rules []rule
-
-type rule struct {
-	all        bool // protocols
-	proto      byte
-	from, to   uint16
-	peers      []netip.Prefix
-	members    members // peers as well
-	icmp, code *uint8  // type and code; nil: any
-}
-
-// members are the addresses of a security group, shared by all rules that name it.
-type members map[ipv4]struct{}
-
-func compileGroups(in map[string][]netip.Addr) (map[string]members, error) {
-	out := make(map[string]members, len(in))
-	for id, addresses := range in {
-		m := make(members, len(addresses))
-		for _, a := range addresses {
-			if !a.Is4() {
-				return nil, invalid("%s: member %s is not an IPv4 address", id, a)
-			}
-			m[a.As4()] = struct{}{}
-		}
-		out[id] = m
-	}
-	return out, nil
-}
-
-func compileRules(in []network.Rule, groups map[string]members) (rules, error) {
-	out := make(rules, 0, len(in))
-	for _, r := range in {
-		c := rule{from: r.FromPort, to: r.ToPort, peers: r.Peers, icmp: r.ICMPType, code: r.ICMPCode}
-		if r.Group != "" {
-			var known bool
-			if c.members, known = groups[r.Group]; !known {
-				return nil, invalid("rule of the group %s, whose members are not given", r.Group)
-			}
-		}
-		switch r.Protocol {
-		case "-1":
-			c.all = true
-		case "tcp":
-			c.proto = protoTCP
-		case "udp":
-			c.proto = protoUDP
-		case "icmp":
-			c.proto = protoICMP
-		default:
-			n, err := strconv.ParseUint(r.Protocol, 10, 8)
-			if err != nil {
-				return nil, invalid("rule of unknown protocol %s: want tcp, udp, icmp, a number or -1", r.Protocol)
-			}
-			c.proto = byte(n)
-		}
-		if c.ports() && c.from > c.to {
-			return nil, invalid("rule with its first port above its last")
-		}
-		out = append(out, c)
-	}
-	return out, nil
-}
-
-// ports says if the rule is for ports.
-func (r *rule) ports() bool { return !r.all && (r.proto == protoTCP || r.proto == protoUDP) }
-
-// allow judges the first packet of a flow to a port.
-func (rs rules) allow(proto byte, peer ipv4, dport uint16) bool {
-	return rs.admit(func(r *rule) bool {
-		return r.all || (r.proto == proto && (!r.ports() || (r.from <= dport && dport <= r.to)))
-	}, peer)
-}
-
 // allowPacket judges the first packet of a flow by the peer and what it is.
-func (rs rules) allowPacket(p *packet, peer ipv4) bool {
-	if p.proto != protoICMP {
-		return rs.allow(p.proto, peer, p.dport)
+func allowPacket(rs gateway.Rules, p *packet, peer ipv4) bool {
+	if p.proto == protoICMP {
+		return rs.AllowICMP(p.b[p.headerLen], p.b[p.headerLen+1], addr(peer))
 	}
-	typ, code := p.b[p.headerLen], p.b[p.headerLen+1]
-	return rs.admit(func(r *rule) bool {
-		return r.all || (r.proto == protoICMP && (r.icmp == nil || *r.icmp == typ) && (r.code == nil || *r.code == code))
-	}, peer)
-}
-
-func (rs rules) admit(fits func(*rule) bool, peer ipv4) bool {
-	for i := range rs {
-		if !fits(&rs[i]) {
-			continue
-		}
-		if _, member := rs[i].members[peer]; member {
-			return true
-		}
-		for _, p := range rs[i].peers {
-			if p.Contains(addr(peer)) {
-				return true
-			}
-		}
-	}
-	return false
+	return rs.Allow(p.proto, addr(peer), p.dport)
 }
 
 // flowKey is a flow as the guest sees it.
@@ -173,7 +77,7 @@ func newFlowTable() *flowTable {
 
 // admit says if p may pass and tracks it. A nil allow admits whatever begins a
 // flow: for packets of the VPC's own stack, which has judged already.
-func (t *flowTable) admit(p *packet, inbound bool, allow rules, judge bool) bool {
+func (t *flowTable) admit(p *packet, inbound bool, allow gateway.Rules, judge bool) bool {
 	now := time.Since(t.start)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -188,7 +92,7 @@ func (t *flowTable) admit(p *packet, inbound bool, allow rules, judge bool) bool
 	return ok
 }
 
-func (t *flowTable) admitHead(p *packet, inbound bool, allow rules, judge bool, now time.Duration) bool {
+func (t *flowTable) admitHead(p *packet, inbound bool, allow gateway.Rules, judge bool, now time.Duration) bool {
 	if in, isError := p.icmpError(); isError {
 		// It answers a packet of the other direction.
 		f, known := t.flows[in.key(!inbound)]
@@ -201,7 +105,7 @@ func (t *flowTable) admitHead(p *packet, inbound bool, allow rules, judge bool, 
 		known = false // the ports are used again: judge anew
 	}
 	if !known {
-		if judge && !allow.allowPacket(p, k.remote) {
+		if judge && !allowPacket(allow, p, k.remote) {
 			return false
 		}
 		f = flow{inbound: inbound}

@@ -2,9 +2,10 @@ package user
 
 import (
 	"encoding/binary"
-	"net"
 	"net/netip"
 	"sync"
+
+	"github.com/bundt/bundt/pkg/network/gateway"
 )
 
 // Sizes and numbers of the headers that the switch reads itself.
@@ -28,12 +29,9 @@ const (
 
 type ipv4 = [4]byte
 
-type mac = [6]byte
+type mac = gateway.MAC
 
 func addr(a ipv4) netip.Addr { return netip.AddrFrom4(a) }
-
-// gatewayMAC is the VPC router's address in every VPC: they never meet.
-var gatewayMAC = mac{0x02, 0x62, 0x75, 0x6e, 0x64, 0x74}
 
 // packet is the IPv4 datagram of a frame with what filters need of it. It
 // points into the frame.
@@ -152,14 +150,3 @@ func (fp *framePool) get(dst, src mac, etherType uint16, size int) *frame {
 func (fp *framePool) put(f *frame) { fp.pool.Put(f) }
 
 func (f *frame) payload() []byte { return f.b[frameHeader:] }
-
-func parseMAC(s string) (mac, error) {
-	hw, err := net.ParseMAC(s)
-	if err != nil {
-		return mac{}, err
-	}
-	if len(hw) != 6 || hw[0]&1 != 0 {
-		return mac{}, &net.AddrError{Err: "not a unicast Ethernet address", Addr: s}
-	}
-	return mac(hw), nil
-}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/bundt/bundt/pkg/network"
+	"github.com/bundt/bundt/pkg/network/gateway"
 )
 
 const (
@@ -42,15 +43,15 @@ type port struct {
 	flows  *flowTable
 	queue  chan *frame
 
-	conns  connSet // host sockets and stack connections of this guest
-	public publicListeners
+	conns  *gateway.ConnSet // host sockets and stack connections of this guest
+	public gateway.PublicListeners
 
 	connected        atomic.Bool
 	lastSeen         atomic.Int64 // Unix nanoseconds
 	leasedAt         atomic.Int64
 	dropped, spoofed atomic.Uint64
-	dnsQueries       atomic.Int32
-	dialing          gate
+	queries          gateway.Gate // of names
+	dialing          gateway.Gate
 	onLease          func()
 	cancel           context.CancelFunc
 	running          sync.WaitGroup
@@ -58,26 +59,32 @@ type port struct {
 
 // portConfig is the changeable part of a port.
 type portConfig struct {
-	network.Port
-	ingress, egress rules
-	secondary       []ipv4
+	*gateway.Port
+	secondary []ipv4
 }
+
+func newPortConfig(p *gateway.Port) *portConfig {
+	c := &portConfig{Port: p}
+	for _, a := range p.Secondary {
+		c.secondary = append(c.secondary, a.As4())
+	}
+	return c
+}
+
+// Config is the port's configuration of now.
+func (p *port) Config() *gateway.Port { return p.config.Load().Port }
+
+// Conns holds what is open with the guest.
+func (p *port) Conns() *gateway.ConnSet { return p.conns }
 
 // owns says if an address is the port's.
 func (p *port) owns(a ipv4) bool {
 	return a == p.ip || slices.Contains(p.config.Load().secondary, a)
 }
 
-// routed says if a way leads from the port's subnet to dst, which is beyond the
-// VPC: the longest prefix decides.
-func (c *portConfig) routed(dst netip.Addr) bool {
-	bits, ok := -1, false
-	for i := range c.Routes {
-		if r := &c.Routes[i]; r.CIDR.Bits() > bits && r.CIDR.Contains(dst) {
-			bits, ok = r.CIDR.Bits(), !r.Blackhole
-		}
-	}
-	return ok
+// sameAttachment says if the port can go on with a new config.
+func (p *port) sameAttachment(n *gateway.Port, v *vpc) bool {
+	return p.vpc == v && p.mac == n.HW && p.ip == n.PrivateIP.As4() && p.subnet == n.Subnet && p.socket == n.Socket
 }
 
 func (p *port) start() {
@@ -91,8 +98,8 @@ func (p *port) start() {
 // stop ends everything of the port and returns when its goroutines have ended.
 func (p *port) stop() {
 	p.cancel()
-	p.public.close()
-	p.conns.closeAll()
+	p.public.Close()
+	p.conns.CloseAll()
 	p.running.Wait()
 }
 
@@ -106,7 +113,7 @@ func (p *port) tend(ctx context.Context) {
 			return
 		case <-tick.C:
 			p.flows.sweep()
-			p.public.retry(p)
+			p.public.Retry(p)
 		}
 	}
 }
@@ -152,7 +159,7 @@ func (p *port) attach(ctx context.Context, c net.Conn) {
 	}()
 	p.read(c)
 	p.connected.Store(false)
-	p.conns.abortAll() // the guest's side of every connection ended with its QEMU
+	p.conns.AbortAll() // the guest's side of every connection ended with its QEMU
 	cancel()
 	stop()
 	c.Close()
@@ -279,7 +286,7 @@ func (p *port) inputIPv4(pkt *packet) {
 		if to := p.vpc.portOf(pkt.dst); to != nil && to != p && p.admitOut(pkt) {
 			to.fromGuest(p, pkt)
 		}
-	case !p.config.Load().routed(dst):
+	case !p.Config().Routed(dst):
 		return
 	case pkt.proto != protoTCP && pkt.proto != protoUDP, pkt.offset > 0 || pkt.more:
 		p.outside(pkt)
@@ -299,17 +306,17 @@ func (p *port) outside(pkt *packet) {
 }
 
 func (p *port) admitOut(pkt *packet) bool {
-	return p.flows.admit(pkt, false, p.config.Load().egress, true)
+	return p.flows.admit(pkt, false, p.Config().Out, true)
 }
 
 // fromGuest takes a packet of another guest of the VPC.
 func (p *port) fromGuest(from *port, pkt *packet) {
-	if !p.flows.admit(pkt, true, p.config.Load().ingress, true) {
+	if !p.flows.admit(pkt, true, p.Config().In, true) {
 		return
 	}
 	src := from.mac
 	if from.subnet != p.subnet {
-		src = gatewayMAC
+		src = gateway.HardwareAddr
 	}
 	f := p.vpc.frames.get(p.mac, src, etherIPv4, len(pkt.b))
 	if f == nil {
@@ -337,7 +344,7 @@ func (p *port) status() network.PortStatus {
 		Dropped:   p.dropped.Load(),
 		Spoofed:   p.spoofed.Load(),
 	}
-	s.Listening, s.Problems = p.public.status()
+	s.Listening, s.Problems = p.public.Status()
 	return s
 }
 

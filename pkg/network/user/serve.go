@@ -2,11 +2,10 @@ package user
 
 import (
 	"context"
-	"io"
-	"log"
 	"runtime/debug"
 
 	"github.com/bundt/bundt/pkg/network/control"
+	"github.com/bundt/bundt/pkg/network/gateway"
 )
 
 const memoryLimit = 32 << 20 // the collector works harder above it
@@ -27,9 +26,8 @@ func Serve(ctx context.Context, o ServeOptions) error {
 	debug.SetMemoryLimit(memoryLimit)
 	return control.Serve(ctx, o.ServeOptions, func(s control.Seed) (control.Fabric, error) {
 		sh := &shared{
-			resolver:   resolver{path: o.ResolvConf},
-			secret:     s.Secret,
-			httpErrors: log.New(io.Discard, "", 0), // a guest must not fill the host's log
+			resolver: gateway.Resolver{Path: o.ResolvConf},
+			secret:   s.Secret,
 		}
 		return newFabric(sh, s.Logger, s.OnLease), nil
 	})

@@ -15,6 +15,7 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 
 	"github.com/bundt/bundt/pkg/network"
+	"github.com/bundt/bundt/pkg/network/gateway"
 )
 
 const serviceBacklog = 128
@@ -37,7 +38,7 @@ type guestConn struct {
 }
 
 func (c *guestConn) Close() error {
-	c.once.Do(func() { c.port.conns.remove(c) })
+	c.once.Do(func() { c.port.conns.Remove(c) })
 	return c.TCPConn.Close()
 }
 
@@ -112,7 +113,7 @@ func (l *guestListener) own(ep tcpip.Endpoint, wq *waiter.Queue) net.Conn {
 		return nil
 	}
 	c := &guestConn{TCPConn: gonet.NewTCPConn(wq, ep), endpoint: ep, port: p}
-	if !p.conns.add(c) {
+	if !p.conns.Add(c) {
 		ep.Abort()
 		return nil
 	}
@@ -129,8 +130,8 @@ func (l *guestListener) Close() error {
 
 func (l *guestListener) Addr() net.Addr { return l.address }
 
-// dialGuest opens a connection to one of the guest's addresses under the address from.
-func (p *port) dialGuest(ctx context.Context, from, guest netip.Addr, to uint16) (*gonet.TCPConn, error) {
+// DialGuest opens a connection to one of the guest's addresses under the address from.
+func (p *port) DialGuest(ctx context.Context, from, guest netip.Addr, to uint16) (gateway.HalfCloser, error) {
 	c, err := gonet.DialTCPWithBind(ctx, p.vpc.stack, fullAddress(from, 0), fullAddress(guest, to), ipv4proto.ProtocolNumber)
 	if err == nil {
 		return c, nil
@@ -140,52 +141,4 @@ func (p *port) dialGuest(ctx context.Context, from, guest netip.Addr, to uint16)
 			network.ErrUnreachable, guest, to)
 	}
 	return nil, fmt.Errorf("%w: connecting to %s port %d: %w", network.ErrUnreachable, guest, to, err)
-}
-
-// connSet holds what is open for one port, up to a limit, so that it can be
-// closed with the port.
-type connSet struct {
-	mu     sync.Mutex
-	open   map[closer]struct{}
-	limit  int
-	closed bool
-}
-
-func (s *connSet) add(c closer) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed || len(s.open) >= s.limit {
-		return false
-	}
-	if s.open == nil {
-		s.open = map[closer]struct{}{}
-	}
-	s.open[c] = struct{}{}
-	return true
-}
-
-func (s *connSet) remove(c closer) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.open, c)
-}
-
-// closeAll ends what is open, and whatever is added later.
-func (s *connSet) closeAll() { s.abort(true) }
-
-// abortAll ends what is open: its guest is gone, another may come.
-func (s *connSet) abortAll() { s.abort(false) }
-
-func (s *connSet) abort(forGood bool) {
-	s.mu.Lock()
-	s.closed = s.closed || forGood
-	open := s.open
-	s.open = nil
-	s.mu.Unlock()
-	for c := range open {
-		reset(c)
-	}
-	for c := range open {
-		c.Close()
-	}
 }

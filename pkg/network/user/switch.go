@@ -3,18 +3,16 @@ package user
 import (
 	"context"
 	"fmt"
-	"log"
 	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
-
 	"github.com/bundt/bundt/pkg/metadata"
 	"github.com/bundt/bundt/pkg/network"
 	"github.com/bundt/bundt/pkg/network/control"
+	"github.com/bundt/bundt/pkg/network/gateway"
 )
 
 const (
@@ -24,11 +22,14 @@ const (
 
 // shared is what all VPCs of a switch use.
 type shared struct {
-	policy     egressPolicy
-	resolver   resolver
-	secret     []byte // of metadata tokens
-	signer     atomic.Pointer[metadata.Signer]
-	httpErrors *log.Logger
+	policy   egressPolicy
+	resolver gateway.Resolver
+	secret   []byte // of metadata tokens
+	signer   atomic.Pointer[metadata.Signer]
+}
+
+func invalid(format string, args ...any) error {
+	return &network.ConfigError{Problem: fmt.Sprintf(format, args...)}
 }
 
 // fabric is the data plane: VPCs and ports made from a Config.
@@ -49,42 +50,47 @@ func newFabric(sh *shared, logger *slog.Logger, onLease func()) *fabric {
 
 // Apply makes exactly c real. A bad c changes nothing.
 func (f *fabric) Apply(c network.Config) error {
-	plan, err := newPlan(c)
+	plan, err := gateway.NewPlan(c)
 	if err != nil {
 		return err
+	}
+	for id, p := range plan.Ports {
+		if p.Socket == "" {
+			return invalid("%s: no socket", id)
+		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
 		return control.ErrStopped
 	}
-	f.shared.signer.Store(plan.signer)
+	f.shared.signer.Store(plan.Signer)
 	f.removeStale(plan)
-	for id, vc := range plan.vpcs {
+	for id, vc := range plan.VPCs {
 		if err := f.ensureVPC(id, vc); err != nil {
 			return err
 		}
 	}
 	for id, p := range f.ports {
-		p.public.giveUp(plan.ports[id].config)
+		p.public.GiveUp(plan.Ports[id])
 	}
-	for id, pc := range plan.ports {
+	for id, pc := range plan.Ports {
 		f.ensurePort(id, pc)
 	}
 	return nil
 }
 
 // removeStale takes away what the plan does not have, or has otherwise.
-func (f *fabric) removeStale(plan *plan) {
+func (f *fabric) removeStale(plan *gateway.Plan) {
 	stale := map[*vpc]bool{}
 	for id, v := range f.vpcs {
-		if c, ok := plan.vpcs[id]; !ok || !v.sameDomain(c) {
+		if c, ok := plan.VPCs[id]; !ok || !v.sameDomain(c) {
 			stale[v] = true
 		}
 	}
 	for id, p := range f.ports {
-		n, ok := plan.ports[id]
-		if !ok || stale[p.vpc] || f.vpcs[n.config.VPCID] != p.vpc || !p.sameAttachment(n, p.vpc) {
+		n, ok := plan.Ports[id]
+		if !ok || stale[p.vpc] || f.vpcs[n.VPCID] != p.vpc || !p.sameAttachment(n, p.vpc) {
 			p.vpc.removePort(p)
 			delete(f.ports, id)
 		}
@@ -107,20 +113,20 @@ func (f *fabric) ensureVPC(id string, c network.VPC) error {
 	return nil
 }
 
-func (f *fabric) ensurePort(id string, n plannedPort) {
+func (f *fabric) ensurePort(id string, n *gateway.Port) {
 	p := f.ports[id]
 	if p == nil {
 		p = &port{
-			vpc: f.vpcs[n.config.VPCID], id: id, mac: n.mac, ip: n.config.PrivateIP.As4(), subnet: n.subnet,
-			socket: n.config.Socket, flows: newFlowTable(), queue: make(chan *frame, queueFrames),
-			conns: connSet{limit: maxConns}, dialing: make(gate, maxDialing), onLease: f.onLease,
+			vpc: f.vpcs[n.VPCID], id: id, mac: n.HW, ip: n.PrivateIP.As4(), subnet: n.Subnet,
+			socket: n.Socket, flows: newFlowTable(), queue: make(chan *frame, queueFrames),
+			conns: gateway.NewConnSet(maxConns), dialing: make(gateway.Gate, maxDialing), queries: make(gateway.Gate, gateway.MaxQueries), onLease: f.onLease,
 		}
-		p.config.Store(n.config)
+		p.config.Store(newPortConfig(n))
 		p.vpc.addPort(p)
 		f.ports[id] = p
 	}
-	p.vpc.configure(p, n.config)
-	p.public.reconcile(p)
+	p.vpc.configure(p, newPortConfig(n))
+	p.public.Reconcile(p)
 }
 
 func (f *fabric) Status() network.Status {
@@ -169,7 +175,7 @@ func (f *fabric) Dial(ctx context.Context, id string, to uint16) (control.Dialed
 	}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	c, err := p.dialGuest(ctx, gatewayOf(p.subnet), addr(p.ip), to)
+	c, err := p.DialGuest(ctx, gateway.Address(p.subnet), addr(p.ip), to)
 	if err != nil {
 		return nil, err
 	}
@@ -178,11 +184,11 @@ func (f *fabric) Dial(ctx context.Context, id string, to uint16) (control.Dialed
 
 // dialed is a connection with the port's guest.
 type dialed struct {
-	*gonet.TCPConn
+	gateway.HalfCloser
 	port *port
 }
 
-func (d dialed) Splice(peer *net.UnixConn) { d.port.splice(d.TCPConn, peer) }
+func (d dialed) Splice(peer *net.UnixConn) { d.port.conns.Splice(d.HalfCloser, peer) }
 
 // Close ends the switch. Nothing of it is left on the host in any case.
 func (f *fabric) Close(bool) {

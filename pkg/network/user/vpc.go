@@ -17,24 +17,15 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 
 	"github.com/bundt/bundt/pkg/network"
-)
-
-var (
-	imdsAddr     = netip.AddrFrom4(ipv4{169, 254, 169, 254})
-	linkLocalDNS = netip.AddrFrom4(ipv4{169, 254, 169, 253})
+	"github.com/bundt/bundt/pkg/network/gateway"
 )
 
 const (
-	nic        = 1
-	defaultMTU = 1500
+	nic = 1
 	// Connections being opened to the outside, all guests of the VPC together;
 	// each has a smaller share (maxDialing).
 	maxForwarding = 1024
 )
-
-// gatewayOf and dnsOf are EC2's reserved addresses of a subnet.
-func gatewayOf(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Next() }
-func dnsOf(subnet netip.Prefix) netip.Addr     { return gatewayOf(subnet).Next() }
 
 // vpc is one layer-3 domain: a stack that is its router, name server and
 // metadata service, and the guests' ports.
@@ -58,7 +49,7 @@ type vpc struct {
 type closer interface{ Close() error }
 
 func newVPC(c network.VPC, sh *shared) (*vpc, error) {
-	v := &vpc{id: c.ID, cidr: c.CIDR.Masked(), mtu: mtuOf(c), shared: sh, servers: map[ipv4][]closer{}}
+	v := &vpc{id: c.ID, cidr: c.CIDR.Masked(), mtu: gateway.MTU(c), shared: sh, servers: map[ipv4][]closer{}}
 	v.frames = newFramePool(v.mtu)
 	v.link = &link{mtu: uint32(v.mtu), output: v.output}
 	v.ports.Store(&map[ipv4]*port{})
@@ -77,13 +68,6 @@ func newVPC(c network.VPC, sh *shared) (*vpc, error) {
 		return nil, err
 	}
 	return v, nil
-}
-
-func mtuOf(c network.VPC) int {
-	if c.MTU == 0 {
-		return defaultMTU
-	}
-	return c.MTU
 }
 
 func (v *vpc) setUpStack() tcpip.Error {
@@ -118,7 +102,7 @@ func (v *vpc) setUpStack() tcpip.Error {
 
 // sameDomain says if c can be reached from the vpc by update.
 func (v *vpc) sameDomain(c network.VPC) bool {
-	return v.cidr == c.CIDR.Masked() && v.mtu == mtuOf(c)
+	return v.cidr == c.CIDR.Masked() && v.mtu == gateway.MTU(c)
 }
 
 // update makes the subnets' gateway and name server addresses, and the
@@ -128,14 +112,14 @@ func (v *vpc) update(c network.VPC) error {
 	defer v.mu.Unlock()
 	v.config.Store(&c)
 	type service func(netip.Addr) ([]closer, error)
-	want := map[ipv4]service{imdsAddr.As4(): v.serveMetadata}
+	want := map[ipv4]service{gateway.MetadataAddr.As4(): v.serveMetadata}
 	if !c.NoDNS {
-		want[linkLocalDNS.As4()] = v.serveDNS
+		want[gateway.NamesAddr.As4()] = v.serveDNS
 	}
 	for _, s := range c.Subnets {
-		want[gatewayOf(s.CIDR).As4()] = func(netip.Addr) ([]closer, error) { return nil, nil }
+		want[gateway.Address(s.CIDR).As4()] = func(netip.Addr) ([]closer, error) { return nil, nil }
 		if !c.NoDNS {
-			want[dnsOf(s.CIDR).As4()] = v.serveDNS
+			want[gateway.NamesOf(s.CIDR).As4()] = v.serveDNS
 		}
 	}
 	now := maps.Clone(*v.services.Load())
@@ -189,8 +173,6 @@ func (v *vpc) close() {
 	v.stack.Destroy()
 }
 
-func (v *vpc) domain() string { return v.config.Load().DomainName }
-
 func (v *vpc) isService(a ipv4) bool { return (*v.services.Load())[a] }
 
 func (v *vpc) portOf(a ipv4) *port { return (*v.ports.Load())[a] }
@@ -243,7 +225,7 @@ func (v *vpc) output(pkt *stack.PacketBuffer) {
 	if to == nil {
 		return
 	}
-	f := v.frames.get(to.mac, gatewayMAC, etherIPv4, pkt.Size())
+	f := v.frames.get(to.mac, gateway.HardwareAddr, etherIPv4, pkt.Size())
 	if f == nil {
 		return
 	}

@@ -1,4 +1,4 @@
-package user
+package gateway
 
 import (
 	"context"
@@ -22,9 +22,19 @@ const (
 
 var loopbackNet = netip.MustParsePrefix("127.0.0.0/8")
 
-// publicListeners are the TCP ports of a port's public address that the host
+// PublicPort is a port whose guest is to be reached by its public addresses.
+type PublicPort interface {
+	Config() *Port
+	// Conns holds what is open with the guest.
+	Conns() *ConnSet
+	// DialGuest opens a connection to one of the guest's addresses under the
+	// address from.
+	DialGuest(ctx context.Context, from, guest netip.Addr, to uint16) (HalfCloser, error)
+}
+
+// PublicListeners are the TCP ports of a port's public address that the host
 // listens on: those that the ingress rules open to somebody on this host.
-type publicListeners struct {
+type PublicListeners struct {
 	mu        sync.Mutex
 	closed    bool
 	listeners map[netip.AddrPort]*publicListener
@@ -35,11 +45,11 @@ type publicListeners struct {
 
 // publicPorts returns what to open, and for ranges that are too large the
 // reason why not.
-func publicPorts(c *portConfig) (map[netip.AddrPort]bool, map[string]string) {
+func publicPorts(c *Port) (map[netip.AddrPort]bool, map[string]string) {
 	ports, problems := map[netip.AddrPort]bool{}, map[string]string{}
 	for _, public := range c.publicAddresses() {
-		for _, r := range c.ingress {
-			if (r.proto == protoTCP || r.all) && slices.ContainsFunc(r.peers, loopbackNet.Overlaps) {
+		for _, r := range c.In {
+			if (r.Proto == TCP || r.All) && slices.ContainsFunc(r.Peers, loopbackNet.Overlaps) {
 				openRange(public, r, ports, problems)
 			}
 		}
@@ -48,9 +58,9 @@ func publicPorts(c *portConfig) (map[netip.AddrPort]bool, map[string]string) {
 }
 
 // openRange adds the ports of a rule.
-func openRange(public netip.Addr, r rule, ports map[netip.AddrPort]bool, problems map[string]string) {
-	from, to := int(r.from), int(r.to)
-	if r.all {
+func openRange(public netip.Addr, r Rule, ports map[netip.AddrPort]bool, problems map[string]string) {
+	from, to := int(r.From), int(r.To)
+	if r.All {
 		from, to = 1, 65535
 	}
 	from = max(from, 1)
@@ -64,7 +74,7 @@ func openRange(public netip.Addr, r rule, ports map[netip.AddrPort]bool, problem
 	}
 }
 
-func (c *portConfig) publicAddresses() (out []netip.Addr) {
+func (c *Port) publicAddresses() (out []netip.Addr) {
 	if c.PublicIP.IsValid() {
 		out = append(out, c.PublicIP)
 	}
@@ -75,7 +85,7 @@ func (c *portConfig) publicAddresses() (out []netip.Addr) {
 }
 
 // behind is the private address that a public one leads to.
-func (c *portConfig) behind(public netip.Addr) (netip.Addr, bool) {
+func (c *Port) behind(public netip.Addr) (netip.Addr, bool) {
 	if public == c.PublicIP {
 		return c.PrivateIP, true
 	}
@@ -98,9 +108,9 @@ func (l *publicListener) end() {
 	<-l.done
 }
 
-// giveUp closes what c does not have. An address that moves to another port is
+// GiveUp closes what c does not have. An address that moves to another port is
 // free when it returns.
-func (l *publicListeners) giveUp(c *portConfig) {
+func (l *PublicListeners) GiveUp(c *Port) {
 	want, _ := publicPorts(c)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,10 +122,10 @@ func (l *publicListeners) giveUp(c *portConfig) {
 	}
 }
 
-// reconcile opens and closes listeners until they are those of the port's rules.
-func (l *publicListeners) reconcile(p *port) {
-	c := p.config.Load()
-	l.giveUp(c)
+// Reconcile opens and closes listeners until they are those of the port's rules.
+func (l *PublicListeners) Reconcile(p PublicPort) {
+	c := p.Config()
+	l.GiveUp(c)
 	want, problems := publicPorts(c)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -142,7 +152,7 @@ func (l *publicListeners) reconcile(p *port) {
 		go func() {
 			defer l.serving.Done()
 			defer close(ln.done)
-			p.servePublic(ln, ap)
+			servePublic(p, ln, ap)
 		}()
 	}
 	l.problems = problems
@@ -161,17 +171,18 @@ func publicProblem(ap netip.AddrPort, err error) string {
 	return err.Error()
 }
 
-// retry tries again to open what failed.
-func (l *publicListeners) retry(p *port) {
+// Retry tries again to open what failed.
+func (l *PublicListeners) Retry(p PublicPort) {
 	l.mu.Lock()
 	again := l.retries
 	l.mu.Unlock()
 	if again {
-		l.reconcile(p)
+		l.Reconcile(p)
 	}
 }
 
-func (l *publicListeners) close() {
+// Close ends all of them for good.
+func (l *PublicListeners) Close() {
 	l.mu.Lock()
 	l.closed = true
 	for _, ln := range l.listeners {
@@ -182,14 +193,15 @@ func (l *publicListeners) close() {
 	l.serving.Wait()
 }
 
-func (l *publicListeners) status() ([]netip.AddrPort, map[string]string) {
+// Status tells what is open, and why something is not.
+func (l *PublicListeners) Status() ([]netip.AddrPort, map[string]string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.SortedFunc(maps.Keys(l.listeners), netip.AddrPort.Compare), maps.Clone(l.problems)
 }
 
 // servePublic gives each connection to the guest.
-func (p *port) servePublic(ln net.Listener, at netip.AddrPort) {
+func servePublic(p PublicPort, ln net.Listener, at netip.AddrPort) {
 	for {
 		c, err := ln.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -199,31 +211,31 @@ func (p *port) servePublic(ln net.Listener, at netip.AddrPort) {
 			time.Sleep(10 * time.Millisecond)
 			continue
 		}
-		go p.forwardPublic(c.(*net.TCPConn), at)
+		go forwardPublic(p, c.(*net.TCPConn), at)
 	}
 }
 
 // forwardPublic connects a client with the guest, who sees the client's own
 // address; one of the host's loopback could not be answered, so these become
 // the gateway. A client that gets no further sees a reset.
-func (p *port) forwardPublic(c *net.TCPConn, at netip.AddrPort) {
+func forwardPublic(p PublicPort, c *net.TCPConn, at netip.AddrPort) {
 	client := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-	config := p.config.Load()
+	config := p.Config()
 	private, ok := config.behind(at.Addr())
-	if !ok || !config.ingress.allow(protoTCP, client.As4(), at.Port()) || !p.conns.add(c) {
+	if !ok || !config.In.Allow(TCP, client, at.Port()) || !p.Conns().Add(c) {
 		reset(c)
 		return
 	}
-	defer p.conns.remove(c)
+	defer p.Conns().Remove(c)
 	if client.IsLoopback() {
-		client = gatewayOf(p.subnet)
+		client = Address(config.Subnet)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), publicTimeout)
 	defer cancel()
-	guest, err := p.dialGuest(ctx, client, private, at.Port())
+	guest, err := p.DialGuest(ctx, client, private, at.Port())
 	if err != nil {
 		reset(c)
 		return
 	}
-	p.splice(guest, c)
+	p.Conns().Splice(guest, c)
 }

@@ -1,4 +1,4 @@
-package user
+package gateway
 
 import (
 	"errors"
@@ -15,19 +15,21 @@ const halfOpenIdle = 10 * time.Minute
 
 const spliceBuffer = 64 << 10
 
-var spliceBuffers = sync.Pool{New: func() any { b := make([]byte, spliceBuffer); return &b }}
+// Buffers are for moving bytes or datagrams: *[]byte, long enough for any.
+var Buffers = sync.Pool{New: func() any { b := make([]byte, spliceBuffer); return &b }}
 
-type halfCloser interface {
+// HalfCloser is a connection of which one direction can be ended.
+type HalfCloser interface {
 	net.Conn
 	CloseWrite() error
 }
 
 // splice moves bytes both ways until both directions have ended, passing on the
 // end of each as it comes, and closes both. An error ends both at once.
-func splice(a, b halfCloser) {
+func splice(a, b HalfCloser) {
 	var ended atomic.Bool
 	var both sync.WaitGroup
-	move := func(dst, src halfCloser) {
+	move := func(dst, src HalfCloser) {
 		defer both.Done()
 		if err := moveHalf(dst, src, &ended); err != nil {
 			a.Close()
@@ -46,9 +48,9 @@ func splice(a, b halfCloser) {
 	b.Close()
 }
 
-func moveHalf(dst, src halfCloser, ended *atomic.Bool) error {
-	buf := spliceBuffers.Get().(*[]byte)
-	defer spliceBuffers.Put(buf)
+func moveHalf(dst, src HalfCloser, ended *atomic.Bool) error {
+	buf := Buffers.Get().(*[]byte)
+	defer Buffers.Put(buf)
 	for {
 		if ended.Load() {
 			_ = src.SetReadDeadline(time.Now().Add(halfOpenIdle))
@@ -68,12 +70,13 @@ func moveHalf(dst, src halfCloser, ended *atomic.Bool) error {
 	}
 }
 
-// pair closes two connections as one.
-type pair struct{ a, b io.Closer }
+// Pair closes two connections as one.
+type Pair struct{ A, B io.Closer }
 
-func (p *pair) Close() error {
-	p.a.Close()
-	return p.b.Close()
+// Close closes both.
+func (p *Pair) Close() error {
+	p.A.Close()
+	return p.B.Close()
 }
 
 // reset closes the host's side of a connection so that the other end sees it
@@ -81,22 +84,11 @@ func (p *pair) Close() error {
 // side is closed, which splice would pass on as an orderly end.
 func reset(c io.Closer) {
 	switch c := c.(type) {
-	case *pair:
-		reset(c.a)
-		reset(c.b)
+	case *Pair:
+		reset(c.A)
+		reset(c.B)
 	case *net.TCPConn:
 		_ = c.SetLinger(0)
 		c.Close()
 	}
-}
-
-// splice runs the pair on behalf of the port, until it ends or the port does.
-func (p *port) splice(a, b halfCloser) {
-	both := &pair{a, b}
-	if !p.conns.add(both) {
-		both.Close()
-		return
-	}
-	defer p.conns.remove(both)
-	splice(a, b)
 }

@@ -1,4 +1,4 @@
-package user
+package gateway
 
 import (
 	"net/netip"
@@ -23,8 +23,8 @@ func TestRouted(t *testing.T) {
 		{[]network.Route{{CIDR: black, Blackhole: true}, {CIDR: all}}, "10.2.2.3", true},
 		{[]network.Route{{CIDR: all, Blackhole: true}, {CIDR: ten}}, "10.2.2.3", true},
 	} {
-		pc := &portConfig{Port: network.Port{Routes: c.routes}}
-		if got := pc.routed(netip.MustParseAddr(c.to)); got != c.want {
+		pc := &Port{Port: network.Port{Routes: c.routes}}
+		if got := pc.Routed(netip.MustParseAddr(c.to)); got != c.want {
 			t.Errorf("%v to %s: %v", c.routes, c.to, got)
 		}
 	}

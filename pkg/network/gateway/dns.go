@@ -1,8 +1,9 @@
-package user
+package gateway
 
 import (
 	"context"
 	"fmt"
+	"iter"
 	"net"
 	"net/netip"
 	"os"
@@ -11,67 +12,73 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
-	ipv4proto "gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+
+	"github.com/bundt/bundt/pkg/network"
 )
 
 const (
 	localZone       = "bundt.internal."
 	dnsTTL          = 60
-	maxDNSQueries   = 32 // at once from one guest
 	upstreamTimeout = 3 * time.Second
 	resolvConfTTL   = 5 * time.Second
 )
 
 // ipName is the name that EC2 gives an address.
-func ipName(a ipv4) string { return fmt.Sprintf("ip-%d-%d-%d-%d", a[0], a[1], a[2], a[3]) }
-
-// serveDNS runs the VPC's name server at a, by UDP and TCP.
-func (v *vpc) serveDNS(a netip.Addr) ([]closer, error) {
-	full := fullAddress(a, 53)
-	pc, err := gonet.DialUDP(v.stack, &full, nil, ipv4proto.ProtocolNumber)
-	if err != nil {
-		return nil, err
-	}
-	l, err := v.listenTCP(a, 53)
-	if err != nil {
-		pc.Close()
-		return nil, err
-	}
-	handler := dns.HandlerFunc(v.answerDNS)
-	for _, s := range []*dns.Server{{PacketConn: pc, Handler: handler}, {Listener: l, Handler: handler}} {
-		v.serving.Add(1)
-		go func() {
-			defer v.serving.Done()
-			_ = s.ActivateAndServe() // ends when its socket is closed
-		}()
-	}
-	return []closer{pc, l}, nil
+func ipName(a netip.Addr) string {
+	b := a.As4()
+	return fmt.Sprintf("ip-%d-%d-%d-%d", b[0], b[1], b[2], b[3])
 }
 
-func (v *vpc) answerDNS(w dns.ResponseWriter, q *dns.Msg) {
-	p := v.portOf(remoteIPv4(w.RemoteAddr()))
-	if p == nil || p.dnsQueries.Add(1) > maxDNSQueries {
-		if p != nil {
-			p.dnsQueries.Add(-1)
-		}
+// MaxQueries are those that one guest may have asked at once.
+const MaxQueries = 32
+
+// Directory knows the guests of a VPC.
+type Directory interface {
+	VPC() *network.VPC
+	// Addresses are all that guests have, with their ports.
+	Addresses() iter.Seq2[netip.Addr, *Port]
+	// Port is the one that has the address, nil for none.
+	Port(netip.Addr) *Port
+	// AcquireQuery says if the guest may ask once more; then release is to be
+	// called when it has its answer.
+	AcquireQuery(netip.Addr) (release func(), ok bool)
+}
+
+// NameServer is a VPC's: it answers for the VPC's own names and asks the host's
+// resolver for all others.
+type NameServer struct {
+	Directory Directory
+	Resolver  *Resolver
+}
+
+// Serve answers on both until they are closed; running counts it.
+func (s *NameServer) Serve(pc net.PacketConn, l net.Listener, running *sync.WaitGroup) {
+	for _, server := range []*dns.Server{{PacketConn: pc, Handler: s}, {Listener: l, Handler: s}} {
+		running.Go(func() { _ = server.ActivateAndServe() }) // ends when its socket is closed
+	}
+}
+
+// ServeDNS answers one query.
+func (s *NameServer) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
+	release, ok := s.Directory.AcquireQuery(remoteIP(w.RemoteAddr()))
+	if !ok {
 		return // the client asks again
 	}
-	defer p.dnsQueries.Add(-1)
+	defer release()
 	_, udp := w.RemoteAddr().(*net.UDPAddr)
-	m := v.resolveDNS(q, udp)
+	m := s.resolve(q, udp)
 	if udp {
 		m.Truncate(udpSize(q))
 	}
 	_ = w.WriteMsg(m)
 }
 
-func remoteIPv4(a net.Addr) ipv4 {
+func remoteIP(a net.Addr) netip.Addr {
 	ap, err := netip.ParseAddrPort(a.String())
-	if err != nil || !ap.Addr().Unmap().Is4() {
-		return ipv4{}
+	if err != nil {
+		return netip.Addr{}
 	}
-	return ap.Addr().Unmap().As4()
+	return ap.Addr().Unmap()
 }
 
 func udpSize(q *dns.Msg) int {
@@ -81,9 +88,7 @@ func udpSize(q *dns.Msg) int {
 	return dns.MinMsgSize
 }
 
-// resolveDNS answers for the VPC's own names and asks the host's resolver for
-// all others.
-func (v *vpc) resolveDNS(q *dns.Msg, udp bool) *dns.Msg {
+func (s *NameServer) resolve(q *dns.Msg, udp bool) *dns.Msg {
 	m := new(dns.Msg).SetReply(q)
 	m.RecursionAvailable = true
 	if q.Opcode != dns.OpcodeQuery || len(q.Question) != 1 {
@@ -95,31 +100,31 @@ func (v *vpc) resolveDNS(q *dns.Msg, udp bool) *dns.Msg {
 	switch {
 	case question.Qclass != dns.ClassINET:
 		m.Rcode = dns.RcodeRefused
-	case v.ownZone(name):
+	case s.ownZone(name):
 		m.Authoritative = true
-		v.answerName(m, question, name)
-	case v.ownReverse(name):
+		s.answerName(m, question, name)
+	case s.ownReverse(name):
 		m.Authoritative = true
-		v.answerAddress(m, question, name)
-	case v.reverseName(name) != "":
+		s.answerAddress(m, question, name)
+	case s.reverseName(name) != "":
 		m.Authoritative = true
-		answerReverse(m, question, v.reverseName(name))
+		answerReverse(m, question, s.reverseName(name))
 	default:
-		return v.shared.resolver.forward(q, udp)
+		return s.Resolver.forward(q, udp)
 	}
 	return m
 }
 
-func (v *vpc) zones() []string {
+func (s *NameServer) zones() []string {
 	zones := []string{localZone}
-	if d := v.domain(); d != "" {
+	if d := s.Directory.VPC().DomainName; d != "" {
 		zones = append(zones, strings.ToLower(dns.Fqdn(d)))
 	}
 	return zones
 }
 
-func (v *vpc) ownZone(name string) bool {
-	for _, z := range v.zones() {
+func (s *NameServer) ownZone(name string) bool {
+	for _, z := range s.zones() {
 		if dns.IsSubDomain(z, name) {
 			return true
 		}
@@ -128,11 +133,11 @@ func (v *vpc) ownZone(name string) bool {
 }
 
 // answerName answers for a name in one of the VPC's zones.
-func (v *vpc) answerName(m *dns.Msg, q dns.Question, name string) {
-	var found []ipv4
-	for _, z := range v.zones() {
+func (s *NameServer) answerName(m *dns.Msg, q dns.Question, name string) {
+	var found []netip.Addr
+	for _, z := range s.zones() {
 		if host, ok := strings.CutSuffix(name, "."+z); ok {
-			found = append(found, v.named(host)...)
+			found = append(found, s.named(host)...)
 		} else if name == z {
 			return // the zone itself has no records
 		}
@@ -147,23 +152,23 @@ func (v *vpc) answerName(m *dns.Msg, q dns.Question, name string) {
 	for _, a := range found {
 		m.Answer = append(m.Answer, &dns.A{
 			Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: dnsTTL},
-			A:   net.IP(a[:]),
+			A:   a.AsSlice(),
 		})
 	}
 }
 
 // named returns the addresses with this name; several ports may have one Name tag.
-func (v *vpc) named(host string) []ipv4 {
-	var found []ipv4
-	for a, p := range *v.ports.Load() {
+func (s *NameServer) named(host string) []netip.Addr {
+	var found []netip.Addr
+	for a, p := range s.Directory.Addresses() {
 		if host == ipName(a) {
 			found = append(found, a)
 			continue
 		}
-		if a != p.ip {
+		if a != p.PrivateIP {
 			continue // names lead to the primary address
 		}
-		for _, n := range p.config.Load().Names {
+		for _, n := range p.Names {
 			if strings.EqualFold(n, host) {
 				found = append(found, a)
 				break
@@ -176,36 +181,36 @@ func (v *vpc) named(host string) []ipv4 {
 const reverseZone = ".in-addr.arpa."
 
 // ownReverse says if name is the reverse name of an address of the VPC.
-func (v *vpc) ownReverse(name string) bool {
+func (s *NameServer) ownReverse(name string) bool {
 	a, ok := reverseAddress(name)
-	return ok && v.cidr.Contains(addr(a))
+	return ok && s.Directory.VPC().CIDR.Contains(a)
 }
 
-func reverseAddress(name string) (ipv4, bool) {
+func reverseAddress(name string) (netip.Addr, bool) {
 	rest, ok := strings.CutSuffix(name, reverseZone)
 	if !ok {
-		return ipv4{}, false
+		return netip.Addr{}, false
 	}
 	a, err := netip.ParseAddr(rest)
 	if err != nil || !a.Is4() {
-		return ipv4{}, false
+		return netip.Addr{}, false
 	}
 	b := a.As4()
-	return ipv4{b[3], b[2], b[1], b[0]}, true
+	return netip.AddrFrom4([4]byte{b[3], b[2], b[1], b[0]}), true
 }
 
-func (v *vpc) answerAddress(m *dns.Msg, q dns.Question, name string) {
+func (s *NameServer) answerAddress(m *dns.Msg, q dns.Question, name string) {
 	a, _ := reverseAddress(name)
-	p := v.portOf(a)
+	p := s.Directory.Port(a)
 	if p == nil {
 		m.Rcode = dns.RcodeNameError
 		return
 	}
-	domain := v.domain()
+	domain := s.Directory.VPC().DomainName
 	if domain == "" {
 		domain = localZone
 	}
-	answerReverse(m, q, dns.Fqdn(p.hostName()+"."+domain))
+	answerReverse(m, q, dns.Fqdn(p.HostName()+"."+domain))
 }
 
 func answerReverse(m *dns.Msg, q dns.Question, name string) {
@@ -218,32 +223,32 @@ func answerReverse(m *dns.Msg, q dns.Question, name string) {
 }
 
 // reverseName is the name that a public address was given, "" for none.
-func (v *vpc) reverseName(name string) string {
+func (s *NameServer) reverseName(name string) string {
 	a, ok := reverseAddress(name)
 	if !ok {
 		return ""
 	}
-	return v.config.Load().Reverse[addr(a)]
+	return s.Directory.VPC().Reverse[a]
 }
 
-// resolver asks the name servers that the host itself uses. They may be at the
+// Resolver asks the name servers that the host itself uses. They may be at the
 // host's loopback: it is the switch that asks, and only for names.
-type resolver struct {
-	path string // resolv.conf
+type Resolver struct {
+	Path string // resolv.conf
 
 	mu      sync.Mutex
 	read    time.Time
 	servers []string
 }
 
-func (r *resolver) upstream() []string {
+func (r *Resolver) upstream() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if time.Since(r.read) < resolvConfTTL {
 		return r.servers
 	}
 	r.read, r.servers = time.Now(), nil
-	f, err := os.Open(r.path)
+	f, err := os.Open(r.Path)
 	if err != nil {
 		return nil // a host without a resolver: guests get SERVFAIL
 	}
@@ -260,7 +265,7 @@ func (r *resolver) upstream() []string {
 
 // forward asks each server in turn and returns the first answer, SERVFAIL if
 // there is none.
-func (r *resolver) forward(q *dns.Msg, udp bool) *dns.Msg {
+func (r *Resolver) forward(q *dns.Msg, udp bool) *dns.Msg {
 	client := &dns.Client{Net: "udp", Timeout: upstreamTimeout, UDPSize: 4096}
 	if !udp {
 		client.Net = "tcp"

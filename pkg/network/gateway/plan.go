@@ -1,9 +1,11 @@
-package user
+package gateway
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/miekg/dns"
 
@@ -22,34 +24,39 @@ const (
 	maxMTU = 9216
 )
 
-// plan is a checked Config: what the switch will make of it.
-type plan struct {
-	vpcs   map[string]network.VPC
-	ports  map[string]plannedPort
-	groups map[string]members
-	signer *metadata.Signer // nil for none
+// Plan is a checked Config: what a datapath will make of it.
+type Plan struct {
+	VPCs   map[string]network.VPC
+	Ports  map[string]*Port
+	Groups map[string]Members
+	Signer *metadata.Signer // of identity documents; nil for none
 }
 
-type plannedPort struct {
-	config *portConfig
-	mac    mac
-	subnet netip.Prefix
+// Port is a checked port.
+type Port struct {
+	network.Port
+	HW      MAC
+	Subnet  netip.Prefix
+	In, Out Rules
 }
 
-// newPlan checks all of a Config before any of it is applied.
-func newPlan(c network.Config) (*plan, error) {
-	p := &plan{vpcs: map[string]network.VPC{}, ports: map[string]plannedPort{}}
+// MAC is an Ethernet address.
+type MAC = [6]byte
+
+// NewPlan checks all of a Config before any of it is applied.
+func NewPlan(c network.Config) (*Plan, error) {
+	p := &Plan{VPCs: map[string]network.VPC{}, Ports: map[string]*Port{}}
 	for _, v := range c.VPCs {
 		if err := p.addVPC(v); err != nil {
 			return nil, err
 		}
 	}
 	var err error
-	if p.groups, err = compileGroups(c.Groups); err != nil {
+	if p.Groups, err = compileGroups(c.Groups); err != nil {
 		return nil, err
 	}
 	if c.Signing != nil {
-		if p.signer, err = metadata.NewSigner(*c.Signing); err != nil {
+		if p.Signer, err = metadata.NewSigner(*c.Signing); err != nil {
 			return nil, invalid("%s", err)
 		}
 	}
@@ -62,7 +69,7 @@ func newPlan(c network.Config) (*plan, error) {
 	return p, nil
 }
 
-func (p *plan) addVPC(v network.VPC) error {
+func (p *Plan) addVPC(v network.VPC) error {
 	switch {
 	case v.ID == "":
 		return invalid("a VPC without an id")
@@ -76,7 +83,7 @@ func (p *plan) addVPC(v network.VPC) error {
 			return invalid("%s: %q is no name for %s", v.ID, name, a)
 		}
 	}
-	if _, twice := p.vpcs[v.ID]; twice {
+	if _, twice := p.VPCs[v.ID]; twice {
 		return invalid("%s: configured twice", v.ID)
 	}
 	for i, s := range v.Subnets {
@@ -89,13 +96,13 @@ func (p *plan) addVPC(v network.VPC) error {
 			}
 		}
 	}
-	p.vpcs[v.ID] = v
+	p.VPCs[v.ID] = v
 	return nil
 }
 
 // addPort checks a port; taken holds what ports may not share, by owner.
-func (p *plan) addPort(c network.Port, taken map[string]string) error {
-	v, ok := p.vpcs[c.VPCID]
+func (p *Plan) addPort(c network.Port, taken map[string]string) error {
+	v, ok := p.VPCs[c.VPCID]
 	if !ok {
 		return invalid("%s: VPC %q is not configured", c.ID, c.VPCID)
 	}
@@ -113,16 +120,17 @@ func (p *plan) addPort(c network.Port, taken map[string]string) error {
 		return invalid("%s: subnet %q is not in %s", c.ID, c.SubnetID, c.VPCID)
 	case err != nil:
 		return invalid("%s: MAC %q: %s", c.ID, c.MAC, err)
-	case hw == gatewayMAC:
+	case hw == HardwareAddr:
 		return invalid("%s: MAC %q is the gateway's", c.ID, c.MAC)
 	case !c.PrivateIP.Is4() || !subnet.Contains(c.PrivateIP) || reserved(subnet, c.PrivateIP):
 		return invalid("%s: address %s is not a free one of subnet %s (%s)", c.ID, c.PrivateIP, c.SubnetID, subnet)
-	case c.Socket == "":
-		return invalid("%s: no socket", c.ID)
 	case c.PublicIP.IsValid() && !loopbackNet.Contains(c.PublicIP):
 		return invalid("%s: public address %s is not in %s", c.ID, c.PublicIP, loopbackNet)
 	}
-	unique := []string{"interface " + c.ID, "socket " + c.Socket, c.VPCID + " MAC " + hwString(hw), c.VPCID + " address " + c.PrivateIP.String()}
+	unique := []string{"interface " + c.ID, c.VPCID + " MAC " + hwString(hw), c.VPCID + " address " + c.PrivateIP.String()}
+	if c.Socket != "" {
+		unique = append(unique, "socket "+c.Socket)
+	}
 	if c.PublicIP.IsValid() {
 		unique = append(unique, "public address "+c.PublicIP.String())
 	}
@@ -144,30 +152,83 @@ func (p *plan) addPort(c network.Port, taken map[string]string) error {
 		}
 		taken[u] = c.ID
 	}
-	pc := &portConfig{Port: c}
-	for _, a := range c.Secondary {
-		pc.secondary = append(pc.secondary, a.As4())
-	}
-	if pc.ingress, err = compileRules(c.Ingress, p.groups); err != nil {
+	out := &Port{Port: c, HW: hw, Subnet: subnet}
+	if out.In, err = compileRules(c.Ingress, p.Groups); err != nil {
 		return fmt.Errorf("%s: ingress: %w", c.ID, err)
 	}
-	if pc.egress, err = compileRules(c.Egress, p.groups); err != nil {
+	if out.Out, err = compileRules(c.Egress, p.Groups); err != nil {
 		return fmt.Errorf("%s: egress: %w", c.ID, err)
 	}
-	p.ports[c.ID] = plannedPort{config: pc, mac: hw, subnet: subnet}
+	p.Ports[c.ID] = out
 	return nil
 }
 
-func hwString(m mac) string { return fmt.Sprintf("%x", m[:]) }
+func hwString(m MAC) string { return fmt.Sprintf("%x", m[:]) }
 
 // reserved: base, gateway, name server and broadcast address. (EC2 reserves
 // base + 3 as well; nothing here is there.)
 func reserved(subnet netip.Prefix, a netip.Addr) bool {
 	base := subnet.Masked().Addr()
-	return a == base || a == gatewayOf(subnet) || a == dnsOf(subnet) || !subnet.Contains(a.Next())
+	return a == base || a == Address(subnet) || a == NamesOf(subnet) || !subnet.Contains(a.Next())
 }
 
-// sameAttachment says if the port can go on with a new config.
-func (p *port) sameAttachment(n plannedPort, v *vpc) bool {
-	return p.vpc == v && p.mac == n.mac && p.ip == n.config.PrivateIP.As4() && p.subnet == n.subnet && p.socket == n.config.Socket
+const defaultMTU = 1500
+
+// HardwareAddr is the VPC router's address in every VPC: they never meet.
+var HardwareAddr = MAC{0x02, 0x62, 0x75, 0x6e, 0x64, 0x74}
+
+// The addresses of the link-local services.
+var (
+	MetadataAddr = netip.AddrFrom4([4]byte{169, 254, 169, 254})
+	NamesAddr    = netip.AddrFrom4([4]byte{169, 254, 169, 253})
+)
+
+// Address and NamesOf are EC2's reserved addresses of a subnet: its gateway's and
+// its name server's.
+func Address(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Next() }
+
+// NamesOf is the subnet's name server.
+func NamesOf(subnet netip.Prefix) netip.Addr { return Address(subnet).Next() }
+
+// MTU is the VPC's, in bytes.
+func MTU(c network.VPC) int {
+	if c.MTU == 0 {
+		return defaultMTU
+	}
+	return c.MTU
+}
+
+// Owns says if an address is the port's.
+func (p *Port) Owns(a netip.Addr) bool { return a == p.PrivateIP || slices.Contains(p.Secondary, a) }
+
+// Routed says if a way leads from the port's subnet to dst, which is beyond the
+// VPC: the longest prefix decides.
+func (p *Port) Routed(dst netip.Addr) bool {
+	bits, ok := -1, false
+	for i := range p.Routes {
+		if r := &p.Routes[i]; r.CIDR.Bits() > bits && r.CIDR.Contains(dst) {
+			bits, ok = r.CIDR.Bits(), !r.Blackhole
+		}
+	}
+	return ok
+}
+
+// HostName is the instance's host name without its domain.
+func (p *Port) HostName() string {
+	name, _, _ := strings.Cut(p.Metadata.Hostname, ".")
+	if name == "" {
+		name = ipName(p.PrivateIP)
+	}
+	return name
+}
+
+func parseMAC(s string) (MAC, error) {
+	hw, err := net.ParseMAC(s)
+	if err != nil {
+		return MAC{}, err
+	}
+	if len(hw) != 6 || hw[0]&1 != 0 {
+		return MAC{}, &net.AddrError{Err: "not a unicast Ethernet address", Addr: s}
+	}
+	return MAC(hw), nil
 }

@@ -1,0 +1,115 @@
+package gateway
+
+import (
+	"net/netip"
+	"strconv"
+
+	"github.com/bundt/bundt/pkg/network"
+)
+
+// Protocol numbers that rules name.
+const (
+	ICMP = 1
+	TCP  = 6
+	UDP  = 17
+)
+
+// Rules are what may pass in one direction.
+type Rules []Rule
+
+// Rule is a network.Rule made ready.
+type Rule struct {
+	All        bool // protocols
+	Proto      byte
+	From, To   uint16
+	Peers      []netip.Prefix
+	Group      string // whose members are peers as well; "" for none
+	Members    Members
+	Type, Code *uint8 // of ICMP; nil: any
+}
+
+// Members are the addresses of a security group, shared by all rules that name it.
+type Members map[netip.Addr]struct{}
+
+func compileGroups(in map[string][]netip.Addr) (map[string]Members, error) {
+	out := make(map[string]Members, len(in))
+	for id, addresses := range in {
+		m := make(Members, len(addresses))
+		for _, a := range addresses {
+			if !a.Is4() {
+				return nil, invalid("%s: member %s is not an IPv4 address", id, a)
+			}
+			m[a] = struct{}{}
+		}
+		out[id] = m
+	}
+	return out, nil
+}
+
+func compileRules(in []network.Rule, groups map[string]Members) (Rules, error) {
+	out := make(Rules, 0, len(in))
+	for _, r := range in {
+		c := Rule{From: r.FromPort, To: r.ToPort, Peers: r.Peers, Group: r.Group, Type: r.ICMPType, Code: r.ICMPCode}
+		if r.Group != "" {
+			var known bool
+			if c.Members, known = groups[r.Group]; !known {
+				return nil, invalid("rule of the group %s, whose members are not given", r.Group)
+			}
+		}
+		switch r.Protocol {
+		case "-1":
+			c.All = true
+		case "tcp":
+			c.Proto = TCP
+		case "udp":
+			c.Proto = UDP
+		case "icmp":
+			c.Proto = ICMP
+		default:
+			n, err := strconv.ParseUint(r.Protocol, 10, 8)
+			if err != nil {
+				return nil, invalid("rule of unknown protocol %s: want tcp, udp, icmp, a number or -1", r.Protocol)
+			}
+			c.Proto = byte(n)
+		}
+		if c.Ports() && c.From > c.To {
+			return nil, invalid("rule with its first port above its last")
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// Ports says if the rule is for ports.
+func (r *Rule) Ports() bool { return !r.All && (r.Proto == TCP || r.Proto == UDP) }
+
+// Allow judges the first packet of a flow to a port.
+func (rs Rules) Allow(proto byte, peer netip.Addr, dport uint16) bool {
+	return rs.admit(func(r *Rule) bool {
+		return r.All || (r.Proto == proto && (!r.Ports() || (r.From <= dport && dport <= r.To)))
+	}, peer)
+}
+
+// AllowICMP judges a message that begins a flow.
+func (rs Rules) AllowICMP(typ, code uint8, peer netip.Addr) bool {
+	return rs.admit(func(r *Rule) bool {
+		return r.All || (r.Proto == ICMP && (r.Type == nil || *r.Type == typ) && (r.Code == nil || *r.Code == code))
+	}, peer)
+}
+
+func (rs Rules) admit(fits func(*Rule) bool, peer netip.Addr) bool {
+	for i := range rs {
+		if !fits(&rs[i]) {
+			continue
+		}
+		if _, member := rs[i].Members[peer]; member {
+			return true
+		}
+		for _, p := range rs[i].Peers {
+			if p.Contains(peer) {
+				return true
+			}
+		}
+	}
+	return false
+}
