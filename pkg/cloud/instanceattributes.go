@@ -21,6 +21,8 @@ type InstanceChange struct {
 	EbsOptimized *bool
 	// Stopped refuses an instance that is not stopped, whatever else changes.
 	Stopped bool
+	// SourceDestCheck is that of an instance with one interface.
+	SourceDestCheck *bool
 	// GroupIDs are the security groups of an instance with one interface; none
 	// leaves them alone.
 	GroupIDs []string
@@ -54,7 +56,7 @@ func (c *Account) ModifyInstance(ctx context.Context, id string, ch InstanceChan
 		if err := ch.apply(&i); err != nil {
 			return err
 		}
-		if err := c.changeGroups(tx, &i, ch.GroupIDs); err != nil {
+		if err := c.changeInterface(tx, &i, ch); err != nil {
 			return err
 		}
 		for _, b := range ch.BlockDevices {
@@ -66,22 +68,27 @@ func (c *Account) ModifyInstance(ctx context.Context, id string, ch InstanceChan
 	})
 }
 
-// changeGroups replaces the security groups of an instance that has one interface:
-// of several EC2 wants to know which.
-func (c *Account) changeGroups(tx *store.Tx, i *model.Instance, ids []string) error {
-	if len(ids) == 0 {
+// changeInterface changes what belongs to the interface of an instance that has
+// one: of several EC2 wants to know which.
+func (c *Account) changeInterface(tx *store.Tx, i *model.Instance, ch InstanceChange) error {
+	if len(ch.GroupIDs) == 0 && ch.SourceDestCheck == nil {
 		return nil
 	}
 	if len(i.Others) > 0 {
 		return model.Errorf("InvalidInstanceID", "There are multiple interfaces attached to instance '%s'. Please specify an interface ID for the operation instead.", i.ID).
-			WithHint("ModifyNetworkInterfaceAttribute changes the groups of one interface")
+			WithHint("ModifyNetworkInterfaceAttribute changes one interface")
 	}
 	n, err := c.networkInterface(tx, i.Interface.ID)
 	if err != nil {
 		return err
 	}
-	if err := c.regroup(tx, &n, ids); err != nil {
-		return err
+	if len(ch.GroupIDs) > 0 {
+		if err := c.regroup(tx, &n, ch.GroupIDs); err != nil {
+			return err
+		}
+	}
+	if ch.SourceDestCheck != nil {
+		n.NoSourceDestCheck = !*ch.SourceDestCheck
 	}
 	i.SetInterface(n)
 	return records.Interfaces.Put(tx, &n)

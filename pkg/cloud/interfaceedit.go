@@ -159,6 +159,7 @@ type InterfaceChange struct {
 	AttachmentID        string
 	DeleteOnTermination *bool
 	AssociatePublic     *bool // a public address whenever its instance runs
+	SourceDestCheck     *bool
 }
 
 // ModifyNetworkInterface changes an interface's attributes.
@@ -178,6 +179,9 @@ func (c *Account) ModifyNetworkInterface(ctx context.Context, id string, ch Inte
 			if err := c.regroup(tx, &n, ch.GroupIDs); err != nil {
 				return err
 			}
+		}
+		if ch.SourceDestCheck != nil {
+			n.NoSourceDestCheck = !*ch.SourceDestCheck
 		}
 		if ch.DeleteOnTermination != nil {
 			if n.Attachment == nil || n.Attachment.ID != ch.AttachmentID {

@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"encoding/base64"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -210,7 +211,36 @@ func TestModifyInstanceAttribute(t *testing.T) {
 	if *show("blockDeviceMapping").BlockDeviceMappings[0].Ebs.DeleteOnTermination {
 		t.Error("the volume still goes with the instance")
 	}
+	checked := func(when string, want bool) {
+		t.Helper()
+		i := c.instance(*id)
+		nic := *i.NetworkInterfaces[0].NetworkInterfaceId
+		attribute, err := c.DescribeNetworkInterfaceAttribute(t.Context(), &ec2types.DescribeNetworkInterfaceAttributeInput{NetworkInterfaceId: &nic, Attribute: new("sourceDestCheck")})
+		c.must(err)
+		found, err := c.DescribeNetworkInterfaces(t.Context(), &ec2types.DescribeNetworkInterfacesInput{Filters: by("source-dest-check", strconv.FormatBool(want))})
+		c.must(err)
+		if *i.SourceDestCheck != want || *i.NetworkInterfaces[0].SourceDestCheck != want || *show("sourceDestCheck").SourceDestCheck.Value != want ||
+			*attribute.SourceDestCheck.Value != want || len(found.NetworkInterfaces) != 1 || *found.NetworkInterfaces[0].SourceDestCheck != want {
+			t.Errorf("%s the source and destination check is not %v: %v, %v, %d found", when, want, *i.SourceDestCheck, *attribute.SourceDestCheck.Value, len(found.NetworkInterfaces))
+		}
+	}
+	nic, no := c.instance(*id).NetworkInterfaces[0].NetworkInterfaceId, &ec2types.AttributeBooleanValue{Value: new(false)}
+	checked("at first", true)
+	c.must(modify(ec2types.ModifyInstanceAttributeInput{SourceDestCheck: no}))
+	checked("switched off", false)
 	c.must(modify(ec2types.ModifyInstanceAttributeInput{SourceDestCheck: yes}))
+	checked("switched on", true)
+	_, err := c.ModifyNetworkInterfaceAttribute(t.Context(), &ec2types.ModifyNetworkInterfaceAttributeInput{NetworkInterfaceId: nic, SourceDestCheck: no})
+	c.must(err)
+	checked("switched off of the interface", false)
+	_, err = c.ResetNetworkInterfaceAttribute(t.Context(), &ec2types.ResetNetworkInterfaceAttributeInput{NetworkInterfaceId: nic, SourceDestCheck: new("true")})
+	c.must(err)
+	checked("reset of the interface", true)
+	c.must(modify(ec2types.ModifyInstanceAttributeInput{SourceDestCheck: no}))
+	checked("switched off again", false)
+	_, err = c.ResetInstanceAttribute(t.Context(), &ec2types.ResetInstanceAttributeInput{InstanceId: id, Attribute: new("sourceDestCheck")})
+	c.must(err)
+	checked("reset", true)
 
 	c.stop(*id)
 	wantCode(t, "unknown type", modify(ec2types.ModifyInstanceAttributeInput{InstanceType: text("z9.huge")}), "InvalidParameterValue")
@@ -227,7 +257,7 @@ func TestModifyInstanceAttribute(t *testing.T) {
 		_, err := c.ResetInstanceAttribute(t.Context(), &ec2types.ResetInstanceAttributeInput{InstanceId: id, Attribute: &attribute})
 		c.must(err)
 	}
-	_, err := c.ResetInstanceAttribute(t.Context(), &ec2types.ResetInstanceAttributeInput{InstanceId: id, Attribute: new("userData")})
+	_, err = c.ResetInstanceAttribute(t.Context(), &ec2types.ResetInstanceAttributeInput{InstanceId: id, Attribute: new("userData")})
 	wantCode(t, "resetting the user data", err, "UnsupportedOperation")
 	_, err = c.StartInstances(t.Context(), &ec2types.StartInstancesInput{InstanceIds: []string{*id}})
 	c.must(err)

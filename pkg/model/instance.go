@@ -75,23 +75,25 @@ type Accelerator struct {
 // NetworkInterface is a place in the network: of an instance, or waiting for one.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkInterface.html
 type NetworkInterface struct {
-	ID            string               `json:"id"`
-	OwnerID       string               `json:"ownerID"`
-	VPCID         string               `json:"vpcID"`
-	SubnetID      string               `json:"subnetID"`
-	MAC           string               `json:"mac"`
-	PrivateIP     string               `json:"privateIP"`
-	Secondary     []PrivateAddress     `json:"secondary,omitempty"`
-	PublicIP      string               `json:"publicIP,omitempty"`      // in user mode a loopback address of its own
-	AutoPublic    bool                 `json:"autoPublic,omitempty"`    // gets a public address whenever its instance starts
-	AllocationID  string               `json:"allocationID,omitempty"`  // if PublicIP is an elastic address
-	AssociationID string               `json:"associationID,omitempty"` // if PublicIP is an elastic address
-	Groups        []string             `json:"groups"`
-	Description   string               `json:"description,omitempty"`
-	Attachment    *InterfaceAttachment `json:"attachment,omitempty"`
-	Created       time.Time            `json:"created,omitzero"`
-	Tags          Tags                 `json:"tags,omitempty"`
-	Names         InterfaceNames       `json:"-"`
+	ID            string           `json:"id"`
+	OwnerID       string           `json:"ownerID"`
+	VPCID         string           `json:"vpcID"`
+	SubnetID      string           `json:"subnetID"`
+	MAC           string           `json:"mac"`
+	PrivateIP     string           `json:"privateIP"`
+	Secondary     []PrivateAddress `json:"secondary,omitempty"`
+	PublicIP      string           `json:"publicIP,omitempty"`      // in user mode a loopback address of its own
+	AutoPublic    bool             `json:"autoPublic,omitempty"`    // gets a public address whenever its instance starts
+	AllocationID  string           `json:"allocationID,omitempty"`  // if PublicIP is an elastic address
+	AssociationID string           `json:"associationID,omitempty"` // if PublicIP is an elastic address
+	Groups        []string         `json:"groups"`
+	Description   string           `json:"description,omitempty"`
+	// NoSourceDestCheck lets the guest forward others' packets.
+	NoSourceDestCheck bool                 `json:"noSourceDestCheck,omitempty"`
+	Attachment        *InterfaceAttachment `json:"attachment,omitempty"`
+	Created           time.Time            `json:"created,omitzero"`
+	Tags              Tags                 `json:"tags,omitempty"`
+	Names             InterfaceNames       `json:"-"`
 }
 
 // MetadataOptions are the instance's IMDS settings.

@@ -106,6 +106,10 @@ type Port struct {
 	Secondary []netip.Addr `json:"secondary,omitempty"`
 	// Forwards are public addresses that lead to secondary private ones.
 	Forwards []Forward `json:"forwards,omitempty"`
+	// AnySource lets the guest send packets of other senders into its VPC, as one
+	// that forwards them does. The datapath's services and what is beyond the VPC
+	// are still reached from the port's own addresses only.
+	AnySource bool `json:"anySource,omitempty"`
 	// Routes say what the guest reaches beyond its VPC: nothing, if there are
 	// none. The longest prefix decides.
 	Routes []Route `json:"routes,omitempty"`

@@ -256,7 +256,7 @@ func (n *Node) port(t *topology, inst *model.Instance, nic *model.NetworkInterfa
 	}
 	p := network.Port{
 		ID: nic.ID, InstanceID: inst.ID, VPCID: nic.VPCID, SubnetID: nic.SubnetID, MAC: nic.MAC,
-		PrivateIP: addresses[0], Secondary: addresses[1:], Socket: socket, Metadata: n.document(t, inst),
+		PrivateIP: addresses[0], Secondary: addresses[1:], Socket: socket, Metadata: n.document(t, inst), AnySource: nic.NoSourceDestCheck,
 	}
 	if nic.ID == inst.Interface.ID {
 		p.Names = inst.HostNames()

@@ -20,7 +20,7 @@ func (a *Actions) registerInstanceAttributes(t *api.Table) {
 		Name: "ModifyInstanceAttribute", Handler: a.modifyInstanceAttribute,
 		Acts: []string{
 			"InstanceId", "Attribute", "Value", "DisableApiStop", "DisableApiTermination", "EbsOptimized", "EnaSupport.Value=true",
-			"InstanceInitiatedShutdownBehavior", "InstanceType", "UserData", "SourceDestCheck.Value=true", "Groups",
+			"InstanceInitiatedShutdownBehavior", "InstanceType", "UserData", "SourceDestCheck", "Groups",
 			"BlockDeviceMappings.DeviceName", "BlockDeviceMappings.Ebs.DeleteOnTermination", "BlockDeviceMappings.Ebs.VolumeId",
 		},
 	})
@@ -212,7 +212,7 @@ func instanceChange(in *ec2types.ModifyInstanceAttributeInput) (ch cloud.Instanc
 			return ch, model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter InstanceInitiatedShutdownBehavior is invalid. Valid values: stop, terminate", v)
 		}
 	}
-	ch.GroupIDs = in.Groups
+	ch.GroupIDs, ch.SourceDestCheck = in.Groups, boolean(in.SourceDestCheck)
 	for _, m := range in.BlockDeviceMappings {
 		if m.DeviceName == nil || m.Ebs == nil || m.Ebs.DeleteOnTermination == nil {
 			return ch, model.Errorf(model.CodeMissingParameter, "A block device mapping needs DeviceName and Ebs.DeleteOnTermination")
@@ -227,7 +227,10 @@ func instanceChange(in *ec2types.ModifyInstanceAttributeInput) (ch cloud.Instanc
 // resetInstanceAttribute: kernel and RAM disk of an HVM instance are its image's
 // at all times, but EC2 wants the instance stopped all the same.
 func (a *Actions) resetInstanceAttribute(ctx context.Context, in *ec2types.ResetInstanceAttributeInput) (*ec2types.ResetInstanceAttributeOutput, error) {
-	ch := cloud.InstanceChange{Stopped: *in.Attribute != ec2types.InstanceAttributeNameSourceDestCheck}
+	ch := cloud.InstanceChange{Stopped: true}
+	if *in.Attribute == ec2types.InstanceAttributeNameSourceDestCheck {
+		ch = cloud.InstanceChange{SourceDestCheck: ptr(true)}
+	}
 	return nil, a.account(ctx).ModifyInstance(ctx, *in.InstanceId, ch)
 }
 

@@ -51,14 +51,16 @@ func (a *Actions) registerInterfaces(t *api.Table) {
 	})
 	api.Register(t, api.Action[ec2types.ModifyNetworkInterfaceAttributeInput, ec2types.ModifyNetworkInterfaceAttributeOutput]{
 		Name: "ModifyNetworkInterfaceAttribute", Handler: a.modifyNetworkInterfaceAttribute, KeepEmpty: []string{"Description.Value"},
-		Acts: []string{"NetworkInterfaceId", "Description", "Groups", "Attachment.AttachmentId", "Attachment.DeleteOnTermination", "SourceDestCheck.Value=true", "AssociatePublicIpAddress"},
+		Acts: []string{"NetworkInterfaceId", "Description", "Groups", "Attachment.AttachmentId", "Attachment.DeleteOnTermination", "SourceDestCheck", "AssociatePublicIpAddress"},
 	})
 	api.Register(t, api.Action[ec2types.ResetNetworkInterfaceAttributeInput, ec2types.ResetNetworkInterfaceAttributeOutput]{
 		Name: "ResetNetworkInterfaceAttribute", Acts: []string{"NetworkInterfaceId", "SourceDestCheck"},
-		// The source and destination check is always on: there is nothing to reset.
 		Handler: func(ctx context.Context, in *ec2types.ResetNetworkInterfaceAttributeInput) (*ec2types.ResetNetworkInterfaceAttributeOutput, error) {
-			_, err := a.oneInterface(ctx, ec2types.Value(in.NetworkInterfaceId))
-			return &ec2types.ResetNetworkInterfaceAttributeOutput{}, err
+			var ch cloud.InterfaceChange
+			if in.SourceDestCheck != nil { // a string, of which EC2 does not say which; it is the attribute's name
+				ch.SourceDestCheck = ptr(true)
+			}
+			return &ec2types.ResetNetworkInterfaceAttributeOutput{}, a.account(ctx).ModifyNetworkInterface(ctx, ec2types.Value(in.NetworkInterfaceId), ch)
 		},
 	})
 	api.Register(t, api.Action[ec2types.AssignPrivateIpAddressesInput, ec2types.AssignPrivateIpAddressesOutput]{
@@ -95,7 +97,7 @@ func (a *Actions) interfaceOf(n *model.NetworkInterface) ec2types.NetworkInterfa
 	out := ec2types.NetworkInterface{
 		Association: a.association(n, n.PublicIP, n.AllocationID, n.AssociationID), AvailabilityZone: ptr(a.cloud.Zone()), Description: ptr(n.Description),
 		Groups: groupsOf(n), InterfaceType: ptr("interface"), MacAddress: ptr(n.MAC), NetworkInterfaceId: ptr(n.ID), OwnerId: ptr(n.OwnerID),
-		PrivateDnsName: private, PrivateIpAddress: ptr(n.PrivateIP), RequesterManaged: ptr(false), SourceDestCheck: ptr(true), Status: ptr("available"),
+		PrivateDnsName: private, PrivateIpAddress: ptr(n.PrivateIP), RequesterManaged: ptr(false), SourceDestCheck: ptr(!n.NoSourceDestCheck), Status: ptr("available"),
 		SubnetId: ptr(n.SubnetID), VpcId: ptr(n.VPCID), TagSet: tagsOf(n.Tags), Attachment: interfaceAttachmentOf(n),
 		PrivateIpAddresses: []ec2types.NetworkInterfacePrivateIpAddress{{
 			Association: a.association(n, n.PublicIP, n.AllocationID, n.AssociationID), Primary: ptr(true), PrivateDnsName: private, PrivateIpAddress: ptr(n.PrivateIP),
@@ -195,7 +197,7 @@ func (a *Actions) interfaceFields() map[string]func(*model.NetworkInterface) []s
 		"private-dns-name":     one(func(n *model.NetworkInterface) string { return a.privateName(n.PrivateIP) }),
 		"private-ip-address":   one(func(n *model.NetworkInterface) string { return n.PrivateIP }),
 		"requester-managed":    one(func(*model.NetworkInterface) string { return "false" }),
-		"source-dest-check":    one(func(*model.NetworkInterface) string { return "true" }),
+		"source-dest-check":    one(func(n *model.NetworkInterface) string { return yesNo(!n.NoSourceDestCheck) }),
 		"status":               one(func(n *model.NetworkInterface) string { return *a.interfaceOf(n).Status }),
 		"subnet-id":            one(func(n *model.NetworkInterface) string { return n.SubnetID }),
 		"vpc-id":               one(func(n *model.NetworkInterface) string { return n.VPCID }),
@@ -247,7 +249,7 @@ func (a *Actions) describeNetworkInterfaceAttribute(ctx context.Context, in *ec2
 	case "groupSet":
 		out.Groups = groupsOf(n)
 	case "sourceDestCheck":
-		out.SourceDestCheck = &ec2types.AttributeBooleanValue{Value: ptr(true)}
+		out.SourceDestCheck = &ec2types.AttributeBooleanValue{Value: ptr(!n.NoSourceDestCheck)}
 	case "attachment":
 		out.Attachment = interfaceAttachmentOf(n)
 	case "associatePublicIpAddress":
@@ -260,6 +262,9 @@ func (a *Actions) modifyNetworkInterfaceAttribute(ctx context.Context, in *ec2ty
 	ch := cloud.InterfaceChange{GroupIDs: in.Groups, AssociatePublic: in.AssociatePublicIpAddress}
 	if in.Description != nil {
 		ch.Description = in.Description.Value
+	}
+	if in.SourceDestCheck != nil {
+		ch.SourceDestCheck = in.SourceDestCheck.Value
 	}
 	if at := in.Attachment; at != nil {
 		ch.AttachmentID, ch.DeleteOnTermination = ec2types.Value(at.AttachmentId), at.DeleteOnTermination

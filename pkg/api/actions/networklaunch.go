@@ -77,7 +77,7 @@ func (a *Actions) addNetwork(out *ec2types.Instance, i *model.Instance) {
 	n := &i.Interface
 	out.PrivateIpAddress, out.PrivateDnsName = ptr(n.PrivateIP), ptr(i.Hostname()+"."+a.domain())
 	out.PublicIpAddress, out.PublicDnsName = str(n.PublicIP), ptr(a.publicName(n, n.PublicIP))
-	out.SubnetId, out.VpcId, out.SecurityGroups, out.SourceDestCheck = ptr(n.SubnetID), ptr(n.VPCID), groupsOf(n), ptr(true)
+	out.SubnetId, out.VpcId, out.SecurityGroups, out.SourceDestCheck = ptr(n.SubnetID), ptr(n.VPCID), groupsOf(n), ptr(!n.NoSourceDestCheck)
 	for _, n := range i.Interfaces() {
 		out.NetworkInterfaces = append(out.NetworkInterfaces, a.instanceInterfaceOf(&n))
 	}
@@ -86,7 +86,7 @@ func (a *Actions) addNetwork(out *ec2types.Instance, i *model.Instance) {
 func (a *Actions) instanceInterfaceOf(n *model.NetworkInterface) ec2types.InstanceNetworkInterface {
 	out := ec2types.InstanceNetworkInterface{
 		Description: ptr(n.Description), Groups: groupsOf(n), InterfaceType: ptr("interface"), MacAddress: ptr(n.MAC), NetworkInterfaceId: ptr(n.ID),
-		OwnerId: ptr(n.OwnerID), PrivateDnsName: ptr(a.privateName(n.PrivateIP)), PrivateIpAddress: ptr(n.PrivateIP), SourceDestCheck: ptr(true),
+		OwnerId: ptr(n.OwnerID), PrivateDnsName: ptr(a.privateName(n.PrivateIP)), PrivateIpAddress: ptr(n.PrivateIP), SourceDestCheck: ptr(!n.NoSourceDestCheck),
 		Status: ptr("in-use"), SubnetId: ptr(n.SubnetID), VpcId: ptr(n.VPCID),
 		Association: a.instanceAssociation(n, n.PublicIP, n.AllocationID),
 		PrivateIpAddresses: []ec2types.InstancePrivateIpAddress{{

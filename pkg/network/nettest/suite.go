@@ -53,6 +53,7 @@ func Run(t *testing.T, newEnv func(t *testing.T) *Env) {
 		{"ICMPTypes", testICMPTypes},
 		{"Groups", testGroups},
 		{"Secondary", testSecondary},
+		{"AnySource", testAnySource},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.test(t, &lab{Env: newEnv(t), dir: t.TempDir(), config: network.Config{Region: "local-1"}})

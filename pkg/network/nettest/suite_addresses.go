@@ -1,9 +1,11 @@
 package nettest
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,6 +86,43 @@ func testSecondary(t *testing.T, n *lab) {
 	if got, _ := io.ReadAll(conn); string(got) != "third" {
 		t.Errorf("behind the address that moved is %q", got)
 	}
+}
+
+// testAnySource has a guest forward packets, which only a port may that is set so.
+func testAnySource(t *testing.T, n *lab) {
+	a, b := n.pair(t, allow("-1", 0, 0))
+	gw, tap := a.ARP(t, gatewayA, patience), b.Tap(t)
+	forged := netip.MustParseAddr("192.0.2.7")
+	send := func(from, to, link string, dst netip.Addr, payload string) {
+		t.Helper()
+		hw := b.MAC
+		if link == "gateway" {
+			hw = gw
+		}
+		if err := a.Send(UDPFrame(a.MAC, hw, netip.MustParseAddr(from), dst, 7, 7, []byte(payload))); err != nil {
+			t.Fatal(err, to)
+		}
+	}
+	before := n.status(t, 0).Spoofed
+	send(forged.String(), "guest", "", b.IP, "too early")
+	eventually(t, "a foreign source is refused", func() bool { return n.status(t, 0).Spoofed == before+1 })
+	n.config.Ports[0].AnySource = true
+	n.apply(t)
+	send(forged.String(), "guest", "", b.IP, "forwarded")
+	select {
+	case f := <-tap:
+		if !strings.HasSuffix(string(f), "forwarded") || !bytes.Equal(f[26:30], forged.AsSlice()) {
+			t.Errorf("the other guest got %x", f)
+		}
+	case <-time.After(patience):
+		t.Error("a forwarded packet did not pass")
+	}
+	before = n.status(t, 0).Spoofed
+	send(forged.String(), "name server", "gateway", gatewayA, "x")
+	send("169.254.169.254", "guest", "", b.IP, "x")
+	send(gatewayA.String(), "guest", "", b.IP, "x")
+	send(forged.String(), "outside", "gateway", netip.MustParseAddr("203.0.113.1"), "x")
+	eventually(t, "what may not be forwarded is refused", func() bool { return n.status(t, 0).Spoofed == before+4 })
 }
 
 // say greets each client and ends the connection.

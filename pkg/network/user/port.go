@@ -273,11 +273,11 @@ func (p *port) inputIPv4(pkt *packet) {
 	if pkt.proto == protoUDP && pkt.offset == 0 && p.inputDHCP(pkt) {
 		return
 	}
-	if !p.owns(pkt.src) {
+	dst := addr(pkt.dst)
+	if !p.owns(pkt.src) && !p.forwards(pkt, dst) {
 		p.spoofed.Add(1)
 		return
 	}
-	dst := addr(pkt.dst)
 	switch {
 	case p.vpc.isService(pkt.dst):
 		p.flows.admit(pkt, false, nil, false) // a reply to the gateway must find its flow
@@ -295,6 +295,14 @@ func (p *port) inputIPv4(pkt *packet) {
 			p.vpc.link.inject(pkt.b)
 		}
 	}
+}
+
+// forwards says if the guest may send another sender's packet. The services know
+// guests by their addresses, and no other addresses lead out of the VPC.
+func (p *port) forwards(pkt *packet, dst netip.Addr) bool {
+	src := addr(pkt.src)
+	return p.config.Load().AnySource && p.vpc.cidr.Contains(dst) && !p.vpc.isService(pkt.dst) && !p.vpc.isService(pkt.src) &&
+		!src.IsUnspecified() && !src.IsMulticast() && !src.IsLoopback() && !src.IsLinkLocalUnicast()
 }
 
 // outside handles what does not go out by a host socket: fragments go on to be
