@@ -91,7 +91,7 @@ func (v *view) Details(ctx context.Context, inst *model.Instance) (bundttypes.In
 }
 
 func (v *view) addPort(ctx context.Context, inst *model.Instance, out *bundttypes.InstanceDetails) error {
-	net, err := v.daemon.datapath.Status(ctx)
+	net, err := v.daemon.datapath.Status(ctx, inst.Interface.ID)
 	if err != nil {
 		return fmt.Errorf("asking the network: %w", err)
 	}

@@ -7,8 +7,10 @@ package network
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/bundt/bundt/pkg/metadata"
@@ -35,8 +37,9 @@ type Datapath interface {
 	// Apply makes exactly cfg real. Idempotent; established flows of ports that
 	// stay are not disturbed.
 	Apply(ctx context.Context, cfg Config) error
-	// Status reports each port.
-	Status(ctx context.Context) (Status, error)
+	// Status reports those of these interfaces that are configured; all, if none
+	// is named.
+	Status(ctx context.Context, interfaceIDs ...string) (Status, error)
 	// Dial opens a TCP connection from the VPC's gateway to a port's guest.
 	Dial(ctx context.Context, interfaceID string, port uint16) (net.Conn, error)
 	// Stop ends the datapath with everything it holds on the host (used when the
@@ -145,6 +148,21 @@ type Rule struct {
 // Status is what the datapath knows of its ports.
 type Status struct {
 	Ports map[string]PortStatus `json:"ports"` // by interface id
+}
+
+// Select makes the Status of those interfaces of ports that are named, of all
+// if none is.
+func Select[P any](ports map[string]P, ids []string, status func(P) PortStatus) Status {
+	if len(ids) == 0 {
+		ids = slices.Collect(maps.Keys(ports))
+	}
+	s := Status{Ports: make(map[string]PortStatus, len(ids))}
+	for _, id := range ids {
+		if p, ok := ports[id]; ok {
+			s.Ports[id] = status(p)
+		}
+	}
+	return s
 }
 
 // PortStatus is one port's state.

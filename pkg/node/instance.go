@@ -176,7 +176,7 @@ func (n *Node) adopt(ctx context.Context, inst *model.Instance, st hypervisor.St
 		n.wakeNetwork()
 	}
 	if inst.Reachability != model.ReachabilityPassed && detail == "" {
-		n.probe(ctx, inst.ID)
+		n.prober.add(inst.ID, time.Now())
 	}
 	return nil
 }
@@ -304,10 +304,8 @@ func (n *Node) leave(ctx context.Context, id string, end func(context.Context, s
 	_, joined := n.sockets[id]
 	delete(n.sockets, id)
 	delete(n.pressed, id)
-	if cancel := n.probing[id]; cancel != nil {
-		cancel()
-	}
 	n.mu.Unlock()
+	n.prober.remove(id)
 	// Neither waits for the other: a port whose machine is gone, and a machine
 	// whose port is gone, are both harmless.
 	var g errgroup.Group

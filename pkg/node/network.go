@@ -11,7 +11,6 @@ import (
 	"github.com/bundt/bundt/pkg/metadata"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/network"
-	"github.com/bundt/bundt/pkg/store"
 )
 
 // applyNetwork makes the datapath carry exactly the machines that run here.
@@ -140,85 +139,6 @@ func (t *topology) publicName(nic *model.NetworkInterface) string {
 		return ""
 	}
 	return model.PublicHostname(nic.PublicIP, t.region) + "." + model.PublicDomain
-}
-
-// Probing asks a young guest often and an old one rarely.
-const (
-	probeFirst = 50 * time.Millisecond
-	probeLast  = 2 * time.Second
-	sshPort    = 22
-)
-
-// probe watches an instance until its guest is reachable, and records it.
-func (n *Node) probe(ctx context.Context, id string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.probing[id] != nil {
-		return
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	n.probing[id] = cancel
-	go func() {
-		defer func() {
-			cancel()
-			n.mu.Lock()
-			delete(n.probing, id)
-			n.mu.Unlock()
-		}()
-		n.probeUntilReachable(ctx, id)
-	}()
-}
-
-func (n *Node) probeUntilReachable(ctx context.Context, id string) {
-	for wait := probeFirst; ; wait = min(wait*5/4, probeLast) {
-		inst, err := n.instance(ctx, id)
-		if errors.Is(err, store.ErrNotFound) || (err == nil && (inst.State != model.InstanceRunning || inst.Reachability == model.ReachabilityPassed)) {
-			return
-		}
-		if err == nil && inst.RebootsDone == inst.RebootsRequested && n.reachable(ctx, &inst) {
-			err = n.edit(ctx, id, func(i *model.Instance) {
-				if i.State == model.InstanceRunning && i.RebootsDone == i.RebootsRequested {
-					i.Reachability, i.ReachableSince = model.ReachabilityPassed, n.Now().UTC()
-				}
-			})
-			if err == nil {
-				return
-			}
-		}
-		if err != nil && ctx.Err() == nil {
-			n.Logger.Warn("probing an instance failed", "instance", id, "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(wait):
-		}
-	}
-}
-
-// reachable reports whether the guest answers: with an SSH banner if its image
-// names a login user, otherwise by having taken its address.
-func (n *Node) reachable(ctx context.Context, inst *model.Instance) bool {
-	st, err := n.Datapath.Status(ctx)
-	if err != nil || st.Ports[inst.Interface.ID].LeasedAt.Before(inst.LaunchTime) {
-		return false
-	}
-	if inst.LoginUser == "" {
-		return true
-	}
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
-	c, err := n.Datapath.Dial(ctx, inst.Interface.ID, sshPort)
-	if err != nil {
-		return false
-	}
-	defer c.Close()
-	if err := c.SetReadDeadline(time.Now().Add(3 * time.Second)); err != nil {
-		return false
-	}
-	banner := make([]byte, 4)
-	k, err := c.Read(banner)
-	return err == nil && string(banner[:k]) == "SSH-"
 }
 
 // Dial connects to a port of a running instance's guest.

@@ -76,13 +76,13 @@ type Node struct {
 	applied    *network.Config // nil if the last Apply failed
 	netChanged chan struct{}
 
+	prober  *prober
 	started time.Time
 
 	mu      sync.Mutex
-	sockets map[string]map[string]string  // instance id -> interface id -> socket of its machine
-	pressed map[string]bool               // instances whose machine was asked to power off
-	probing map[string]context.CancelFunc // reachability probes under way
-	pinned  map[string]int                // layers and blobs of builds in progress: not garbage yet
+	sockets map[string]map[string]string // instance id -> interface id -> socket of its machine
+	pressed map[string]bool              // instances whose machine was asked to power off
+	pinned  map[string]int               // layers and blobs of builds in progress: not garbage yet
 }
 
 // New returns a node; Run makes it work.
@@ -103,10 +103,10 @@ func New(o Options) *Node {
 		ready:   make(chan struct{}),
 
 		netChanged: make(chan struct{}, 1),
+		prober:     newProber(),
 
 		sockets: map[string]map[string]string{},
 		pressed: map[string]bool{},
-		probing: map[string]context.CancelFunc{},
 		pinned:  map[string]int{},
 	}
 	n.instances = store.NewMirror(o.Store, records.Instances)
@@ -132,7 +132,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	close(n.ready)
 	var wg sync.WaitGroup
-	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.volumes.run, n.transfers.run, n.collectGarbage, n.followNetwork} {
+	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.volumes.run, n.transfers.run, n.collectGarbage, n.followNetwork, n.followGuests} {
 		wg.Go(func() { work(ctx) })
 	}
 	defer wg.Wait()

@@ -113,13 +113,20 @@ func (d *Client) put(ctx context.Context, cfg network.Config) error {
 	return d.call(ctx, http.MethodPut, "/v1/config", body, nil)
 }
 
-// Status reports each port.
-func (d *Client) Status(ctx context.Context) (network.Status, error) {
+// maxStatusQuery interfaces are named in a question; more are asked for as all.
+const maxStatusQuery = 500
+
+// Status reports ports.
+func (d *Client) Status(ctx context.Context, ids ...string) (network.Status, error) {
 	var s network.Status
 	if err := d.ensure(ctx); err != nil {
 		return s, err
 	}
-	return s, d.call(ctx, http.MethodGet, "/v1/status", nil, &s)
+	path := "/v1/status"
+	if len(ids) > 0 && len(ids) <= maxStatusQuery {
+		path += "?" + url.Values{"interface": ids}.Encode()
+	}
+	return s, d.call(ctx, http.MethodGet, path, nil, &s)
 }
 
 // Dial opens a TCP connection from the VPC's gateway to a port's guest, past

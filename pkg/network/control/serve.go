@@ -49,8 +49,9 @@ type ServeOptions struct {
 type Fabric interface {
 	// Apply makes exactly c real. A network.ConfigError changes nothing.
 	Apply(c network.Config) error
-	// Status reports each port.
-	Status() network.Status
+	// Status reports those of these interfaces that are configured; all, if none
+	// is named.
+	Status(interfaceIDs ...string) network.Status
 	// Leases tells when each port took its address, and SetLeases what an earlier
 	// switch knew of it.
 	Leases() map[string]time.Time
@@ -259,7 +260,9 @@ func (s *server) getVersion(w http.ResponseWriter, r *http.Request) {
 	<-r.Context().Done() // the answer ends when the switch does
 }
 
-func (s *server) getStatus(w http.ResponseWriter, _ *http.Request) { answer(w, s.fabric.Status()) }
+func (s *server) getStatus(w http.ResponseWriter, r *http.Request) {
+	answer(w, s.fabric.Status(r.URL.Query()["interface"]...))
+}
 
 // putConfig makes the config real, then remembers it.
 func (s *server) putConfig(w http.ResponseWriter, r *http.Request) {

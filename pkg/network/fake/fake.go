@@ -7,7 +7,6 @@ package fake
 import (
 	"context"
 	"fmt"
-	"maps"
 	"net"
 	"sync"
 	"time"
@@ -47,11 +46,11 @@ func (d *Datapath) Config() network.Config {
 	return d.last
 }
 
-// Status reports the configured ports.
-func (d *Datapath) Status(context.Context) (network.Status, error) {
+// Status reports configured ports.
+func (d *Datapath) Status(_ context.Context, ids ...string) (network.Status, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return network.Status{Ports: maps.Clone(d.ports)}, nil
+	return network.Select(d.ports, ids, func(st network.PortStatus) network.PortStatus { return st }), nil
 }
 
 // Dial answers on port 22 with a banner and then echoes; other ports do not answer.

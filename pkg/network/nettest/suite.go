@@ -145,11 +145,15 @@ func (n *lab) pair(t *testing.T, ingress ...network.Rule) (*Guest, *Guest) {
 
 func (n *lab) status(t *testing.T, i int) network.PortStatus {
 	t.Helper()
-	s, err := n.Datapath.Status(t.Context())
+	id := n.config.Ports[i].ID
+	s, err := n.Datapath.Status(t.Context(), id, "eni-none")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s.Ports[n.config.Ports[i].ID]
+	if len(s.Ports) > 1 {
+		t.Fatalf("asked for one port, the datapath reports %d", len(s.Ports))
+	}
+	return s.Ports[id]
 }
 
 // eventually waits for what must come true.

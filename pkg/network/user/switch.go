@@ -129,14 +129,11 @@ func (f *fabric) ensurePort(id string, n *gateway.Port) {
 	p.public.Reconcile(p)
 }
 
-func (f *fabric) Status() network.Status {
+// Status reports ports.
+func (f *fabric) Status(ids ...string) network.Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	s := network.Status{Ports: make(map[string]network.PortStatus, len(f.ports))}
-	for id, p := range f.ports {
-		s.Ports[id] = p.status()
-	}
-	return s
+	return network.Select(f.ports, ids, (*port).status)
 }
 
 // Leases returns when each port took its address.
