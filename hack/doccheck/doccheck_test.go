@@ -106,7 +106,7 @@ func TestCheckFindsMistakes(t *testing.T) {
 		{"bundt frobnicate", "frobnicate"},
 		{"bundt image frobnicate", "frobnicate"},
 		{"bundt ls --frobnicate", "unknown flag"},
-		{"bundt run", "arguments"},
+		{"bundt image show", "arguments"},
 		{"bundt run tiny extra", "arguments"},
 		{"bundt run tiny --count many", "invalid argument"},
 		{"bundt run tiny --no-wait --timeout 1s", "no-wait"},

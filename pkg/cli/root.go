@@ -16,6 +16,7 @@ import (
 	"github.com/bundt/bundt/pkg/cli/instance"
 	"github.com/bundt/bundt/pkg/cli/instancetype"
 	"github.com/bundt/bundt/pkg/cli/key"
+	"github.com/bundt/bundt/pkg/cli/launchtemplate"
 	"github.com/bundt/bundt/pkg/cli/lineage"
 	"github.com/bundt/bundt/pkg/cli/network"
 	"github.com/bundt/bundt/pkg/cli/storage"
@@ -94,9 +95,12 @@ makes new images of running machines, on one Linux machine, with EC2's words.`,
 		network.NewAddressCommand(f),
 		network.NewInterfaceCommand(f),
 		instancetype.NewCommand(f),
+		launchtemplate.NewCommand(f),
 		account.NewCommand(f),
 		iam.NewUserCommand(f),
 		iam.NewAccessKeyCommand(f),
+		iam.NewRoleCommand(f),
+		iam.NewInstanceProfileCommand(f),
 		iam.NewPolicyCommand(f),
 	)
 	addGroup(root, thisHost,

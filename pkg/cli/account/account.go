@@ -31,7 +31,7 @@ func NewCommand(f *factory.Factory) *cobra.Command {
 		Long: `Manage accounts. What an account owns does not exist for the others. The admin
 account, which the first start of the daemon makes, manages them.`,
 	}
-	cmd.AddCommand(NewCreateCommand(f, nil), newListCommand(f), NewQuotaCommand(f, nil), NewDeleteCommand(f, nil))
+	cmd.AddCommand(NewCreateCommand(f, nil), newListCommand(f), NewQuotaCommand(f, nil), newAliasCommand(f), NewDeleteCommand(f, nil))
 	return cmd
 }
 

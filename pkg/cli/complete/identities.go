@@ -101,6 +101,30 @@ func Each(completions ...cobra.CompletionFunc) cobra.CompletionFunc {
 	}
 }
 
+// PrincipalARNs completes the ARNs of the account's users and roles.
+func PrincipalARNs(f *factory.Factory) cobra.CompletionFunc {
+	return from(f, func(ctx context.Context, c *client.Client) ([]cobra.Completion, error) {
+		var found []cobra.Completion
+		for page, err := range c.ListUsersPages(ctx, nil) {
+			if err != nil {
+				return found, err
+			}
+			for _, u := range page.Users {
+				found = append(found, ec2types.Value(u.Arn))
+			}
+		}
+		for page, err := range c.ListRolesPages(ctx, nil) {
+			if err != nil {
+				return found, err
+			}
+			for _, r := range page.Roles {
+				found = append(found, ec2types.Value(r.Arn))
+			}
+		}
+		return found, nil
+	})
+}
+
 // Roles completes the names of the account's roles.
 func Roles(f *factory.Factory) cobra.CompletionFunc { return from(f, roles("")) }
 

@@ -87,3 +87,10 @@ func Addresses(f *factory.Factory) cobra.CompletionFunc {
 			cobra.CompletionWithDesc(ec2types.Value(a.PublicIp), ec2types.Value(a.AllocationId)))
 	})
 }
+
+// LaunchTemplates completes the launch templates.
+func LaunchTemplates(f *factory.Factory) cobra.CompletionFunc {
+	return objects(f, resolve.LaunchTemplates, func(t ec2types.LaunchTemplate) []cobra.Completion {
+		return both(ec2types.Value(t.LaunchTemplateId), ec2types.Value(t.LaunchTemplateName), "")
+	})
+}

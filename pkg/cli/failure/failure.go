@@ -133,11 +133,11 @@ func ExitCode(err error) int {
 
 func codeOfAPI(code string) int {
 	switch {
-	case strings.HasSuffix(code, ".NotFound"), code == "NoSuchEntity":
+	case strings.HasSuffix(code, ".NotFound"), strings.HasSuffix(code, ".NotFoundException"), strings.HasSuffix(code, ".VersionNotFound"), code == "NoSuchEntity":
 		return NotFound
 	case code == model.CodeIncorrectInstanceState, code == model.CodeIncorrectState, code == model.CodeIncorrectModificationState,
 		code == model.CodeVolumeInUse, strings.HasSuffix(code, ".InUse"), code == "DependencyViolation", code == "Resource.AlreadyAssociated",
-		code == "DeleteConflict", code == "EntityAlreadyExists",
+		code == "DeleteConflict", code == "EntityAlreadyExists", strings.HasSuffix(code, ".AlreadyExistsException"),
 		strings.HasSuffix(code, ".Unavailable"), strings.HasSuffix(code, ".Duplicate"):
 		return WrongState
 	}

@@ -138,3 +138,38 @@ func (t target) detach(ctx context.Context, c *client.Client, arn *string) (err 
 	}
 	return err
 }
+
+// strip takes the target's policies away.
+func (t target) strip(ctx context.Context, c *client.Client) error {
+	attached, err := t.attached(ctx, c)
+	if err != nil {
+		return err
+	}
+	for _, p := range attached {
+		if err := t.detach(ctx, c, p.PolicyArn); err != nil {
+			return err
+		}
+	}
+	inline, err := t.inline(ctx, c)
+	if err != nil {
+		return err
+	}
+	for _, policy := range inline {
+		if err := t.deleteInline(ctx, c, &policy); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// parseTags takes tags, each KEY=VALUE, apart.
+func parseTags(texts []string) (tags []iamtypes.Tag, err error) {
+	for _, text := range texts {
+		key, value, ok := strings.Cut(text, "=")
+		if !ok || key == "" {
+			return nil, failure.Usagef("%q is no tag: KEY=VALUE", text)
+		}
+		tags = append(tags, iamtypes.Tag{Key: &key, Value: &value})
+	}
+	return tags, nil
+}

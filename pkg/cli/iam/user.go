@@ -32,7 +32,7 @@ func NewUserCommand(f *factory.Factory) *cobra.Command {
 		Long: `Manage the users of an account. A user may do what policies allow, which bundt
 policy attaches, and signs requests with access keys, which bundt access-key makes.`,
 	}
-	cmd.AddCommand(NewCreateUserCommand(f, nil), newListUsersCommand(f), NewShowUserCommand(f, nil), NewDeleteUserCommand(f, nil))
+	cmd.AddCommand(NewCreateUserCommand(f, nil), newListUsersCommand(f), newShowUserCommand(f), NewDeleteUserCommand(f, nil))
 	return cmd
 }
 
@@ -74,12 +74,9 @@ func createUser(ctx context.Context, o *CreateUserOptions) error {
 	if o.Path != "" {
 		in.Path = &o.Path
 	}
-	for _, text := range o.Tags {
-		key, value, ok := strings.Cut(text, "=")
-		if !ok || key == "" {
-			return failure.Usagef("%q is no tag: KEY=VALUE", text)
-		}
-		in.Tags = append(in.Tags, iamtypes.Tag{Key: &key, Value: &value})
+	var err error
+	if in.Tags, err = parseTags(o.Tags); err != nil {
+		return err
 	}
 	c, err := o.Factory.Client()
 	if err != nil {
@@ -122,31 +119,11 @@ func users(ctx context.Context, c *client.Client) (all []iamtypes.User, err erro
 	return all, nil
 }
 
-// ShowUserOptions are the inputs of "user show".
-type ShowUserOptions struct {
-	Factory *factory.Factory
-	Output  output.Options
-	Name    string
-}
-
-// NewShowUserCommand returns the command "user show".
-func NewShowUserCommand(f *factory.Factory, run func(context.Context, *ShowUserOptions) error) *cobra.Command {
-	o := &ShowUserOptions{Factory: f}
-	if run == nil {
-		run = showUser
-	}
-	cmd := &cobra.Command{
-		Use:               "show NAME",
-		Short:             "Print a user with its policies and access keys",
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: complete.First(complete.Users(f)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.Name = args[0]
-			return failure.Wrap(run(cmd.Context(), o), "show user", o.Name)
-		},
-	}
-	o.Output.AddFlags(cmd)
-	return cmd
+func newShowUserCommand(f *factory.Factory) *cobra.Command {
+	return command.Verb{
+		Use: "show NAME", Short: "Print a user with its policies and access keys", Object: "user", Args: cobra.ExactArgs(1),
+		Complete: complete.First(complete.Users(f)), Shows: true, Run: showUser,
+	}.Command(f)
 }
 
 // shownUser is what "user show" prints.
@@ -157,27 +134,23 @@ type shownUser struct {
 	AccessKeys       []iamtypes.AccessKeyMetadata
 }
 
-func showUser(ctx context.Context, o *ShowUserOptions) error {
-	c, err := o.Factory.Client()
+func showUser(ctx context.Context, s *command.Session, args []string) error {
+	got, err := s.GetUser(ctx, &iamtypes.GetUserInput{UserName: &args[0]})
 	if err != nil {
 		return err
 	}
-	got, err := c.GetUser(ctx, &iamtypes.GetUserInput{UserName: &o.Name})
-	if err != nil {
+	t := target{kind: userKind, name: args[0]}
+	shown := shownUser{User: got.User}
+	if shown.AttachedPolicies, err = t.attached(ctx, s.Client); err != nil {
 		return err
 	}
-	target := target{kind: userKind, name: o.Name}
-	shown := shownUser{User: got.User, AttachedPolicies: []iamtypes.AttachedPolicy{}, InlinePolicies: []string{}}
-	if shown.AttachedPolicies, err = target.attached(ctx, c); err != nil {
+	if shown.InlinePolicies, err = t.inline(ctx, s.Client); err != nil {
 		return err
 	}
-	if shown.InlinePolicies, err = target.inline(ctx, c); err != nil {
+	if shown.AccessKeys, err = accessKeys(ctx, s.Client, &args[0]); err != nil {
 		return err
 	}
-	if shown.AccessKeys, err = accessKeys(ctx, c, &o.Name); err != nil {
-		return err
-	}
-	return output.One(o.Factory.IO, &o.Output, value(got.User.UserName), shown)
+	return output.One(s.Factory.IO, &s.Output, args[0], shown)
 }
 
 // DeleteUserOptions are the inputs of "user delete".
@@ -240,24 +213,5 @@ func strip(ctx context.Context, c *client.Client, name string) error {
 			return err
 		}
 	}
-	target := target{kind: userKind, name: name}
-	attached, err := target.attached(ctx, c)
-	if err != nil {
-		return err
-	}
-	for _, p := range attached {
-		if err := target.detach(ctx, c, p.PolicyArn); err != nil {
-			return err
-		}
-	}
-	inline, err := target.inline(ctx, c)
-	if err != nil {
-		return err
-	}
-	for _, policy := range inline {
-		if err := target.deleteInline(ctx, c, &policy); err != nil {
-			return err
-		}
-	}
-	return nil
+	return target{kind: userKind, name: name}.strip(ctx, c)
 }
