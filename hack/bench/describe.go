@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/auth/sigv4"
+	"github.com/bundt/bundt/pkg/client"
 )
 
 const (
@@ -40,10 +40,11 @@ func (c *crowd) describe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	who, err := readCredentials(e.CredentialsFile)
+	key, err := client.ReadAccessKey(e.CredentialsFile)
 	if err != nil {
 		return err
 	}
+	who := aws.Credentials{AccessKeyID: key.ID, SecretAccessKey: key.Secret}
 	floor, stop, err := emptyServer(e.Region, who)
 	if err != nil {
 		return err
@@ -181,26 +182,4 @@ func emptyServer(region string, who aws.Credentials) (at string, stop func(), er
 	})}
 	go func() { _ = server.Serve(l) }() // ends with stop
 	return "http://" + l.Addr().String(), func() { server.Close() }, nil
-}
-
-// readCredentials returns the access key in a file of AWS's shared credentials.
-func readCredentials(path string) (aws.Credentials, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return aws.Credentials{}, fmt.Errorf("reading the access key: %w", err)
-	}
-	var who aws.Credentials
-	for line := range strings.Lines(string(data)) {
-		name, value, _ := strings.Cut(line, "=")
-		switch strings.TrimSpace(name) {
-		case "aws_access_key_id":
-			who.AccessKeyID = strings.TrimSpace(value)
-		case "aws_secret_access_key":
-			who.SecretAccessKey = strings.TrimSpace(value)
-		}
-	}
-	if !who.HasKeys() {
-		return who, fmt.Errorf("reading the access key: %s has none", path)
-	}
-	return who, nil
 }

@@ -7,10 +7,6 @@ package clients
 import (
 	"context"
 	"errors"
-	"io"
-	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -24,8 +20,7 @@ import (
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/client"
 	"github.com/bundt/bundt/pkg/daemon"
-	"github.com/bundt/bundt/pkg/recipe/archive"
-	"github.com/bundt/bundt/pkg/rundir"
+	"github.com/bundt/bundt/pkg/daemon/daemontest"
 )
 
 // cloud is a daemon with simulated machines, one baked image, and the endpoint
@@ -37,87 +32,29 @@ type cloud struct {
 
 func startCloud(t *testing.T) *cloud {
 	t.Helper()
-	run, err := os.MkdirTemp("", "bundt-c-") // short: sockets' paths are
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(run) })
-	cfg := daemon.DefaultConfig()
-	cfg.DataDir, cfg.CacheDir, cfg.RunDir, cfg.Listen = t.TempDir(), t.TempDir(), run, "127.0.0.1:0"
-	cfg.Hypervisor, cfg.ShutdownGrace = "fake", time.Second
-	d, err := daemon.New(t.Context(), cfg, slog.New(slog.DiscardHandler), daemon.Parts{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended, ready := make(chan error, 1), make(chan struct{})
-	go func() { ended <- d.Run(ctx, func() { close(ready) }) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("daemon: %v", err)
-		}
-	})
-	select {
-	case <-ready:
-	case err := <-ended:
-		t.Fatal(err)
-	}
-	c, err := client.New(client.Options{Endpoint: "unix://" + filepath.Join(run, rundir.Socket)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := daemontest.Start(t, daemontest.Config(t), daemon.Parts{})
 	e, err := c.DescribeEndpoint(t.Context(), &bundttypes.DescribeEndpointInput{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &cloud{DescribeEndpointOutput: *e, image: bake(t, c)}
-}
-
-// bake bakes the smallest recipe there is.
-func bake(t *testing.T, c *client.Client) string {
-	t.Helper()
 	recipe, err := images.FS("boot-sector")
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, w := io.Pipe()
-	go func() { w.CloseWithError(archive.Pack(w, recipe)) }()
-	digest, err := c.Upload(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := c.BuildImage(t.Context(), &bundttypes.BuildImageInput{ContextDigest: &digest, Architecture: new("x86_64")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for b, err := range c.WatchBuild(t.Context(), &bundttypes.WatchBuildInput{BuildId: &out.BuildId}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if b.State == "failed" {
-			t.Fatalf("the build failed: %+v", b.StateReason)
-		}
-	}
-	return out.ImageId
+	return &cloud{DescribeEndpointOutput: *e, image: daemontest.Bake(t, c, recipe)}
 }
 
 // ec2Client is the SDK's own, told no more than the environment of bundt env tells.
 func (c *cloud) ec2Client(t *testing.T) *ec2.Client {
 	t.Helper()
-	text, err := os.ReadFile(c.CredentialsFile)
+	key, err := client.ReadAccessKey(c.CredentialsFile)
 	if err != nil {
 		t.Fatal(err)
-	}
-	key := map[string]string{}
-	for line := range strings.Lines(string(text)) {
-		name, value, _ := strings.Cut(line, "=")
-		key[strings.TrimSpace(name)] = strings.TrimSpace(value)
 	}
 	return ec2.New(ec2.Options{
 		BaseEndpoint: &c.Url, Region: c.Region, RetryMaxAttempts: 1,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: key["aws_access_key_id"], SecretAccessKey: key["aws_secret_access_key"]}, nil
+			return aws.Credentials{AccessKeyID: key.ID, SecretAccessKey: key.Secret}, nil
 		}),
 	})
 }

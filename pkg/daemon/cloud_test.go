@@ -1,12 +1,9 @@
 package daemon_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -20,9 +17,8 @@ import (
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/client"
 	"github.com/bundt/bundt/pkg/daemon"
+	"github.com/bundt/bundt/pkg/daemon/daemontest"
 	"github.com/bundt/bundt/pkg/model"
-	"github.com/bundt/bundt/pkg/recipe/archive"
-	"github.com/bundt/bundt/pkg/rundir"
 )
 
 // cloud is a whole daemon with simulated machines, and a client of it.
@@ -32,47 +28,13 @@ type cloud struct {
 	cfg daemon.Config
 }
 
-func config(t *testing.T) daemon.Config {
-	t.Helper()
-	run, err := os.MkdirTemp("", "bundt-t-") // short: sockets' paths are
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(run) })
-	cfg := daemon.DefaultConfig()
-	cfg.DataDir, cfg.CacheDir, cfg.RunDir = t.TempDir(), t.TempDir(), run
-	cfg.Listen = "127.0.0.1:0"
-	cfg.Hypervisor, cfg.ShutdownGrace = "fake", time.Second
-	return cfg
-}
+func config(t *testing.T) daemon.Config { return daemontest.Config(t) }
 
 func newCloud(t *testing.T, parts daemon.Parts) *cloud {
 	t.Helper()
 	parts.Interceptors = append(parts.Interceptors, conformance.Interceptor(t)) // every answer of every test is checked
 	cfg := config(t)
-	d, err := daemon.New(t.Context(), cfg, slog.New(slog.DiscardHandler), parts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	ended, ready := make(chan error, 1), make(chan struct{})
-	go func() { ended <- d.Run(ctx, func() { close(ready) }) }()
-	t.Cleanup(func() {
-		stop()
-		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
-			t.Errorf("daemon: %v", err)
-		}
-	})
-	select {
-	case <-ready:
-	case err := <-ended:
-		t.Fatal(err)
-	}
-	c, err := client.New(client.Options{Endpoint: "unix://" + filepath.Join(cfg.RunDir, rundir.Socket)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &cloud{c, t, cfg}
+	return &cloud{daemontest.Start(t, cfg, parts), t, cfg}
 }
 
 func (c *cloud) must(err error) {
@@ -82,37 +44,17 @@ func (c *cloud) must(err error) {
 	}
 }
 
-func (c *cloud) upload(fsys fs.FS) *string {
-	c.t.Helper()
-	r, w := io.Pipe()
-	go func() { w.CloseWithError(archive.Pack(w, fsys)) }()
-	digest, err := c.Upload(c.t.Context(), r)
-	c.must(err)
-	return &digest
-}
+func (c *cloud) upload(fsys fs.FS) *string { return new(daemontest.Upload(c.t, c.Client, fsys)) }
 
 // build bakes and returns the build as it ended.
-func (c *cloud) build(digest, name *string) (last *bundttypes.Build, err error) {
-	out, err := c.BuildImage(c.t.Context(), &bundttypes.BuildImageInput{ContextDigest: digest, Architecture: new("x86_64"), Name: name})
-	if err != nil {
-		return nil, err
-	}
-	for b, err := range c.WatchBuild(c.t.Context(), &bundttypes.WatchBuildInput{BuildId: &out.BuildId}) {
-		c.must(err)
-		last = b
-	}
-	return last, nil
+func (c *cloud) build(digest, name *string) (*bundttypes.Build, error) {
+	return daemontest.Build(c.t, c.Client, &bundttypes.BuildImageInput{ContextDigest: digest, Architecture: new("x86_64"), Name: name})
 }
 
 func (c *cloud) bootSector() *string {
 	fsys, err := images.FS("boot-sector")
 	c.must(err)
-	b, err := c.build(c.upload(fsys), nil)
-	c.must(err)
-	if b.State != "available" {
-		c.t.Fatalf("the image is %s: %+v", b.State, b.StateReason)
-	}
-	return &b.ImageId
+	return new(daemontest.Bake(c.t, c.Client, fsys))
 }
 
 func (c *cloud) run(image *string) string {

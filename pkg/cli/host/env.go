@@ -92,14 +92,14 @@ func environment(ctx context.Context, f *factory.Factory) (vars []variable, lack
 		temporary, err := temporaryKeys(ctx, f, c)
 		return append(vars, temporary...), nil, err
 	}
-	id, secret, err := readCredentials(e.CredentialsFile)
+	key, err := client.ReadAccessKey(e.CredentialsFile)
 	if err != nil {
 		return vars, failure.WithHint(fmt.Errorf("the admin's access key is not yours to use: %w", err),
 			"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to an access key of your own"), nil
 	}
 	return append(vars,
-		variable{name: "AWS_ACCESS_KEY_ID", value: id},
-		variable{name: "AWS_SECRET_ACCESS_KEY", value: secret},
+		variable{name: "AWS_ACCESS_KEY_ID", value: key.ID},
+		variable{name: "AWS_SECRET_ACCESS_KEY", value: key.Secret},
 		variable{name: "AWS_SESSION_TOKEN", unset: true},
 		variable{name: "AWS_PROFILE", unset: true},
 		variable{name: "AWS_DEFAULT_PROFILE", unset: true},
@@ -124,27 +124,6 @@ func temporaryKeys(ctx context.Context, f *factory.Factory, c *client.Client) ([
 		{name: "AWS_PROFILE", unset: true},
 		{name: "AWS_DEFAULT_PROFILE", unset: true},
 	}, nil
-}
-
-// readCredentials returns the first access key in a file of AWS's shared credentials.
-func readCredentials(path string) (id, secret string, err error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return "", "", err
-	}
-	for line := range strings.Lines(string(data)) {
-		key, value, _ := strings.Cut(line, "=")
-		switch key, value = strings.TrimSpace(key), strings.TrimSpace(value); {
-		case key == "aws_access_key_id" && id == "":
-			id = value
-		case key == "aws_secret_access_key" && secret == "":
-			secret = value
-		}
-	}
-	if id == "" || secret == "" {
-		return "", "", fmt.Errorf("%s holds no access key", path)
-	}
-	return id, secret, nil
 }
 
 func printEnv(ctx context.Context, o *EnvOptions) error {
