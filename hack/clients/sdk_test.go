@@ -16,11 +16,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
 
+	"github.com/bundt/bundt/hack/daemontest"
 	"github.com/bundt/bundt/images"
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/client"
 	"github.com/bundt/bundt/pkg/daemon"
-	"github.com/bundt/bundt/pkg/daemon/daemontest"
 )
 
 // cloud is a daemon with simulated machines, one baked image, and the endpoint

@@ -91,7 +91,7 @@ func (d *Directory) sessionKey(ctx context.Context, id, token string) (Key, erro
 		}
 		return Key{}, err
 	}
-	return Key{Secret: body.Secret, Identity: body.Identity}, nil
+	return Key(body), nil
 }
 
 // Source is a policy that decides about an identity.

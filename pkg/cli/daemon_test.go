@@ -5,8 +5,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/bundt/bundt/hack/daemontest"
 	"github.com/bundt/bundt/pkg/daemon"
-	"github.com/bundt/bundt/pkg/daemon/daemontest"
 )
 
 // TestNetworkScripts runs scripts against a whole daemon with simulated machines:

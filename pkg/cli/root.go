@@ -68,6 +68,20 @@ makes new images of running machines, on one Linux machine, with EC2's words.`,
 		&cobra.Group{ID: objects, Title: "Commands by object:"},
 		&cobra.Group{ID: thisHost, Title: "This host and this program:"},
 	)
+	addCommands(root, f)
+	root.AddCommand(helpTopics()...)
+	root.SetHelpCommandGroupID(thisHost)
+	root.SetCompletionCommandGroupID(thisHost)
+	// Cobra shows commands that only hold others a second time, as "[command]".
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(),
+		"{{if .HasAvailableSubCommands}}\n  {{.CommandPath}} [command]{{end}}", "", 1))
+	requireVerbs(root)
+	explainArguments(root)
+	return root
+}
+
+// addCommands gives the root its commands.
+func addCommands(root *cobra.Command, f *factory.Factory) {
 	addGroup(root, everyday,
 		image.NewBuildCommand(f, nil),
 		instance.NewRunCommand(f, nil),
@@ -109,15 +123,6 @@ makes new images of running machines, on one Linux machine, with EC2's words.`,
 		host.NewAWSCommand(f, nil),
 		host.NewVersionCommand(f, nil),
 	)
-	root.AddCommand(helpTopics()...)
-	root.SetHelpCommandGroupID(thisHost)
-	root.SetCompletionCommandGroupID(thisHost)
-	// Cobra shows commands that only hold others a second time, as "[command]".
-	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(),
-		"{{if .HasAvailableSubCommands}}\n  {{.CommandPath}} [command]{{end}}", "", 1))
-	requireVerbs(root)
-	explainArguments(root)
-	return root
 }
 
 func addGroup(root *cobra.Command, group string, commands ...*cobra.Command) {

@@ -76,7 +76,7 @@ func checkDHCPOption(o *model.DHCPOption) error {
 func (c *Account) AssociateDHCPOptions(ctx context.Context, id, vpcID string) error {
 	return c.updateNetwork(ctx, func(tx *store.Tx) error {
 		if id != NoDHCPOptions {
-			if _, err := c.dhcpOptions(tx, id); err != nil {
+			if err := c.checkDHCPOptions(tx, id); err != nil {
 				return err
 			}
 		}
@@ -95,7 +95,7 @@ const NoDHCPOptions = "default"
 // DeleteDHCPOptions removes a set of options that no VPC has.
 func (c *Account) DeleteDHCPOptions(ctx context.Context, id string) error {
 	return c.updateNetwork(ctx, func(tx *store.Tx) error {
-		if _, err := c.dhcpOptions(tx, id); err != nil {
+		if err := c.checkDHCPOptions(tx, id); err != nil {
 			return err
 		}
 		vpcs, err := records.VPCs.List(tx)
@@ -113,11 +113,13 @@ func (c *Account) DeleteDHCPOptions(ctx context.Context, id string) error {
 	})
 }
 
-func (c *Account) dhcpOptions(tx *store.Tx, id string) (model.DHCPOptions, error) {
+// checkDHCPOptions fails if the account has no DHCP options of that id.
+func (c *Account) checkDHCPOptions(tx *store.Tx, id string) error {
 	if model.CheckID(model.DHCPOptionsPrefix, id) != nil {
-		return model.DHCPOptions{}, model.Errorf("InvalidDhcpOptionsId.Malformed", "Invalid id: \"%s\" (expecting \"dopt-...\")", id)
+		return model.Errorf("InvalidDhcpOptionsId.Malformed", "Invalid id: \"%s\" (expecting \"dopt-...\")", id)
 	}
-	return own(c, tx, records.DHCPOptions, id, dhcpOptionsNotFound(id))
+	_, err := own(c, tx, records.DHCPOptions, id, dhcpOptionsNotFound(id))
+	return err
 }
 
 func dhcpOptionsNotFound(id string) *model.Error {

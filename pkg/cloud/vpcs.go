@@ -129,23 +129,12 @@ func deleteVPCParts(tx *store.Tx, v *model.VPC) error {
 	refuse := func(what string) error {
 		return model.Errorf(codeDependency, "The vpc '%s' has dependencies and cannot be deleted.", v.ID).WithHint("delete %s first", what)
 	}
-	subnets, err := records.Subnets.List(tx)
+	what, err := madeInVPC(tx, v.ID)
 	if err != nil {
 		return err
 	}
-	for _, s := range subnets {
-		if s.VPCID == v.ID {
-			return refuse(s.ID)
-		}
-	}
-	gateways, err := records.Gateways.List(tx)
-	if err != nil {
-		return err
-	}
-	for _, g := range gateways {
-		if g.VPCID == v.ID {
-			return refuse("the attachment of " + g.ID)
-		}
+	if what != "" {
+		return refuse(what)
 	}
 	groups, err := records.Groups.List(tx)
 	if err != nil {
@@ -189,6 +178,29 @@ func deleteVPCParts(tx *store.Tx, v *model.VPC) error {
 		}
 	}
 	return nil
+}
+
+// madeInVPC names a subnet or an attached gateway of a VPC; "" if it has none.
+func madeInVPC(tx *store.Tx, vpc string) (string, error) {
+	subnets, err := records.Subnets.List(tx)
+	if err != nil {
+		return "", err
+	}
+	for _, s := range subnets {
+		if s.VPCID == vpc {
+			return s.ID, nil
+		}
+	}
+	gateways, err := records.Gateways.List(tx)
+	if err != nil {
+		return "", err
+	}
+	for _, g := range gateways {
+		if g.VPCID == vpc {
+			return "the attachment of " + g.ID, nil
+		}
+	}
+	return "", nil
 }
 
 // EditVPC changes a VPC's attributes.

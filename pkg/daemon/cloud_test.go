@@ -12,12 +12,12 @@ import (
 	"time"
 
 	"github.com/bundt/bundt/hack/conformance"
+	"github.com/bundt/bundt/hack/daemontest"
 	"github.com/bundt/bundt/images"
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/client"
 	"github.com/bundt/bundt/pkg/daemon"
-	"github.com/bundt/bundt/pkg/daemon/daemontest"
 	"github.com/bundt/bundt/pkg/model"
 )
 

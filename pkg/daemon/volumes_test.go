@@ -160,7 +160,7 @@ func TestCreateVolume(t *testing.T) {
 		if model.CodeOf(err) == "InvalidVolume.NotFound" {
 			return nil
 		}
-		return fmt.Errorf("still there: %v", err)
+		return fmt.Errorf("still there: %w", err)
 	})
 }
 

@@ -139,24 +139,9 @@ func checkPVH(f *os.File, size int64) error {
 	if e.Class != elf.ELFCLASS64 || e.Machine != elf.EM_X86_64 || e.Type != elf.ET_EXEC {
 		return fmt.Errorf("%w: %s %s %s", ErrNoPVH, e.Class, e.Machine, e.Type)
 	}
-	var memory uint64
-	entry := uint64(0)
-	for _, p := range e.Progs {
-		if p.Off > uint64(size) || p.Filesz > uint64(size)-p.Off || p.Filesz > p.Memsz && p.Type == elf.PT_LOAD {
-			return fmt.Errorf("%w: a segment lies outside of the file", ErrNoPVH)
-		}
-		switch p.Type {
-		case elf.PT_LOAD:
-			if memory += p.Memsz; p.Memsz > maxVMLinux || memory > maxVMLinux || p.Paddr > 1<<32-maxVMLinux {
-				return fmt.Errorf("%w: it needs too much memory", ErrNoPVH)
-			}
-		case elf.PT_NOTE:
-			if entry == 0 {
-				if entry, err = xenEntry(p); err != nil {
-					return err
-				}
-			}
-		}
+	entry, err := checkSegments(e.Progs, uint64(size))
+	if err != nil {
+		return err
 	}
 	for _, p := range e.Progs {
 		if p.Type == elf.PT_LOAD && entry >= p.Paddr && entry < p.Paddr+p.Memsz {
@@ -164,6 +149,29 @@ func checkPVH(f *os.File, size int64) error {
 		}
 	}
 	return fmt.Errorf("%w: it was built without CONFIG_PVH", ErrNoPVH)
+}
+
+// checkSegments returns the entry point that the segments' notes name, 0 for none.
+func checkSegments(segments []*elf.Prog, size uint64) (entry uint64, err error) {
+	var memory uint64
+	for _, p := range segments {
+		if p.Off > size || p.Filesz > size-p.Off || p.Filesz > p.Memsz && p.Type == elf.PT_LOAD {
+			return 0, fmt.Errorf("%w: a segment lies outside of the file", ErrNoPVH)
+		}
+		switch p.Type {
+		case elf.PT_LOAD:
+			if memory += p.Memsz; p.Memsz > maxVMLinux || memory > maxVMLinux || p.Paddr > 1<<32-maxVMLinux {
+				return 0, fmt.Errorf("%w: it needs too much memory", ErrNoPVH)
+			}
+		case elf.PT_NOTE:
+			if entry == 0 {
+				if entry, err = xenEntry(p); err != nil {
+					return 0, err
+				}
+			}
+		}
+	}
+	return entry, nil
 }
 
 // xenPhys32Entry is XEN_ELFNOTE_PHYS32_ENTRY.

@@ -186,7 +186,7 @@ func (n *Node) modified(ctx context.Context, id string, head model.Layer, cause 
 		if cause != nil {
 			n.Logger.Error("modifying a volume failed", "volume", id, "error", cause)
 			m.State, m.Message = model.ModificationFailed, cause.Error()
-			return nil
+			return nil //nolint:nilerr // the failure is what is recorded
 		}
 		if v.Head != head.ID {
 			return fmt.Errorf("modifying volume %s: %w", id, errOtherSet)

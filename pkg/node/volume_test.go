@@ -135,7 +135,7 @@ func TestDeletedVolumeLeavesItsSnapshots(t *testing.T) {
 // Another account sees what is shared with it, and nothing else.
 func TestSharedSnapshot(t *testing.T) {
 	w := newWorld(t)
-	other := w.cloud.Cloud.Account("210987654321")
+	other := w.cloud.Account("210987654321")
 	snap, err := w.cloud.CreateSnapshot(t.Context(), cloud.SnapshotRequest{VolumeID: w.newVolume(1, "").ID})
 	if err != nil {
 		t.Fatal(err)

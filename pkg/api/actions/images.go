@@ -2,7 +2,6 @@ package actions
 
 import (
 	"context"
-	"slices"
 
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/ec2types"
@@ -123,9 +122,4 @@ func (a *Actions) deregisterImage(ctx context.Context, in *ec2types.DeregisterIm
 		out.DeleteSnapshotResults = append(out.DeleteSnapshotResults, ec2types.DeleteSnapshotReturnCode{SnapshotId: ptr(d.SnapshotID), ReturnCode: ptr(d.Result)})
 	}
 	return out, nil
-}
-
-// mine reports whether a list of owners or users takes in this account.
-func mine(ctx context.Context, owners []string) bool {
-	return len(owners) == 0 || slices.Contains(owners, "self") || slices.Contains(owners, api.PrincipalFrom(ctx).AccountID)
 }

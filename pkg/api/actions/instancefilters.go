@@ -42,6 +42,8 @@ func (a *Actions) instanceFilters() map[string]instanceFilter {
 }
 
 // shapeFilters look at the instance's own members.
+//
+//nolint:funlen // a table
 func shapeFilters() map[string]func(*ec2types.Instance) []string {
 	type shape = ec2types.Instance
 	return map[string]func(*shape) []string{

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -55,7 +56,7 @@ func call(t *testing.T, l *audit.Log, action string, in, out any, err error) {
 		Principal: api.Principal{AccountID: "111122223333", Identity: model.Identity{AccountID: "111122223333", User: "alice", Path: "/", ID: "AIDA1", AccessKeyID: "AKIA1"}},
 	}
 	got, gotErr := l.Intercept(t.Context(), c, func(context.Context, *api.Call) (any, error) { return out, err })
-	if got != out || gotErr != err {
+	if got != out || !errors.Is(gotErr, err) {
 		t.Fatalf("the call's outcome was changed: %v %v", got, gotErr)
 	}
 }

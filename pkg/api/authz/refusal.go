@@ -89,7 +89,7 @@ func describeRefusal(c *check, id model.Identity, decision policy.Decision, matc
 			continue // what allowed did not decide
 		}
 		r.MatchedStatements.Items = append(r.MatchedStatements.Items, statement{
-			StatementID: m.Sid, Policy: m.Source.ID, Effect: "DENY", Principals: valuesOf([]string{id.UserID()}),
+			StatementID: m.Sid, Policy: m.ID, Effect: "DENY", Principals: valuesOf([]string{id.UserID()}),
 			Actions: valuesOf(m.Actions), Resources: valuesOf(m.Resources), Conditions: items[keyItem]{Items: []keyItem{}},
 		})
 	}

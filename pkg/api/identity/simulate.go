@@ -83,7 +83,7 @@ func evaluate(p *auth.Permissions, action, resource string, keys map[string][]st
 	r := iamtypes.EvaluationResult{EvalActionName: &action, EvalResourceName: &resource, EvalDecision: new(decision.String())}
 	for _, m := range matched {
 		r.MatchedStatements = append(r.MatchedStatements, iamtypes.Statement{
-			SourcePolicyId: &m.Source.ID, SourcePolicyType: &m.Source.Type, StartPosition: positionShape(m.Start), EndPosition: positionShape(m.End),
+			SourcePolicyId: &m.ID, SourcePolicyType: &m.Type, StartPosition: positionShape(m.Start), EndPosition: positionShape(m.End),
 		})
 	}
 	for _, s := range p.Sources {

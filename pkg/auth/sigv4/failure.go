@@ -9,17 +9,17 @@ import (
 type Reason int
 
 const (
-	// Missing: the request is not signed.
+	// Missing is a request that is not signed.
 	Missing Reason = iota + 1
-	// Incomplete: the signature's form is wrong, or it leaves out what must be signed.
+	// Incomplete is a signature whose form is wrong, or that leaves out what must be signed.
 	Incomplete
-	// Expired: the request was signed too long ago, or in the future.
+	// Expired is a request that was signed too long ago, or in the future.
 	Expired
-	// Mismatch: the signature is not that of the request.
+	// Mismatch is a signature that is not that of the request.
 	Mismatch
-	// UnknownKey: there is no such access key, or it may not be used.
+	// UnknownKey is an access key that does not exist, or may not be used.
 	UnknownKey
-	// ExpiredToken: the session that the access key belongs to is over.
+	// ExpiredToken is an access key whose session is over.
 	ExpiredToken
 )
 

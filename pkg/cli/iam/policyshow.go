@@ -60,7 +60,7 @@ type shownPolicy struct {
 	Policy     *iamtypes.Policy         `json:",omitempty"`
 	PolicyName string                   `json:",omitempty"`
 	Versions   []iamtypes.PolicyVersion `json:",omitempty"`
-	VersionId  string                   `json:",omitempty"` //nolint:revive // IAM's name
+	VersionId  string                   `json:",omitempty"`
 	Document   json.RawMessage
 }
 

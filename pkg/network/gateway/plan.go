@@ -101,6 +101,8 @@ func (p *Plan) addVPC(v network.VPC) error {
 }
 
 // addPort checks a port; taken holds what ports may not share, by owner.
+//
+//nolint:gocyclo // one check after another
 func (p *Plan) addPort(c network.Port, taken map[string]string) error {
 	v, ok := p.VPCs[c.VPCID]
 	if !ok {
