@@ -10,6 +10,8 @@ func TestInterfaces(t *testing.T) {
 		ID: "eni-2", DeviceIndex: 1, MAC: "0A:00:00:00:00:02", Hostname: "ip-10-0-1-10.ec2.internal", PrivateIPs: []PrivateIP{{IP: "10.0.1.10"}},
 		VPCID: "vpc-1", VPCCIDR: "10.0.0.0/16", SubnetID: "subnet-2", SubnetCIDR: "10.0.1.0/24", SecurityGroups: []NamedID{{"sg-3", "db"}},
 	})
+	d.Interfaces[0].IPv6s = []string{"fd12::5", "fd12::6"}
+	d.Interfaces[0].VPCCIDRsV6, d.Interfaces[0].SubnetCIDRsV6 = []string{"fd12::/56"}, []string{"fd12::/64"}
 	f := newFixture(d)
 	const macs = "/latest/meta-data/network/interfaces/macs/"
 	for path, want := range map[string]string{
@@ -18,6 +20,10 @@ func TestInterfaces(t *testing.T) {
 		macs + "0a:00:00:00:00:01/public-ipv4s":                 "127.77.0.5\n127.77.0.6",
 		macs + "0a:00:00:00:00:01/ipv4-associations/":           "127.77.0.5\n127.77.0.6",
 		macs + "0a:00:00:00:00:01/ipv4-associations/127.77.0.6": "10.0.0.12",
+		macs + "0a:00:00:00:00:01/ipv6s":                        "fd12::5\nfd12::6",
+		macs + "0a:00:00:00:00:01/vpc-ipv6-cidr-blocks":         "fd12::/56",
+		macs + "0a:00:00:00:00:01/subnet-ipv6-cidr-blocks":      "fd12::/64",
+		"/latest/meta-data/ipv6":                                "fd12::5",
 		macs + "0a:00:00:00:00:02/device-number":                "1",
 		macs + "0a:00:00:00:00:02/interface-id":                 "eni-2",
 		macs + "0a:00:00:00:00:02/local-hostname":               "ip-10-0-1-10.ec2.internal",
@@ -30,7 +36,9 @@ func TestInterfaces(t *testing.T) {
 			t.Errorf("%s is %d %q", path, w.Code, w.Body.String())
 		}
 	}
-	if w := f.do("GET", macs+"0a:00:00:00:00:02/public-ipv4s"); w.Code != 404 {
-		t.Errorf("an interface without a public address answers %d %q", w.Code, w.Body.String())
+	for _, none := range []string{"public-ipv4s", "ipv6s", "subnet-ipv6-cidr-blocks"} {
+		if w := f.do("GET", macs+"0a:00:00:00:00:02/"+none); w.Code != 404 {
+			t.Errorf("an interface without %s answers %d %q", none, w.Code, w.Body.String())
+		}
 	}
 }

@@ -1,5 +1,5 @@
 // Package metadata owns the instance metadata service (IMDS v1 and v2) that
-// guests ask at 169.254.169.254. It is an http.Handler that a datapath serves;
+// guests ask at 169.254.169.254 and fd00:ec2::254. It is an http.Handler that a datapath serves;
 // who asks is decided by the port a request came in by, never by an address it
 // claims. It imports no other package of this project but pkg/model.
 package metadata
@@ -47,6 +47,9 @@ type Interface struct {
 	PrivateIPs     []PrivateIP `json:"privateIPs"` // the primary one first
 	VPCID          string      `json:"vpcID"`
 	VPCCIDR        string      `json:"vpcCIDR"`
+	IPv6s          []string    `json:"ipv6s,omitempty"`
+	VPCCIDRsV6     []string    `json:"vpcCIDRsV6,omitempty"`
+	SubnetCIDRsV6  []string    `json:"subnetCIDRsV6,omitempty"`
 	SubnetID       string      `json:"subnetID"`
 	SubnetCIDR     string      `json:"subnetCIDR"`
 	SecurityGroups []NamedID   `json:"securityGroups"`
@@ -69,4 +72,5 @@ type Options struct {
 	Disabled       bool `json:"disabled,omitempty"`
 	TokensRequired bool `json:"tokensRequired,omitempty"` // IMDSv2 only
 	HopLimit       int  `json:"hopLimit,omitempty"`
+	IPv6           bool `json:"ipv6,omitempty"` // served at fd00:ec2::254 too
 }

@@ -130,6 +130,11 @@ func instanceTree(meta *node, d Document) {
 	meta.set("instance-id", d.InstanceID)
 	meta.set("instance-life-cycle", "on-demand")
 	meta.set("instance-type", d.InstanceType)
+	for _, i := range d.Interfaces {
+		if i.DeviceIndex == 0 && len(i.IPv6s) > 0 {
+			meta.set("ipv6", i.IPv6s[0])
+		}
+	}
 	meta.set("local-hostname", d.Hostname)
 	meta.set("local-ipv4", d.PrivateIP)
 	meta.set("mac", strings.ToLower(d.MAC))
@@ -153,6 +158,9 @@ func interfaceTree(eni *node, owner string, i *Interface) {
 			eni.set("ipv4-associations/"+p.Public, p.IP)
 		}
 	}
+	eni.set("ipv6s", strings.Join(i.IPv6s, "\n"))
+	eni.set("vpc-ipv6-cidr-blocks", strings.Join(i.VPCCIDRsV6, "\n"))
+	eni.set("subnet-ipv6-cidr-blocks", strings.Join(i.SubnetCIDRsV6, "\n"))
 	eni.set("device-number", fmt.Sprint(i.DeviceIndex))
 	eni.set("interface-id", i.ID)
 	eni.set("local-hostname", i.Hostname)

@@ -64,6 +64,7 @@ type Config struct {
 type VPC struct {
 	ID         string       `json:"id"`
 	CIDR       netip.Prefix `json:"cidr"`
+	CIDRv6     netip.Prefix `json:"cidrV6,omitzero"` // zero for none; it may come and go while guests run
 	Subnets    []Subnet     `json:"subnets"`
 	MTU        int          `json:"mtu"`
 	DomainName string       `json:"domainName"` // of private names, "ec2.internal" or "<region>.compute.internal"
@@ -87,8 +88,9 @@ type DHCP struct {
 
 // Subnet is part of a VPC. As on EC2, its base address + 1 is the gateway, + 2 the DNS server.
 type Subnet struct {
-	ID   string       `json:"id"`
-	CIDR netip.Prefix `json:"cidr"`
+	ID     string       `json:"id"`
+	CIDR   netip.Prefix `json:"cidr"`
+	CIDRv6 netip.Prefix `json:"cidrV6,omitzero"` // a /64, zero for none
 }
 
 // Port is an instance's interface.
@@ -107,14 +109,16 @@ type Port struct {
 	Metadata   metadata.Document `json:"metadata"`
 	// Secondary are further private addresses, which the guest sets up itself.
 	Secondary []netip.Addr `json:"secondary,omitempty"`
+	// IPv6 are addresses of the subnet's CIDRv6, which the guest gets by DHCPv6.
+	IPv6 []netip.Addr `json:"ipv6,omitempty"`
 	// Forwards are public addresses that lead to secondary private ones.
 	Forwards []Forward `json:"forwards,omitempty"`
 	// AnySource lets the guest send packets of other senders into its VPC, as one
 	// that forwards them does. The datapath's services and what is beyond the VPC
 	// are still reached from the port's own addresses only.
 	AnySource bool `json:"anySource,omitempty"`
-	// Routes say what the guest reaches beyond its VPC: nothing, if there are
-	// none. The longest prefix decides.
+	// Routes say what the guest reaches beyond its VPC, by IPv4 and IPv6: nothing,
+	// if there are none. The longest prefix decides.
 	Routes []Route `json:"routes,omitempty"`
 }
 
@@ -132,7 +136,7 @@ type Route struct {
 
 // Rule allows traffic with peers in one of the prefixes or in the group.
 type Rule struct {
-	Protocol string         `json:"protocol"` // "tcp", "udp", "icmp", another protocol's number, or "-1" for all
+	Protocol string         `json:"protocol"` // "tcp", "udp", "icmp", "icmpv6", another protocol's number, or "-1" for all
 	FromPort uint16         `json:"fromPort"`
 	ToPort   uint16         `json:"toPort"`
 	Peers    []netip.Prefix `json:"peers,omitempty"`
@@ -140,7 +144,7 @@ type Rule struct {
 	// resolved in each rule, or a group of n members that talk to each other would
 	// need n*n addresses.
 	Group string `json:"group,omitempty"`
-	// ICMPType and ICMPCode limit a rule for "icmp"; nil is any.
+	// ICMPType and ICMPCode limit a rule for "icmp" or "icmpv6"; nil is any.
 	ICMPType *uint8 `json:"icmpType,omitempty"`
 	ICMPCode *uint8 `json:"icmpCode,omitempty"`
 }

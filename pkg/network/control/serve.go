@@ -23,7 +23,7 @@ import (
 
 // protocol is the version of the control protocol. A daemon that meets a switch
 // of another version replaces it.
-const protocol = 5
+const protocol = 6
 
 const (
 	maxConfigBytes = 64 << 20

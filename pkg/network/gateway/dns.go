@@ -2,11 +2,12 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -23,11 +24,8 @@ const (
 	resolvConfTTL   = 5 * time.Second
 )
 
-// ipName is the name that EC2 gives an address.
-func ipName(a netip.Addr) string {
-	b := a.As4()
-	return fmt.Sprintf("ip-%d-%d-%d-%d", b[0], b[1], b[2], b[3])
-}
+// ipName is the name that EC2 gives an IPv4 address.
+func ipName(a netip.Addr) string { return "ip-" + strings.ReplaceAll(a.String(), ".", "-") }
 
 // MaxQueries are those that one guest may have asked at once.
 const MaxQueries = 32
@@ -146,47 +144,57 @@ func (s *NameServer) answerName(m *dns.Msg, q dns.Question, name string) {
 		m.Rcode = dns.RcodeNameError
 		return
 	}
-	if q.Qtype != dns.TypeA && q.Qtype != dns.TypeANY {
-		return
-	}
 	for _, a := range found {
-		m.Answer = append(m.Answer, &dns.A{
-			Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: dnsTTL},
-			A:   a.AsSlice(),
-		})
+		header := dns.RR_Header{Name: q.Name, Class: dns.ClassINET, Ttl: dnsTTL}
+		switch {
+		case a.Is4() && (q.Qtype == dns.TypeA || q.Qtype == dns.TypeANY):
+			header.Rrtype = dns.TypeA
+			m.Answer = append(m.Answer, &dns.A{Hdr: header, A: a.AsSlice()})
+		case a.Is6() && (q.Qtype == dns.TypeAAAA || q.Qtype == dns.TypeANY):
+			header.Rrtype = dns.TypeAAAA
+			m.Answer = append(m.Answer, &dns.AAAA{Hdr: header, AAAA: a.AsSlice()})
+		}
 	}
 }
 
-// named returns the addresses with this name; several ports may have one Name tag.
-func (s *NameServer) named(host string) []netip.Addr {
-	var found []netip.Addr
+// named returns the addresses with this name; several ports may have one Name
+// tag. The name that is made of an IPv4 address is of that alone.
+func (s *NameServer) named(host string) (found []netip.Addr) {
 	for a, p := range s.Directory.Addresses() {
 		if host == ipName(a) {
 			found = append(found, a)
 			continue
 		}
 		if a != p.PrivateIP {
-			continue // names lead to the primary address
+			continue // names lead to the first address of each kind
 		}
-		for _, n := range p.Names {
-			if strings.EqualFold(n, host) {
-				found = append(found, a)
-				break
-			}
+		if !slices.ContainsFunc(p.Names, func(n string) bool { return strings.EqualFold(n, host) }) {
+			continue
+		}
+		found = append(found, a)
+		if len(p.IPv6) > 0 {
+			found = append(found, p.IPv6[0])
 		}
 	}
 	return found
 }
 
-const reverseZone = ".in-addr.arpa."
+const (
+	reverseZone   = ".in-addr.arpa."
+	reverseZoneV6 = ".ip6.arpa."
+)
 
 // ownReverse says if name is the reverse name of an address of the VPC.
 func (s *NameServer) ownReverse(name string) bool {
 	a, ok := reverseAddress(name)
-	return ok && s.Directory.VPC().CIDR.Contains(a)
+	v := s.Directory.VPC()
+	return ok && (v.CIDR.Contains(a) || v.CIDRv6.Contains(a))
 }
 
 func reverseAddress(name string) (netip.Addr, bool) {
+	if rest, ok := strings.CutSuffix(name, reverseZoneV6); ok {
+		return reverseAddressV6(rest)
+	}
 	rest, ok := strings.CutSuffix(name, reverseZone)
 	if !ok {
 		return netip.Addr{}, false
@@ -197,6 +205,23 @@ func reverseAddress(name string) (netip.Addr, bool) {
 	}
 	b := a.As4()
 	return netip.AddrFrom4([4]byte{b[3], b[2], b[1], b[0]}), true
+}
+
+// reverseAddressV6 reads 32 digits, the last one first.
+func reverseAddressV6(digits string) (netip.Addr, bool) {
+	all := strings.Split(digits, ".")
+	if len(all) != 32 {
+		return netip.Addr{}, false
+	}
+	var a [16]byte
+	for i, d := range all {
+		n, err := strconv.ParseUint(d, 16, 4)
+		if err != nil || len(d) != 1 {
+			return netip.Addr{}, false
+		}
+		a[15-i/2] |= byte(n) << (4 * (i % 2))
+	}
+	return netip.AddrFrom16(a), true
 }
 
 func (s *NameServer) answerAddress(m *dns.Msg, q dns.Question, name string) {

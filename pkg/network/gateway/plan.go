@@ -20,9 +20,15 @@ func invalid(format string, args ...any) error {
 // MTU limits: IPv4's least, and what fits the read buffer with room to spare
 // (EC2's jumbo frames are 9001).
 const (
-	minMTU = 576
-	maxMTU = 9216
+	minMTU   = 576
+	minMTUv6 = 1280
+	maxMTU   = 9216
+
+	subnetV6Bits = 64
 )
+
+// reservedV6 is where EC2's own services are.
+var reservedV6 = netip.MustParsePrefix("fd00:ec2::/32")
 
 // Plan is a checked Config: what a datapath will make of it.
 type Plan struct {
@@ -35,9 +41,10 @@ type Plan struct {
 // Port is a checked port.
 type Port struct {
 	network.Port
-	HW      MAC
-	Subnet  netip.Prefix
-	In, Out Rules
+	HW       MAC
+	Subnet   netip.Prefix
+	SubnetV6 netip.Prefix // zero for none
+	In, Out  Rules
 }
 
 // MAC is an Ethernet address.
@@ -77,6 +84,10 @@ func (p *Plan) addVPC(v network.VPC) error {
 		return invalid("%s: CIDR %s is not an IPv4 prefix", v.ID, v.CIDR)
 	case v.MTU != 0 && (v.MTU < minMTU || v.MTU > maxMTU):
 		return invalid("%s: MTU %d is not between %d and %d", v.ID, v.MTU, minMTU, maxMTU)
+	case v.CIDRv6.IsValid() && (!v.CIDRv6.Addr().Is6() || v.CIDRv6.Bits() > subnetV6Bits || reservedV6.Overlaps(v.CIDRv6)):
+		return invalid("%s: IPv6 CIDR %s is not a prefix for subnets outside of %s", v.ID, v.CIDRv6, reservedV6)
+	case v.CIDRv6.IsValid() && MTU(v) < minMTUv6:
+		return invalid("%s: MTU %d is less than IPv6's %d", v.ID, v.MTU, minMTUv6)
 	}
 	for a, name := range v.Reverse {
 		if _, ok := dns.IsDomainName(name); !ok || !dns.IsFqdn(name) {
@@ -90,8 +101,11 @@ func (p *Plan) addVPC(v network.VPC) error {
 		if !s.CIDR.IsValid() || !v.CIDR.Overlaps(s.CIDR) || s.CIDR.Bits() < v.CIDR.Bits() || s.CIDR.Bits() > 29 {
 			return invalid("%s: subnet %s (%s) is not a part of %s with room for its gateway and name server", v.ID, s.ID, s.CIDR, v.CIDR)
 		}
+		if s.CIDRv6.IsValid() && (s.CIDRv6.Bits() != subnetV6Bits || !v.CIDRv6.Contains(s.CIDRv6.Addr())) {
+			return invalid("%s: %s (%s) is not a /%d of %s", v.ID, s.ID, s.CIDRv6, subnetV6Bits, v.CIDRv6)
+		}
 		for _, other := range v.Subnets[:i] {
-			if other.ID == s.ID || other.CIDR.Overlaps(s.CIDR) {
+			if other.ID == s.ID || other.CIDR.Overlaps(s.CIDR) || other.CIDRv6.Overlaps(s.CIDRv6) {
 				return invalid("%s: subnets %s and %s overlap", v.ID, other.ID, s.ID)
 			}
 		}
@@ -108,10 +122,10 @@ func (p *Plan) addPort(c network.Port, taken map[string]string) error {
 	if !ok {
 		return invalid("%s: VPC %q is not configured", c.ID, c.VPCID)
 	}
-	var subnet netip.Prefix
+	var subnet, subnetV6 netip.Prefix
 	for _, s := range v.Subnets {
 		if s.ID == c.SubnetID {
-			subnet = s.CIDR.Masked()
+			subnet, subnetV6 = s.CIDR.Masked(), s.CIDRv6.Masked()
 		}
 	}
 	hw, err := parseMAC(c.MAC)
@@ -142,6 +156,12 @@ func (p *Plan) addPort(c network.Port, taken map[string]string) error {
 		}
 		unique = append(unique, c.VPCID+" address "+a.String())
 	}
+	for _, a := range c.IPv6 {
+		if !a.Is6() || !subnetV6.Contains(a) || reserved(subnetV6, a) {
+			return invalid("%s: address %s is not a free one of subnet %s (%s)", c.ID, a, c.SubnetID, subnetV6)
+		}
+		unique = append(unique, c.VPCID+" address "+a.String())
+	}
 	for _, f := range c.Forwards {
 		if !loopbackNet.Contains(f.PublicIP) || !slices.Contains(c.Secondary, f.PrivateIP) {
 			return invalid("%s: no forward can lead from %s to %s", c.ID, f.PublicIP, f.PrivateIP)
@@ -154,7 +174,7 @@ func (p *Plan) addPort(c network.Port, taken map[string]string) error {
 		}
 		taken[u] = c.ID
 	}
-	out := &Port{Port: c, HW: hw, Subnet: subnet}
+	out := &Port{Port: c, HW: hw, Subnet: subnet, SubnetV6: subnetV6}
 	if out.In, err = compileRules(c.Ingress, p.Groups); err != nil {
 		return fmt.Errorf("%s: ingress: %w", c.ID, err)
 	}
@@ -183,6 +203,15 @@ var HardwareAddr = MAC{0x02, 0x62, 0x75, 0x6e, 0x64, 0x74}
 var (
 	MetadataAddr = netip.AddrFrom4([4]byte{169, 254, 169, 254})
 	NamesAddr    = netip.AddrFrom4([4]byte{169, 254, 169, 253})
+	// EC2's, for guests with IPv6.
+	MetadataAddrV6 = netip.MustParseAddr("fd00:ec2::254")
+	NamesAddrV6    = netip.MustParseAddr("fd00:ec2::253")
+	// LinkLocal is the router's link-local address, made of HardwareAddr (RFC 4291,
+	// appendix A).
+	LinkLocal = netip.AddrFrom16([16]byte{
+		0xfe, 0x80, 8: HardwareAddr[0] ^ 2, 9: HardwareAddr[1], 10: HardwareAddr[2], 11: 0xff, 12: 0xfe,
+		13: HardwareAddr[3], 14: HardwareAddr[4], 15: HardwareAddr[5],
+	})
 )
 
 // Address and NamesOf are EC2's reserved addresses of a subnet: its gateway's and
@@ -201,7 +230,9 @@ func MTU(c network.VPC) int {
 }
 
 // Owns says if an address is the port's.
-func (p *Port) Owns(a netip.Addr) bool { return a == p.PrivateIP || slices.Contains(p.Secondary, a) }
+func (p *Port) Owns(a netip.Addr) bool {
+	return a == p.PrivateIP || slices.Contains(p.Secondary, a) || slices.Contains(p.IPv6, a)
+}
 
 // Routed says if a way leads from the port's subnet to dst, which is beyond the
 // VPC: the longest prefix decides.

@@ -12,6 +12,8 @@ const (
 	ICMP = 1
 	TCP  = 6
 	UDP  = 17
+
+	ICMPv6 = 58
 )
 
 // Rules are what may pass in one direction.
@@ -36,10 +38,10 @@ func compileGroups(in map[string][]netip.Addr) (map[string]Members, error) {
 	for id, addresses := range in {
 		m := make(Members, len(addresses))
 		for _, a := range addresses {
-			if !a.Is4() {
-				return nil, invalid("%s: member %s is not an IPv4 address", id, a)
+			if !a.IsValid() || a.Zone() != "" {
+				return nil, invalid("%s: member %q is not an address", id, a)
 			}
-			m[a] = struct{}{}
+			m[a.Unmap()] = struct{}{}
 		}
 		out[id] = m
 	}
@@ -65,10 +67,12 @@ func compileRules(in []network.Rule, groups map[string]Members) (Rules, error) {
 			c.Proto = UDP
 		case "icmp":
 			c.Proto = ICMP
+		case "icmpv6":
+			c.Proto = ICMPv6
 		default:
 			n, err := strconv.ParseUint(r.Protocol, 10, 8)
 			if err != nil {
-				return nil, invalid("rule of unknown protocol %s: want tcp, udp, icmp, a number or -1", r.Protocol)
+				return nil, invalid("rule of unknown protocol %s: want tcp, udp, icmp, icmpv6, a number or -1", r.Protocol)
 			}
 			c.Proto = byte(n)
 		}
@@ -90,10 +94,10 @@ func (rs Rules) Allow(proto byte, peer netip.Addr, dport uint16) bool {
 	}, peer)
 }
 
-// AllowICMP judges a message that begins a flow.
-func (rs Rules) AllowICMP(typ, code uint8, peer netip.Addr) bool {
+// AllowICMP judges a message of ICMP or ICMPv6 that begins a flow.
+func (rs Rules) AllowICMP(proto byte, typ, code uint8, peer netip.Addr) bool {
 	return rs.admit(func(r *Rule) bool {
-		return r.All || (r.Proto == ICMP && (r.Type == nil || *r.Type == typ) && (r.Code == nil || *r.Code == code))
+		return r.All || (r.Proto == proto && (r.Type == nil || *r.Type == typ) && (r.Code == nil || *r.Code == code))
 	}, peer)
 }
 

@@ -28,6 +28,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/link/ethernet"
 	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -41,10 +42,13 @@ const patience = 10 * time.Second
 type Guest struct {
 	MAC net.HardwareAddr
 	IP  netip.Addr
+	// IPv6 is the first address by LeaseV6.
+	IPv6 netip.Addr
 
 	listener net.Listener
 	link     *channel.Endpoint
 	stack    *stack.Stack
+	ndp      ndp
 
 	mu     sync.Mutex
 	conn   net.Conn
@@ -54,7 +58,10 @@ type Guest struct {
 }
 
 // NewGuest attaches a guest to the socket, without an address as yet.
-func NewGuest(t testing.TB, socket, mac string) *Guest {
+func NewGuest(t testing.TB, socket, mac string) *Guest { return NewGuestMTU(t, socket, mac, 1500) }
+
+// NewGuestMTU attaches a guest with an MTU of its own.
+func NewGuestMTU(t testing.TB, socket, mac string, mtu uint32) *Guest {
 	t.Helper()
 	hw, err := net.ParseMAC(mac)
 	if err != nil {
@@ -64,11 +71,11 @@ func NewGuest(t testing.TB, socket, mac string) *Guest {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &Guest{MAC: hw, listener: l, taps: map[chan []byte]bool{}, link: channel.New(4096, 1500, tcpip.LinkAddress(hw))}
+	g := &Guest{MAC: hw, listener: l, taps: map[chan []byte]bool{}, link: channel.New(4096, mtu, tcpip.LinkAddress(hw))}
 	g.paused = sync.NewCond(&g.mu)
 	g.stack = stack.New(stack.Options{
-		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol},
-		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol, ipv6.NewProtocolWithOptions(g.ndp.options())},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
 	})
 	if err := g.stack.CreateNIC(1, ethernet.New(g.link)); err != nil {
 		t.Fatal(err)
@@ -206,11 +213,8 @@ func (g *Guest) Configure(t testing.TB, ip netip.Prefix, gateway netip.Addr) {
 	}, stack.AddressProperties{}); err != nil {
 		t.Fatal(err)
 	}
-	local := tcpip.AddressWithPrefix{Address: a, PrefixLen: ip.Bits()}.Subnet()
-	g.stack.SetRouteTable([]tcpip.Route{
-		{Destination: local, NIC: 1},
-		{Destination: header.IPv4EmptySubnet, Gateway: tcpip.AddrFrom4(gateway.As4()), NIC: 1},
-	})
+	g.stack.AddRoute(tcpip.Route{Destination: tcpip.AddressWithPrefix{Address: a, PrefixLen: ip.Bits()}.Subnet(), NIC: 1})
+	g.stack.AddRoute(tcpip.Route{Destination: header.IPv4EmptySubnet, Gateway: tcpip.AddrFrom4(gateway.As4()), NIC: 1})
 }
 
 // Lease takes an address by DHCP and configures it. It asks until the switch
@@ -279,13 +283,13 @@ func (g *Guest) TryDHCP(t testing.TB, m *dhcpv4.DHCPv4, wait time.Duration) *dhc
 
 // DialTCP connects from the guest.
 func (g *Guest) DialTCP(ctx context.Context, to netip.AddrPort) (*gonet.TCPConn, error) {
-	return gonet.DialContextTCP(ctx, g.stack, full(to), ipv4.ProtocolNumber)
+	return gonet.DialContextTCP(ctx, g.stack, full(to), protocolOf(to.Addr()))
 }
 
-// ListenTCP listens in the guest.
+// ListenTCP listens in the guest, by IPv4 and IPv6.
 func (g *Guest) ListenTCP(t testing.TB, port uint16) net.Listener {
 	t.Helper()
-	l, err := gonet.ListenTCP(g.stack, tcpip.FullAddress{NIC: 1, Port: port}, ipv4.ProtocolNumber)
+	l, err := gonet.ListenTCP(g.stack, tcpip.FullAddress{NIC: 1, Port: port}, ipv6.ProtocolNumber)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +309,14 @@ func (g *Guest) UDP(t testing.TB, port uint16) *gonet.UDPConn {
 }
 
 func full(ap netip.AddrPort) tcpip.FullAddress {
-	return tcpip.FullAddress{NIC: 1, Addr: tcpip.AddrFrom4(ap.Addr().As4()), Port: ap.Port()}
+	return tcpip.FullAddress{NIC: 1, Addr: tcpip.AddrFromSlice(ap.Addr().AsSlice()), Port: ap.Port()}
+}
+
+func protocolOf(a netip.Addr) tcpip.NetworkProtocolNumber {
+	if a.Is4() {
+		return ipv4.ProtocolNumber
+	}
+	return ipv6.ProtocolNumber
 }
 
 // Ping sends an ICMP echo request and says if it was answered.

@@ -54,6 +54,13 @@ func Run(t *testing.T, newEnv func(t *testing.T) *Env) {
 		{"Groups", testGroups},
 		{"Secondary", testSecondary},
 		{"AnySource", testAnySource},
+		{"LeaseV6", testLeaseV6},
+		{"Neighbors", testNeighbors},
+		{"ReachV6", testReachV6},
+		{"SpoofingV6", testSpoofingV6},
+		{"ServicesV6", testServicesV6},
+		{"EgressV6", testEgressV6},
+		{"LateV6", testLateV6},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.test(t, &lab{Env: newEnv(t), dir: t.TempDir(), config: network.Config{Region: "local-1"}})

@@ -189,6 +189,8 @@ func ask(t *testing.T, g *Guest, transport, server, name string, kind uint16) *d
 			t.Fatal(err)
 		}
 		c = conn
+	} else if to.Addr().Is6() {
+		c = connected{g.UDPv6(t, 0), net.UDPAddrFromAddrPort(to)}
 	} else {
 		c = connected{g.UDP(t, 0), net.UDPAddrFromAddrPort(to)}
 	}

@@ -13,8 +13,8 @@ func (p *port) inputARP(a []byte) {
 	if len(a) < 28 || binary.BigEndian.Uint32(a) != 0x0001_0800 || binary.BigEndian.Uint16(a[4:]) != 0x0604 {
 		return
 	}
-	sender, target := ipv4(a[14:18]), ipv4(a[24:28])
-	if mac(a[8:14]) != p.mac || (sender != ipv4{} && !p.owns(sender)) {
+	sender, target := mapped(a[14:18]), mapped(a[24:28])
+	if mac(a[8:14]) != p.mac || (!addr(sender).IsUnspecified() && !p.owns(sender)) {
 		p.spoofed.Add(1)
 		return
 	}
@@ -29,21 +29,21 @@ func (p *port) inputARP(a []byte) {
 	b := f.payload()
 	copy(b, []byte{0, 1, 8, 0, 6, 4, 0, 2})
 	copy(b[8:], owner[:])
-	copy(b[14:], target[:])
+	copy(b[14:], a[24:28])
 	copy(b[18:], p.mac[:])
-	copy(b[24:], sender[:])
+	copy(b[24:], a[14:18])
 	p.enqueue(f)
 }
 
 // resolve returns the link address behind which the guest finds target.
-func (p *port) resolve(target ipv4) (mac, bool) {
+func (p *port) resolve(target address) (mac, bool) {
 	if p.vpc.isService(target) {
 		return gateway.HardwareAddr, true
 	}
-	if !p.vpc.cidr.Contains(addr(target)) {
+	if !p.vpc.contains(addr(target)) {
 		return mac{}, false
 	}
-	if !p.subnet.Contains(addr(target)) {
+	if !p.onLink(addr(target)) {
 		return gateway.HardwareAddr, true
 	}
 	if to := p.vpc.portOf(target); to != nil {

@@ -1,10 +1,10 @@
 package user
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
-	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 
@@ -16,6 +16,8 @@ const (
 	dhcpClient = 68
 )
 
+var limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
 // inputDHCP answers DHCP and says if the packet was of that.
 func (p *port) inputDHCP(pkt *packet) bool {
 	if pkt.sport == dhcpServer { // a guest that plays the server
@@ -25,11 +27,11 @@ func (p *port) inputDHCP(pkt *packet) bool {
 	if pkt.dport != dhcpServer {
 		return false
 	}
-	broadcast := pkt.dst == ipv4{255, 255, 255, 255}
+	broadcast := addr(pkt.dst) == limitedBroadcast
 	if !broadcast && !p.vpc.isService(pkt.dst) {
 		return false
 	}
-	if (pkt.src != ipv4{} && pkt.src != p.ip) || pkt.more {
+	if (!addr(pkt.src).IsUnspecified() && pkt.src != p.ip) || pkt.more {
 		p.spoofed.Add(1)
 		return true
 	}
@@ -55,9 +57,9 @@ func (p *port) inputDHCP(pkt *packet) bool {
 
 // sendDHCP sends the reply to the address that RFC 2131, 4.1 says.
 func (p *port) sendDHCP(request, reply *dhcpv4.DHCPv4) {
-	dst := ipv4{255, 255, 255, 255}
-	if c := request.ClientIPAddr.To4(); c != nil && ipv4(c) == p.ip && reply.MessageType() != dhcpv4.MessageTypeNak {
-		dst = p.ip
+	dst := limitedBroadcast
+	if c := request.ClientIPAddr.To4(); c != nil && mapped(c) == p.ip && reply.MessageType() != dhcpv4.MessageTypeNak {
+		dst = addr(p.ip)
 	}
 	body := reply.ToBytes()
 	f := p.vpc.frames.get(p.mac, gateway.HardwareAddr, etherIPv4, 28+len(body))
@@ -67,7 +69,7 @@ func (p *port) sendDHCP(request, reply *dhcpv4.DHCPv4) {
 	ip := header.IPv4(f.payload())
 	ip.Encode(&header.IPv4Fields{
 		TotalLength: uint16(28 + len(body)), TTL: 64, Protocol: protoUDP,
-		SrcAddr: tcpip.AddrFrom4(gateway.Address(p.subnet).As4()), DstAddr: tcpip.AddrFrom4(dst),
+		SrcAddr: stackAddress(gateway.Address(p.subnet)), DstAddr: stackAddress(dst),
 	})
 	ip.SetChecksum(^ip.CalculateChecksum())
 	u := header.UDP(ip[20:])

@@ -31,6 +31,15 @@ var neverOutside = []netip.Prefix{
 	netip.MustParsePrefix("169.254.0.0/16"), // link-local: the host's, and its cloud's metadata
 	netip.MustParsePrefix("224.0.0.0/4"),    // multicast
 	netip.MustParsePrefix("240.0.0.0/4"),    // reserved, broadcast
+
+	netip.MustParsePrefix("::/96"),         // unspecified, loopback, IPv4 in disguise
+	netip.MustParsePrefix("::ffff:0:0/96"), // IPv4 mapped
+	netip.MustParsePrefix("64:ff9b::/96"),  // IPv4 behind a translator
+	netip.MustParsePrefix("2002::/16"),     // IPv4 behind a 6to4 relay
+	netip.MustParsePrefix("fd00:ec2::/32"), // the services of the cloud that the host may be in
+	netip.MustParsePrefix("fe80::/10"),     // link-local
+	netip.MustParsePrefix("fec0::/10"),     // site-local, long given up
+	netip.MustParsePrefix("ff00::/8"),      // multicast
 }
 
 // egressPolicy knows the addresses of the host.
@@ -76,13 +85,16 @@ func hostAddresses() (map[netip.Addr]bool, error) {
 		}
 		ip, mask := n.IP.To4(), net.IP(n.Mask).To4()
 		if ip == nil || mask == nil {
+			if a, ok := netip.AddrFromSlice(n.IP); ok {
+				own[a.Unmap()] = true
+			}
 			continue
 		}
-		broadcast := ipv4(ip)
+		broadcast := [4]byte(ip)
 		for i := range broadcast {
 			broadcast[i] |= ^mask[i]
 		}
-		own[addr(ipv4(ip))], own[addr(broadcast)] = true, true
+		own[netip.AddrFrom4([4]byte(ip))], own[netip.AddrFrom4(broadcast)] = true, true
 	}
 	return own, nil
 }
@@ -91,10 +103,10 @@ func hostAddresses() (map[netip.Addr]bool, error) {
 // source address that the host's routes choose without a packet sent: it is dst
 // itself exactly if dst is the host, by a route that no interface shows.
 func (v *vpc) dialOutside(network string, dst netip.AddrPort) (net.Conn, error) {
-	if v.cidr.Contains(dst.Addr()) || v.shared.policy.refuses(dst.Addr()) {
+	if v.contains(dst.Addr()) || v.shared.policy.refuses(dst.Addr()) {
 		return nil, errRefused
 	}
-	probe, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(dst))
+	probe, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(dst))
 	if err != nil {
 		return nil, err
 	}
@@ -106,19 +118,19 @@ func (v *vpc) dialOutside(network string, dst netip.AddrPort) (net.Conn, error) 
 		return probe, nil
 	}
 	probe.Close()
-	return net.DialTimeout("tcp4", dst.String(), egressTimeout)
+	return net.DialTimeout("tcp", dst.String(), egressTimeout)
 }
 
 // forwardTCP ends a guest's connection to the outside in a host socket. The
 // guest's handshake completes only if the other side's did.
 func (v *vpc) forwardTCP(r *tcp.ForwarderRequest) {
 	id := r.ID()
-	p := v.portOf(id.RemoteAddress.As4())
+	p := v.portOf(fromStackAddress(id.RemoteAddress))
 	if p == nil || !p.dialing.Acquire() {
 		r.Complete(true)
 		return
 	}
-	out, err := v.dialOutside("tcp", netip.AddrPortFrom(addr(id.LocalAddress.As4()), id.LocalPort))
+	out, err := v.dialOutside("tcp", netip.AddrPortFrom(addr(fromStackAddress(id.LocalAddress)), id.LocalPort))
 	p.dialing.Release()
 	if err != nil {
 		r.Complete(true)
@@ -138,11 +150,11 @@ func (v *vpc) forwardTCP(r *tcp.ForwarderRequest) {
 // runs in the goroutine that reads the guest's frames: it must not wait.
 func (v *vpc) forwardUDP(r *udp.ForwarderRequest) bool {
 	id := r.ID()
-	p := v.portOf(id.RemoteAddress.As4())
+	p := v.portOf(fromStackAddress(id.RemoteAddress))
 	if p == nil {
 		return true // dropped
 	}
-	out, err := v.dialOutside("udp", netip.AddrPortFrom(addr(id.LocalAddress.As4()), id.LocalPort))
+	out, err := v.dialOutside("udp", netip.AddrPortFrom(addr(fromStackAddress(id.LocalAddress)), id.LocalPort))
 	if err != nil {
 		return true
 	}

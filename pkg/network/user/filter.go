@@ -22,17 +22,17 @@ const (
 )
 
 // allowPacket judges the first packet of a flow by the peer and what it is.
-func allowPacket(rs gateway.Rules, p *packet, peer ipv4) bool {
-	if p.proto == protoICMP {
-		return rs.AllowICMP(p.b[p.headerLen], p.b[p.headerLen+1], addr(peer))
+func allowPacket(rs gateway.Rules, p *packet, peer address) bool {
+	if p.icmp() {
+		return rs.AllowICMP(p.proto, p.b[p.headerLen], p.b[p.headerLen+1], addr(peer))
 	}
 	return rs.Allow(p.proto, addr(peer), p.dport)
 }
 
 // flowKey is a flow as the guest sees it.
 type flowKey struct {
-	local        ipv4
-	remote       ipv4
+	local        address
+	remote       address
 	lport, rport uint16
 	proto        byte
 }
@@ -56,8 +56,8 @@ type flow struct {
 func (f *flow) closing() bool { return f.reset || (f.finIn && f.finOut) }
 
 type fragmentKey struct {
-	src, dst ipv4
-	id       uint16
+	src, dst address
+	id       uint32
 	proto    byte
 }
 

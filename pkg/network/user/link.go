@@ -7,6 +7,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	ipv4proto "gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	ipv6proto "gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
@@ -28,7 +29,11 @@ func (l *link) inject(b []byte) {
 		return
 	}
 	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(b)})
-	(*d).DeliverNetworkPacket(ipv4proto.ProtocolNumber, pkt)
+	protocol := ipv4proto.ProtocolNumber
+	if b[0]>>4 == 6 {
+		protocol = ipv6proto.ProtocolNumber
+	}
+	(*d).DeliverNetworkPacket(protocol, pkt)
 	pkt.DecRef()
 }
 

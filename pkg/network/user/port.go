@@ -35,7 +35,7 @@ type port struct {
 	vpc    *vpc
 	id     string
 	mac    mac
-	ip     ipv4
+	ip     address // the primary private one
 	subnet netip.Prefix
 	socket string
 
@@ -52,6 +52,7 @@ type port struct {
 	dropped, spoofed atomic.Uint64
 	queries          gateway.Gate // of names
 	dialing          gateway.Gate
+	advertised       atomic.Int64 // the last router advertisement, Unix nanoseconds
 	onLease          func()
 	cancel           context.CancelFunc
 	running          sync.WaitGroup
@@ -60,13 +61,13 @@ type port struct {
 // portConfig is the changeable part of a port.
 type portConfig struct {
 	*gateway.Port
-	secondary []ipv4
+	others []address // secondary ones, and those of IPv6
 }
 
 func newPortConfig(p *gateway.Port) *portConfig {
 	c := &portConfig{Port: p}
-	for _, a := range p.Secondary {
-		c.secondary = append(c.secondary, a.As4())
+	for _, a := range slices.Concat(p.Secondary, p.IPv6) {
+		c.others = append(c.others, a.As16())
 	}
 	return c
 }
@@ -78,13 +79,18 @@ func (p *port) Config() *gateway.Port { return p.config.Load().Port }
 func (p *port) Conns() *gateway.ConnSet { return p.conns }
 
 // owns says if an address is the port's.
-func (p *port) owns(a ipv4) bool {
-	return a == p.ip || slices.Contains(p.config.Load().secondary, a)
+func (p *port) owns(a address) bool {
+	return a == p.ip || slices.Contains(p.config.Load().others, a)
+}
+
+// onLink says if the guest finds an address without the gateway.
+func (p *port) onLink(a netip.Addr) bool {
+	return p.subnet.Contains(a) || p.Config().SubnetV6.Contains(a)
 }
 
 // sameAttachment says if the port can go on with a new config.
 func (p *port) sameAttachment(n *gateway.Port, v *vpc) bool {
-	return p.vpc == v && p.mac == n.HW && p.ip == n.PrivateIP.As4() && p.subnet == n.Subnet && p.socket == n.Socket
+	return p.vpc == v && p.mac == n.HW && p.ip == n.PrivateIP.As16() && p.subnet == n.Subnet && p.socket == n.Socket
 }
 
 func (p *port) start() {
@@ -113,6 +119,7 @@ func (p *port) tend(ctx context.Context) {
 			return
 		case <-tick.C:
 			p.flows.sweep()
+			p.advertiseSometimes()
 			p.public.Retry(p)
 		}
 	}
@@ -262,17 +269,40 @@ func (p *port) input(eth []byte) {
 	case etherARP:
 		p.inputARP(eth[ethernetSize:])
 	case etherIPv4:
-		if pkt, ok := parseIPv4(eth[ethernetSize:]); ok {
+		if pkt, ok := parseIP(eth[ethernetSize:]); ok && !pkt.v6 {
 			p.inputIPv4(&pkt)
+		}
+	case etherIPv6:
+		if pkt, ok := parseIP(eth[ethernetSize:]); ok && pkt.v6 {
+			p.inputIPv6(&pkt)
 		}
 	}
 }
 
-// inputIPv4 checks the sender, then the filter, then the way.
 func (p *port) inputIPv4(pkt *packet) {
 	if pkt.proto == protoUDP && pkt.offset == 0 && p.inputDHCP(pkt) {
 		return
 	}
+	p.forward(pkt)
+}
+
+// inputIPv6 takes what is between the guest and its router first. There is
+// nothing else for multicast, nor between link-local addresses.
+func (p *port) inputIPv6(pkt *packet) {
+	if !p.Config().SubnetV6.IsValid() || p.inputND(pkt) || p.inputDHCPv6(pkt) {
+		return
+	}
+	if src := addr(pkt.src); src.IsLinkLocalUnicast() || src.IsUnspecified() {
+		return
+	}
+	if addr(pkt.dst) == gateway.MetadataAddrV6 && !p.Config().Metadata.Options.IPv6 {
+		return
+	}
+	p.forward(pkt)
+}
+
+// forward checks the sender, then the filter, then the way.
+func (p *port) forward(pkt *packet) {
 	dst := addr(pkt.dst)
 	if !p.owns(pkt.src) && !p.forwards(pkt, dst) {
 		p.spoofed.Add(1)
@@ -282,7 +312,7 @@ func (p *port) inputIPv4(pkt *packet) {
 	case p.vpc.isService(pkt.dst):
 		p.flows.admit(pkt, false, nil, false) // a reply to the gateway must find its flow
 		p.vpc.link.inject(pkt.b)
-	case p.vpc.cidr.Contains(dst):
+	case p.vpc.contains(dst):
 		if to := p.vpc.portOf(pkt.dst); to != nil && to != p && p.admitOut(pkt) {
 			to.fromGuest(p, pkt)
 		}
@@ -301,7 +331,7 @@ func (p *port) inputIPv4(pkt *packet) {
 // guests by their addresses, and no other addresses lead out of the VPC.
 func (p *port) forwards(pkt *packet, dst netip.Addr) bool {
 	src := addr(pkt.src)
-	return p.config.Load().AnySource && p.vpc.cidr.Contains(dst) && !p.vpc.isService(pkt.dst) && !p.vpc.isService(pkt.src) &&
+	return p.config.Load().AnySource && p.vpc.contains(dst) && !p.vpc.isService(pkt.dst) && !p.vpc.isService(pkt.src) &&
 		!src.IsUnspecified() && !src.IsMulticast() && !src.IsLoopback() && !src.IsLinkLocalUnicast()
 }
 
@@ -322,11 +352,11 @@ func (p *port) fromGuest(from *port, pkt *packet) {
 	if !p.flows.admit(pkt, true, p.Config().In, true) {
 		return
 	}
-	src := from.mac
-	if from.subnet != p.subnet {
-		src = gateway.HardwareAddr
+	src := gateway.HardwareAddr
+	if p.neighbor(from, pkt.v6) {
+		src = from.mac
 	}
-	f := p.vpc.frames.get(p.mac, src, etherIPv4, len(pkt.b))
+	f := p.vpc.frames.get(p.mac, src, etherType(pkt.v6), len(pkt.b))
 	if f == nil {
 		return
 	}
@@ -334,11 +364,19 @@ func (p *port) fromGuest(from *port, pkt *packet) {
 	p.enqueue(f)
 }
 
+// neighbor says if the guest finds the other's without the gateway.
+func (p *port) neighbor(other *port, v6 bool) bool {
+	if v6 {
+		return p.Config().SubnetV6 == other.Config().SubnetV6
+	}
+	return p.subnet == other.subnet
+}
+
 // fromStack takes a packet of the VPC's own stack, which has been judged: it is
 // of a service, of a flow that the guest began, or of a connection that was
 // checked before it was opened.
 func (p *port) fromStack(f *frame) {
-	if pkt, ok := parseIPv4(f.payload()); ok {
+	if pkt, ok := parseIP(f.payload()); ok {
 		p.flows.admit(&pkt, true, nil, false)
 	}
 	p.enqueue(f)

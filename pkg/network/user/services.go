@@ -6,7 +6,6 @@ import (
 	"net/netip"
 
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
-	ipv4proto "gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 
 	"github.com/bundt/bundt/pkg/metadata"
 	"github.com/bundt/bundt/pkg/network"
@@ -38,7 +37,7 @@ func (v *vpc) serveMetadata(a netip.Addr) ([]closer, error) {
 // serveDNS runs the VPC's name server at a, by UDP and TCP.
 func (v *vpc) serveDNS(a netip.Addr) ([]closer, error) {
 	full := fullAddress(a, 53)
-	pc, err := gonet.DialUDP(v.stack, &full, nil, ipv4proto.ProtocolNumber)
+	pc, err := gonet.DialUDP(v.stack, &full, nil, protocolOf(a))
 	if err != nil {
 		return nil, err
 	}
@@ -67,12 +66,7 @@ func (d directory) Addresses() iter.Seq2[netip.Addr, *gateway.Port] {
 	}
 }
 
-func (d directory) port(a netip.Addr) *port {
-	if !a.Is4() {
-		return nil
-	}
-	return d.vpc.portOf(a.As4())
-}
+func (d directory) port(a netip.Addr) *port { return d.vpc.portOf(a.As16()) }
 
 func (d directory) Port(a netip.Addr) *gateway.Port {
 	if p := d.port(a); p != nil {

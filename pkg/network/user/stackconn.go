@@ -11,6 +11,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	ipv4proto "gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	ipv6proto "gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
 
@@ -25,7 +26,27 @@ func stackError(doing string, err tcpip.Error) error {
 }
 
 func fullAddress(a netip.Addr, port uint16) tcpip.FullAddress {
-	return tcpip.FullAddress{NIC: nic, Addr: tcpip.AddrFrom4(a.As4()), Port: port}
+	return tcpip.FullAddress{NIC: nic, Addr: stackAddress(a), Port: port}
+}
+
+// stackAddress is the address as the stack has it.
+func stackAddress(a netip.Addr) tcpip.Address { return tcpip.AddrFromSlice(a.AsSlice()) }
+
+// fromStackAddress is the address as the switch has it.
+func fromStackAddress(a tcpip.Address) address { return mapped(a.AsSlice()) }
+
+func protocolOf(a netip.Addr) tcpip.NetworkProtocolNumber {
+	if a.Is4() {
+		return ipv4proto.ProtocolNumber
+	}
+	return ipv6proto.ProtocolNumber
+}
+
+func etherType(v6 bool) uint16 {
+	if v6 {
+		return etherIPv6
+	}
+	return etherIPv4
 }
 
 // guestConn is a connection of a service with a guest: one that knows the port
@@ -33,6 +54,7 @@ func fullAddress(a netip.Addr, port uint16) tcpip.FullAddress {
 type guestConn struct {
 	*gonet.TCPConn
 	endpoint tcpip.Endpoint
+	v6       bool
 	port     *port
 	once     sync.Once
 }
@@ -42,9 +64,13 @@ func (c *guestConn) Close() error {
 	return c.TCPConn.Close()
 }
 
-// limitHops sets the TTL of what is sent from now on.
+// limitHops sets the TTL, of IPv6 the hop limit, of what is sent from now on.
 func (c *guestConn) limitHops(n int) {
-	c.endpoint.SetSockOptInt(tcpip.IPv4TTLOption, n) // any 1..255 is taken
+	option := tcpip.IPv4TTLOption
+	if c.v6 {
+		option = tcpip.IPv6HopLimitOption
+	}
+	c.endpoint.SetSockOptInt(option, n) // any 1..255 is taken
 }
 
 // guestListener accepts connections of guests at an address of the stack. It is
@@ -60,7 +86,7 @@ type guestListener struct {
 
 func (v *vpc) listenTCP(a netip.Addr, port uint16) (*guestListener, error) {
 	l := &guestListener{vpc: v, done: make(chan struct{}), address: net.TCPAddrFromAddrPort(netip.AddrPortFrom(a, port))}
-	ep, err := v.stack.NewEndpoint(tcp.ProtocolNumber, ipv4proto.ProtocolNumber, &l.wq)
+	ep, err := v.stack.NewEndpoint(tcp.ProtocolNumber, protocolOf(a), &l.wq)
 	if err != nil {
 		return nil, stackError("making an endpoint", err)
 	}
@@ -107,12 +133,12 @@ func (l *guestListener) own(ep tcpip.Endpoint, wq *waiter.Queue) net.Conn {
 		ep.Close()
 		return nil
 	}
-	p := l.vpc.portOf(remote.Addr.As4())
+	p := l.vpc.portOf(fromStackAddress(remote.Addr))
 	if p == nil {
 		ep.Abort()
 		return nil
 	}
-	c := &guestConn{TCPConn: gonet.NewTCPConn(wq, ep), endpoint: ep, port: p}
+	c := &guestConn{TCPConn: gonet.NewTCPConn(wq, ep), endpoint: ep, v6: remote.Addr.Len() == 16, port: p}
 	if !p.conns.Add(c) {
 		ep.Abort()
 		return nil
@@ -132,7 +158,7 @@ func (l *guestListener) Addr() net.Addr { return l.address }
 
 // DialGuest opens a connection to one of the guest's addresses under the address from.
 func (p *port) DialGuest(ctx context.Context, from, guest netip.Addr, to uint16) (gateway.HalfCloser, error) {
-	c, err := gonet.DialTCPWithBind(ctx, p.vpc.stack, fullAddress(from, 0), fullAddress(guest, to), ipv4proto.ProtocolNumber)
+	c, err := gonet.DialTCPWithBind(ctx, p.vpc.stack, fullAddress(from, 0), fullAddress(guest, to), protocolOf(guest))
 	if err == nil {
 		return c, nil
 	}

@@ -117,7 +117,7 @@ func (f *fabric) ensurePort(id string, n *gateway.Port) {
 	p := f.ports[id]
 	if p == nil {
 		p = &port{
-			vpc: f.vpcs[n.VPCID], id: id, mac: n.HW, ip: n.PrivateIP.As4(), subnet: n.Subnet,
+			vpc: f.vpcs[n.VPCID], id: id, mac: n.HW, ip: n.PrivateIP.As16(), subnet: n.Subnet,
 			socket: n.Socket, flows: newFlowTable(), queue: make(chan *frame, queueFrames),
 			conns: gateway.NewConnSet(maxConns), dialing: make(gateway.Gate, maxDialing), queries: make(gateway.Gate, gateway.MaxQueries), onLease: f.onLease,
 		}

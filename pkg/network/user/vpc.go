@@ -11,6 +11,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	ipv4proto "gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
+	ipv6proto "gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
@@ -40,24 +41,25 @@ type vpc struct {
 
 	mu       sync.Mutex // serialises changes
 	config   atomic.Pointer[network.VPC]
-	ports    atomic.Pointer[map[ipv4]*port]
-	services atomic.Pointer[map[ipv4]bool] // addresses that the stack answers for
-	servers  map[ipv4][]closer             // what runs on them
+	ports    atomic.Pointer[map[address]*port]
+	services atomic.Pointer[map[address]bool] // addresses that the stack answers for
+	servers  map[address][]closer             // what runs on them
 	serving  sync.WaitGroup
 }
 
 type closer interface{ Close() error }
 
 func newVPC(c network.VPC, sh *shared) (*vpc, error) {
-	v := &vpc{id: c.ID, cidr: c.CIDR.Masked(), mtu: gateway.MTU(c), shared: sh, servers: map[ipv4][]closer{}}
+	v := &vpc{id: c.ID, cidr: c.CIDR.Masked(), mtu: gateway.MTU(c), shared: sh, servers: map[address][]closer{}}
 	v.frames = newFramePool(v.mtu)
 	v.link = &link{mtu: uint32(v.mtu), output: v.output}
-	v.ports.Store(&map[ipv4]*port{})
-	v.services.Store(&map[ipv4]bool{})
+	v.ports.Store(&map[address]*port{})
+	v.services.Store(&map[address]bool{})
 	v.config.Store(&c)
 	v.stack = stack.New(stack.Options{
-		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4proto.NewProtocol},
-		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4},
+		// Without options IPv6 has no neighbour discovery of its own: the ports do that.
+		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4proto.NewProtocol, ipv6proto.NewProtocolWithOptions(ipv6proto.Options{})},
+		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
 	})
 	if err := v.setUpStack(); err != nil {
 		v.close()
@@ -92,7 +94,7 @@ func (v *vpc) setUpStack() tcpip.Error {
 	if err := v.stack.SetSpoofing(nic, true); err != nil {
 		return err
 	}
-	v.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}})
+	v.stack.SetRouteTable([]tcpip.Route{{Destination: header.IPv4EmptySubnet, NIC: nic}, {Destination: header.IPv6EmptySubnet, NIC: nic}})
 	v.stack.SetTransportProtocolHandler(tcp.ProtocolNumber,
 		tcp.NewForwarder(v.stack, 0, maxForwarding, v.forwardTCP).HandlePacket)
 	v.stack.SetTransportProtocolHandler(udp.ProtocolNumber,
@@ -112,14 +114,23 @@ func (v *vpc) update(c network.VPC) error {
 	defer v.mu.Unlock()
 	v.config.Store(&c)
 	type service func(netip.Addr) ([]closer, error)
-	want := map[ipv4]service{gateway.MetadataAddr.As4(): v.serveMetadata}
+	want := map[address]service{gateway.MetadataAddr.As16(): v.serveMetadata}
 	if !c.NoDNS {
-		want[gateway.NamesAddr.As4()] = v.serveDNS
+		want[gateway.NamesAddr.As16()] = v.serveDNS
+	}
+	if c.CIDRv6.IsValid() {
+		want[gateway.MetadataAddrV6.As16()] = v.serveMetadata
+		if !c.NoDNS {
+			want[gateway.NamesAddrV6.As16()] = v.serveDNS
+		}
 	}
 	for _, s := range c.Subnets {
-		want[gateway.Address(s.CIDR).As4()] = func(netip.Addr) ([]closer, error) { return nil, nil }
+		if s.CIDRv6.IsValid() {
+			want[gateway.Address(s.CIDRv6).As16()] = func(netip.Addr) ([]closer, error) { return nil, nil }
+		}
+		want[gateway.Address(s.CIDR).As16()] = func(netip.Addr) ([]closer, error) { return nil, nil }
 		if !c.NoDNS {
-			want[gateway.NamesOf(s.CIDR).As4()] = v.serveDNS
+			want[gateway.NamesOf(s.CIDR).As16()] = v.serveDNS
 		}
 	}
 	now := maps.Clone(*v.services.Load())
@@ -142,9 +153,9 @@ func (v *vpc) update(c network.VPC) error {
 	return nil
 }
 
-func (v *vpc) addService(a ipv4, serve func(netip.Addr) ([]closer, error)) error {
+func (v *vpc) addService(a address, serve func(netip.Addr) ([]closer, error)) error {
 	err := v.stack.AddProtocolAddress(nic, tcpip.ProtocolAddress{
-		Protocol: ipv4proto.ProtocolNumber, AddressWithPrefix: tcpip.AddrFrom4(a).WithPrefix(),
+		Protocol: protocolOf(addr(a)), AddressWithPrefix: stackAddress(addr(a)).WithPrefix(),
 	}, stack.AddressProperties{})
 	if err != nil {
 		return stackError("adding the address", err)
@@ -154,12 +165,12 @@ func (v *vpc) addService(a ipv4, serve func(netip.Addr) ([]closer, error)) error
 	return serveErr
 }
 
-func (v *vpc) removeService(a ipv4) {
+func (v *vpc) removeService(a address) {
 	for _, s := range v.servers[a] {
 		s.Close()
 	}
 	delete(v.servers, a)
-	v.stack.RemoveAddress(nic, tcpip.AddrFrom4(a)) // it was added
+	v.stack.RemoveAddress(nic, stackAddress(addr(a))) // it was added
 }
 
 // close ends the stack; its ports must have been removed.
@@ -173,9 +184,14 @@ func (v *vpc) close() {
 	v.stack.Destroy()
 }
 
-func (v *vpc) isService(a ipv4) bool { return (*v.services.Load())[a] }
+// contains says if an address is of the VPC's ranges.
+func (v *vpc) contains(a netip.Addr) bool {
+	return v.cidr.Contains(a) || v.config.Load().CIDRv6.Contains(a)
+}
 
-func (v *vpc) portOf(a ipv4) *port { return (*v.ports.Load())[a] }
+func (v *vpc) isService(a address) bool { return (*v.services.Load())[a] }
+
+func (v *vpc) portOf(a address) *port { return (*v.ports.Load())[a] }
 
 func (v *vpc) addPort(p *port) {
 	v.mu.Lock()
@@ -187,9 +203,9 @@ func (v *vpc) addPort(p *port) {
 // place makes the port the one of exactly its addresses. mu is held.
 func (v *vpc) place(p *port) {
 	ports := maps.Clone(*v.ports.Load())
-	maps.DeleteFunc(ports, func(_ ipv4, o *port) bool { return o == p })
+	maps.DeleteFunc(ports, func(_ address, o *port) bool { return o == p })
 	ports[p.ip] = p
-	for _, a := range p.config.Load().secondary {
+	for _, a := range p.config.Load().others {
 		ports[a] = p
 	}
 	v.ports.Store(&ports)
@@ -199,7 +215,7 @@ func (v *vpc) place(p *port) {
 func (v *vpc) configure(p *port, c *portConfig) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	moved := !slices.Equal(p.config.Load().secondary, c.secondary)
+	moved := !slices.Equal(p.config.Load().others, c.others)
 	p.config.Store(c)
 	if moved {
 		v.place(p)
@@ -209,7 +225,7 @@ func (v *vpc) configure(p *port, c *portConfig) {
 func (v *vpc) removePort(p *port) {
 	v.mu.Lock()
 	ports := maps.Clone(*v.ports.Load())
-	maps.DeleteFunc(ports, func(_ ipv4, o *port) bool { return o == p })
+	maps.DeleteFunc(ports, func(_ address, o *port) bool { return o == p })
 	v.ports.Store(&ports)
 	v.mu.Unlock()
 	p.stop()
@@ -218,14 +234,19 @@ func (v *vpc) removePort(p *port) {
 // output takes a packet of the stack to the guest that it is for.
 func (v *vpc) output(pkt *stack.PacketBuffer) {
 	n := pkt.NetworkHeader().Slice()
-	if len(n) < 20 {
-		return
+	v6 := pkt.NetworkProtocolNumber == ipv6proto.ProtocolNumber
+	var dst address
+	switch {
+	case v6 && len(n) >= ipv6Size:
+		dst = address(n[24:40])
+	case !v6 && len(n) >= 20:
+		dst = mapped(n[16:20])
 	}
-	to := v.portOf(ipv4(n[16:20]))
+	to := v.portOf(dst)
 	if to == nil {
 		return
 	}
-	f := v.frames.get(to.mac, gateway.HardwareAddr, etherIPv4, pkt.Size())
+	f := v.frames.get(to.mac, gateway.HardwareAddr, etherType(v6), pkt.Size())
 	if f == nil {
 		return
 	}
