@@ -59,9 +59,8 @@ type Cloud struct {
 	instances *store.Mirror[model.Instance]
 	groups    *store.Mirror[model.SecurityGroup]
 	vpcs      *store.Mirror[model.VPC]
-	// admission serialises the capacity check of launches and starts with the
-	// write that uses the capacity up.
-	admission sync.Mutex
+	admission *admission
+	bounded   sync.Mutex // see Account.inTurn
 }
 
 // New opens the cloud kept in o.Store, and founds it if the store is new.
@@ -96,6 +95,7 @@ func New(ctx context.Context, o Options) (*Cloud, error) {
 	c.instances = store.NewMirror(o.Store, records.Instances)
 	c.groups = store.NewMirror(o.Store, records.Groups)
 	c.vpcs = store.NewMirror(o.Store, records.VPCs)
+	c.admission = newAdmission(c.instances)
 	return c, nil
 }
 

@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"context"
+	"slices"
 
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
@@ -23,13 +24,13 @@ const (
 // Start writes the intent to start stopped instances. Instances that run or are
 // pending are left alone, as on EC2.
 func (c *Account) Start(ctx context.Context, ids []string) ([]StateChange, error) {
-	c.admission.Lock()
-	defer c.admission.Unlock()
+	admitted := c.admission.begin()
+	defer admitted.release()
 	var current *store.Tx
-	var started load
-	return c.change(ctx, ids, func(tx *store.Tx, i *model.Instance) error {
+	out, err := c.change(ctx, ids, func(tx *store.Tx, i *model.Instance) error {
 		if tx != current { // another attempt
-			current, started = tx, load{}
+			admitted.release()
+			current = tx
 		}
 		switch i.State {
 		case model.InstancePending, model.InstanceRunning:
@@ -45,16 +46,12 @@ func (c *Account) Start(ctx context.Context, ids []string) ([]StateChange, error
 		if err != nil {
 			return err
 		}
-		if err := c.startQuota(ctx, tx, typ, started); err != nil {
-			return err
-		}
-		if _, _, err := c.place(ctx, tx, typ, i.Arch, 1, 1); err != nil {
+		if err := c.admitStart(ctx, tx, admitted, i, typ); err != nil {
 			return err
 		}
 		if err := c.startInterfaces(tx, i); err != nil {
 			return err
 		}
-		started.add(typ)
 		i.State, i.Desired = model.InstancePending, model.InstanceRunning
 		i.StateReason, i.TransitionReason = model.Reason{}, ""
 		i.LaunchTime = c.now().UTC() // EC2 sets it anew at each start
@@ -62,6 +59,23 @@ func (c *Account) Start(ctx context.Context, ids []string) ([]StateChange, error
 		i.RebootsDone = i.RebootsRequested
 		return nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	return out, c.instances.Await(ctx) // what was promised is seen to be taken
+}
+
+func (c *Account) admitStart(ctx context.Context, tx *store.Tx, admitted *promise, i *model.Instance, typ model.InstanceType) (err error) {
+	want := ask{account: c.id, typ: typ, started: i.ID}
+	if want.quotas, err = c.quotas(tx); err != nil {
+		return err
+	}
+	if want.nodes, err = nodesFor(tx, i.Arch); err != nil {
+		return err
+	}
+	want.nodes = slices.DeleteFunc(want.nodes, func(n model.Node) bool { return n.ID != i.Node })
+	_, _, err = admitted.admit(ctx, want)
+	return err
 }
 
 // Stop writes the intent to stop running instances; with force the guest is not

@@ -1,7 +1,6 @@
 package cloud
 
 import (
-	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
@@ -15,56 +14,18 @@ import (
 	"github.com/bundt/bundt/pkg/store"
 )
 
-// place chooses the node for new instances and how many of max it can take. The
-// caller holds c.admission, which makes the sum of what runs exact.
-func (c *Account) place(ctx context.Context, tx *store.Tx, typ model.InstanceType, arch model.Arch, min, max int) (node string, count int, err error) {
+// nodesFor are the nodes that can run guests of an architecture.
+func nodesFor(tx *store.Tx, arch model.Arch) ([]model.Node, error) {
 	nodes, err := records.Nodes.List(tx)
 	if err != nil {
-		return "", 0, err
+		return nil, err
 	}
-	// The sum reads at its own revision: a change of an instance's status must
-	// not make every launch start over.
-	insts, err := c.instances.All(ctx)
-	if err != nil {
-		return "", 0, err
-	}
-	archOK := false
-	for _, n := range nodes {
-		if !slices.Contains(n.Archs, arch) {
-			continue
-		}
-		archOK = true
-		free := n.MemoryMiB
-		for _, i := range insts {
-			if i.Node != n.ID || !holdsMemory(i) {
-				continue
-			}
-			if t, ok := model.InstanceTypeByName(i.Type); ok {
-				free -= t.MemoryMiB
-			}
-		}
-		if fit := int(free / typ.MemoryMiB); fit >= min {
-			return n.ID, fitCount(fit, max), nil
-		}
-	}
-	if !archOK {
-		return "", 0, model.Errorf(model.CodeUnsupported, "no node of this cloud can run %s guests", arch).
+	nodes = slices.DeleteFunc(nodes, func(n model.Node) bool { return !slices.Contains(n.Archs, arch) })
+	if len(nodes) == 0 {
+		return nil, model.Errorf(model.CodeUnsupported, "no node of this cloud can run %s guests", arch).
 			WithHint("bundt doctor says which emulator is missing and how to install it")
 	}
-	return "", 0, model.Errorf(model.CodeInsufficientCapacity, "We currently do not have sufficient %s capacity: %d instances of %d MiB do not fit in this node's memory", typ.Name, min, typ.MemoryMiB).
-		WithHint("choose a smaller type (bundt type ls), or stop or terminate other instances (bundt ls)")
-}
-
-func fitCount(fit, max int) int {
-	if fit < max {
-		return fit
-	}
-	return max
-}
-
-// holdsMemory reports whether an instance has, or is promised, memory on its node.
-func holdsMemory(i *model.Instance) bool {
-	return i.Desired == model.InstanceRunning || i.State == model.InstanceStopping || i.State == model.InstanceShuttingDown || i.State == model.InstanceRunning
+	return nodes, nil
 }
 
 // macFor derives a locally administered unicast address from an interface's id.

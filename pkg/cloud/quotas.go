@@ -3,6 +3,7 @@ package cloud
 import (
 	"context"
 	"errors"
+	"math"
 
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
@@ -33,15 +34,24 @@ func overQuota(code string, q model.Quota, limit int64) *model.Error {
 		WithHint("delete what is not needed, or have an administrator raise it: bundt account quota ACCOUNT %s=N", q)
 }
 
-// launchQuota returns how many of max instances of a type, with so many volumes
-// of so many GiB each, the account's quotas let it launch; an error if less than
-// min. The caller holds c.admission.
-func (c *Account) launchQuota(ctx context.Context, tx *store.Tx, typ model.InstanceType, volumes []model.BlockDevice, min, max int) (int, error) {
-	quotas, err := c.quotas(tx)
-	if err != nil || len(quotas) == 0 {
-		return max, err
+// fitQuota returns how many that take one of a quota each still fit; an error if
+// less than min. What the quota does not bound is as many as there can be.
+func fitQuota(quotas map[model.Quota]int64, q model.Quota, code string, used, one int64, min int) (int, error) {
+	limit, bounded := quotas[q]
+	if !bounded || one == 0 {
+		return math.MaxInt, nil
 	}
-	instances, running, err := c.running(ctx)
+	fit := int((limit - used) / one)
+	if fit < min {
+		return 0, overQuota(code, q, limit)
+	}
+	return fit, nil
+}
+
+// volumesFit returns how many of max instances, with such volumes each, the
+// quotas of volumes let the account launch; an error if less than min.
+func (c *Account) volumesFit(tx *store.Tx, quotas map[model.Quota]int64, volumes []model.BlockDevice, least, most int) (int, error) {
+	used, err := c.volumeUse(tx, quotas)
 	if err != nil {
 		return 0, err
 	}
@@ -49,77 +59,33 @@ func (c *Account) launchQuota(ctx context.Context, tx *store.Tx, typ model.Insta
 	for _, v := range volumes {
 		gib += v.SizeGiB
 	}
-	used, err := c.volumeUse(tx, quotas)
+	byCount, err := fitQuota(quotas, model.QuotaVolumes, codeVolumeLimit, used.count, int64(len(volumes)), least)
 	if err != nil {
 		return 0, err
 	}
-	count := max
-	for _, q := range []struct {
-		quota     model.Quota
-		code      string
-		used, one int64
-	}{
-		{model.QuotaInstances, codeInstanceLimit, instances, 1},
-		{model.QuotaVCPUs, codeVCPULimit, running.vcpus, int64(typ.VCPUs)},
-		{model.QuotaMemory, codeInstanceLimit, running.memory, typ.MemoryMiB},
-		{model.QuotaVolumes, codeVolumeLimit, used.count, int64(len(volumes))},
-		{model.QuotaVolumesGiB, codeVolumeLimit, used.gib, gib},
-	} {
-		limit, bounded := quotas[q.quota]
-		if !bounded || q.one == 0 {
-			continue
-		}
-		fit := int((limit - q.used) / q.one)
-		if fit < min {
-			return 0, overQuota(q.code, q.quota, limit)
-		}
-		count = fitCount(fit, count)
-	}
-	return count, nil
+	bySize, err := fitQuota(quotas, model.QuotaVolumesGiB, codeVolumeLimit, used.gib, gib, least)
+	return min(byCount, bySize, most), err
 }
 
-// load is what running instances take.
-type load struct{ vcpus, memory int64 }
-
-func (l *load) add(t model.InstanceType) {
-	l.vcpus += int64(t.VCPUs)
-	l.memory += t.MemoryMiB
-}
-
-// running sums the account's instances, and what those that run or are to run take.
-func (c *Account) running(ctx context.Context) (count int64, sum load, err error) {
-	all, err := c.instances.All(ctx)
-	for _, i := range all {
-		if i.OwnerID != c.id || i.State == model.InstanceTerminated {
-			continue
-		}
-		count++
-		if t, ok := model.InstanceTypeByName(i.Type); ok && holdsMemory(i) {
-			sum.add(t)
-		}
-	}
-	return count, sum, err
-}
-
-// startQuota refuses to start one more instance of a type beyond the account's
-// quotas; started is what the same call starts besides. The caller holds c.admission.
-func (c *Account) startQuota(ctx context.Context, tx *store.Tx, typ model.InstanceType, started load) error {
-	quotas, err := c.quotas(tx)
-	if err != nil || len(quotas) == 0 {
+// inTurn keeps the account's launches, whose transactions depend on all volumes
+// if volumes are bounded, from making each other start over.
+func (c *Account) inTurn(ctx context.Context) (done func(), err error) {
+	var quotas map[model.Quota]int64
+	err = c.store.View(ctx, func(tx *store.Tx) error {
+		quotas, err = c.quotas(tx)
 		return err
+	})
+	if !boundsVolumes(quotas) {
+		return func() {}, err
 	}
-	_, sum, err := c.running(ctx)
-	if err != nil {
-		return err
-	}
-	sum.add(typ)
-	if limit, bounded := quotas[model.QuotaVCPUs]; bounded && sum.vcpus+started.vcpus > limit {
-		return overQuota(codeVCPULimit, model.QuotaVCPUs, limit)
-	}
-	if limit, bounded := quotas[model.QuotaMemory]; bounded && sum.memory+started.memory > limit {
-		return overQuota(codeInstanceLimit, model.QuotaMemory, limit)
-	}
-	return nil
+	c.bounded.Lock()
+	return c.bounded.Unlock, nil
+}
+
+func boundsVolumes(quotas map[model.Quota]int64) bool {
+	_, count := quotas[model.QuotaVolumes]
+	_, gib := quotas[model.QuotaVolumesGiB]
+	return count || gib
 }
 
 // volumeUse is what an account has of volumes.
@@ -128,9 +94,7 @@ type volumeUse struct{ count, gib int64 }
 // volumeUse counts volumes within the transaction, so that no other can pass by;
 // only if there is a quota, because it makes the transaction depend on all volumes.
 func (c *Account) volumeUse(tx *store.Tx, quotas map[model.Quota]int64) (u volumeUse, err error) {
-	_, count := quotas[model.QuotaVolumes]
-	_, gib := quotas[model.QuotaVolumesGiB]
-	if !count && !gib {
+	if !boundsVolumes(quotas) {
 		return u, nil
 	}
 	all, err := records.Volumes.List(tx)

@@ -61,12 +61,18 @@ func (c *Account) Run(ctx context.Context, l Launch) ([]model.Instance, error) {
 	if _, err := c.defaults(ctx); err != nil {
 		return nil, err
 	}
-	c.admission.Lock()
-	defer c.admission.Unlock()
+	done, err := c.inTurn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	admitted := c.admission.begin()
+	defer admitted.release()
 	var out []model.Instance
 	err = c.store.Update(ctx, func(tx *store.Tx) error {
+		admitted.release() // of an attempt before
 		ids, err := c.idempotent(tx, "RunInstances", l.ClientToken, hash, func() ([]string, error) {
-			return c.launch(ctx, tx, l)
+			return c.launch(ctx, tx, l, admitted)
 		})
 		if err != nil {
 			return err
@@ -126,7 +132,7 @@ func paramsHash(v any) (string, error) {
 	return hex.EncodeToString(sum[:]), nil
 }
 
-func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string, error) {
+func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch, admitted *promise) ([]string, error) {
 	if err := model.CheckID(model.ImagePrefix, l.ImageID); err != nil {
 		return nil, model.Errorf(model.CodeImageIDMalformed, "Invalid id: %v", err)
 	}
@@ -158,11 +164,17 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string,
 	if err != nil {
 		return nil, err
 	}
-	most, err := c.launchQuota(ctx, tx, typ, mapping, l.MinCount, l.MaxCount)
-	if err != nil {
+	want := ask{account: c.id, typ: typ, min: l.MinCount}
+	if want.quotas, err = c.quotas(tx); err != nil {
 		return nil, err
 	}
-	node, count, err := c.place(ctx, tx, typ, img.Arch, l.MinCount, most)
+	if want.max, err = c.volumesFit(tx, want.quotas, mapping, l.MinCount, l.MaxCount); err != nil {
+		return nil, err
+	}
+	if want.nodes, err = nodesFor(tx, img.Arch); err != nil {
+		return nil, err
+	}
+	node, ids, err := admitted.admit(ctx, want)
 	if err != nil {
 		return nil, err
 	}
@@ -180,10 +192,9 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string,
 		State:   model.InstancePending, Desired: model.InstanceRunning,
 		Reachability: model.ReachabilityInitializing,
 	}
-	var ids []string
-	for n := range count {
+	for n, id := range ids {
 		inst := base
-		inst.ID, inst.LaunchIndex, inst.Tags = model.NewID(model.InstancePrefix), n, withTags(l.Tags, l.SystemTags)
+		inst.ID, inst.LaunchIndex, inst.Tags = id, n, withTags(l.Tags, l.SystemTags)
 		if err := c.addInterfaces(tx, &inst, l); err != nil {
 			return nil, err
 		}
@@ -197,7 +208,6 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch) ([]string,
 		if err != nil {
 			return nil, err
 		}
-		ids = append(ids, inst.ID)
 	}
 	return ids, nil
 }

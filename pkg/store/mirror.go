@@ -28,6 +28,32 @@ func NewMirror[T any](s *Store, c Collection[T]) *Mirror[T] {
 	return &Mirror[T]{feed: &s.mirrors, copy: m.(*mirrored[T])}
 }
 
+// Await waits until the mirror shows everything that is acknowledged now.
+func (m *Mirror[T]) Await(ctx context.Context) error { return m.feed.await(ctx) }
+
+// Version is another number after each change that a reading can show.
+func (m *Mirror[T]) Version(ctx context.Context) (int64, error) {
+	if err := m.feed.await(ctx); err != nil {
+		return 0, err
+	}
+	m.copy.mu.Lock()
+	defer m.copy.mu.Unlock()
+	return m.copy.version, nil
+}
+
+// Observe calls see for every object that there is, and then for every change, in
+// order: before is nil for a new object, now for one that is gone. Between them
+// the mirror may have missed states, as its readers do. see must not read the
+// mirror, nor wait.
+func (m *Mirror[T]) Observe(see func(before, now *T)) {
+	m.copy.mu.Lock()
+	defer m.copy.mu.Unlock()
+	m.copy.observers = append(m.copy.observers, see)
+	for _, object := range m.copy.objects {
+		see(nil, object)
+	}
+}
+
 // All returns every object, sorted by key. Objects and slice are shared with
 // other readers and must not be changed.
 func (m *Mirror[T]) All(ctx context.Context) ([]*T, error) {
@@ -48,9 +74,20 @@ func (m *Mirror[T]) Get(ctx context.Context, key string) (*T, error) {
 
 // mirrored is a mirror's objects.
 type mirrored[T any] struct {
-	mu      sync.Mutex
-	objects map[string]*T
-	sorted  []*T // nil after a change
+	mu        sync.Mutex
+	objects   map[string]*T
+	sorted    []*T // nil after a change
+	version   int64
+	observers []func(before, now *T)
+}
+
+// changed notes a change of one object. The caller holds mu.
+func (m *mirrored[T]) changed(before, now *T) {
+	m.sorted = nil
+	m.version++
+	for _, see := range m.observers {
+		see(before, now)
+	}
 }
 
 func (m *mirrored[T]) all() []*T {
@@ -83,7 +120,16 @@ func (m *mirrored[T]) load(entries []entry) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.objects, m.sorted = objects, nil
+	before := m.objects
+	m.objects = objects
+	for key, object := range before {
+		m.changed(object, objects[key])
+	}
+	for key, object := range objects {
+		if before[key] == nil {
+			m.changed(nil, object)
+		}
+	}
 	return nil
 }
 
@@ -94,16 +140,19 @@ func (m *mirrored[T]) put(key string, data []byte) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	before := m.objects[key]
 	m.objects[key] = object
-	m.sorted = nil
+	m.changed(before, object)
 	return nil
 }
 
 func (m *mirrored[T]) delete(key string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.objects, key)
-	m.sorted = nil
+	if before := m.objects[key]; before != nil {
+		delete(m.objects, key)
+		m.changed(before, nil)
+	}
 }
 
 // sink is a mirror of some type.

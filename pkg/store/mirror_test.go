@@ -146,3 +146,50 @@ func BenchmarkMirrorGet(b *testing.B) {
 		}
 	}
 }
+
+// Whoever observes a mirror can keep sums of it, through changes and reloads.
+func TestMirrorObserved(t *testing.T) {
+	s := open(t, Options{})
+	put(t, s, thing{"a", 1})
+	m := NewMirror(s, things)
+	var mu sync.Mutex
+	sum, objects := 0, 0
+	m.Observe(func(before, now *thing) {
+		mu.Lock()
+		defer mu.Unlock()
+		if before != nil {
+			sum, objects = sum-before.N, objects-1
+		}
+		if now != nil {
+			sum, objects = sum+now.N, objects+1
+		}
+	})
+	check := func(wantSum, wantObjects int) {
+		t.Helper()
+		if err := m.Await(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if sum != wantSum || objects != wantObjects {
+			t.Errorf("%d objects with the sum %d, want %d with %d", objects, sum, wantObjects, wantSum)
+		}
+	}
+	check(1, 1)
+	put(t, s, thing{"b", 20})
+	put(t, s, thing{"a", 3})
+	check(23, 2)
+	version, err := m.Version(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	NewMirror(s, records) // all load anew
+	check(23, 2)
+	if err := s.Update(t.Context(), func(tx *Tx) error { return things.Delete(tx, "a") }); err != nil {
+		t.Fatal(err)
+	}
+	check(20, 1)
+	if after, err := m.Version(t.Context()); err != nil || after == version {
+		t.Errorf("version %d is %d after a deletion: %v", version, after, err)
+	}
+}
