@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -19,7 +20,10 @@ func TestARM64Daemon(t *testing.T) {
 	must(t, err)
 	argv := []string{program}
 	if runtime.GOARCH != "arm64" {
-		const runner = "qemu-aarch64-static"
+		runner := "qemu-aarch64-static"
+		if _, err := exec.LookPath(runner); err != nil {
+			runner = "qemu-aarch64" // Debian's, since 13
+		}
 		t.Setenv("BUNDT_RUNNER", runner)
 		argv = []string{runner, program}
 	}

@@ -39,7 +39,7 @@ func tool(name string) string { return filepath.Join(cacheDir(), "bin", name) }
 // warmCache builds and bakes everything that the tests use, while there is a
 // network for modules and packages. No guest is ever run here.
 func warmCache() (err error) {
-	if err := checkPrograms(); err != nil {
+	if err := checkClients(); err != nil {
 		return err
 	}
 	for _, name := range []string{"demo", "doccheck"} {

@@ -1,6 +1,7 @@
 // Command noskip runs `go test` with the given arguments and fails when any test
-// was skipped: where a test must run, a skip is a failure that nobody sees. It
-// prints a line for each top-level test, the output of those that fail, and go
+// was skipped: where a test must run, a skip is a failure that nobody sees. Only a
+// test that says "LEFT OUT: " and why may be skipped, unless CI is set; that is said
+// again at the end. It prints a line for each top-level test, the output of those that fail, and go
 // test's own closing lines.
 //
 //	go run ./hack/noskip -tags vm -p 1 ./...
@@ -35,11 +36,14 @@ func main() {
 	if err := cmd.Start(); err != nil {
 		fail(err)
 	}
-	r := &report{w: os.Stdout, output: map[string]*strings.Builder{}}
+	r := &report{w: os.Stdout, strict: os.Getenv("CI") != "", output: map[string]*strings.Builder{}}
 	readErr := r.read(out)
 	testErr := cmd.Wait()
 	if readErr != nil {
 		fail(readErr)
+	}
+	for _, line := range r.leftOut {
+		fmt.Fprintln(os.Stderr, "noskip:", line)
 	}
 	if len(r.skipped) > 0 {
 		fail(fmt.Errorf("%d tests were skipped that must run:\n  %s", len(r.skipped), strings.Join(r.skipped, "\n  ")))
@@ -67,8 +71,10 @@ func fail(err error) {
 // report turns test events into what people want to read.
 type report struct {
 	w       io.Writer
+	strict  bool                        // nothing may be left out
 	output  map[string]*strings.Builder // of tests that have not ended
 	skipped []string
+	leftOut []string // each a line
 	passed  int
 }
 
@@ -121,9 +127,26 @@ func (r *report) end(name string, e event) {
 		}
 		return
 	case "skip":
+		if why := leftOut(out); why != "" && !r.strict {
+			r.leftOut = append(r.leftOut, name+" "+why)
+			return
+		}
 		r.skipped = append(r.skipped, name)
 	}
 	if out != nil {
 		fmt.Fprint(r.w, out.String())
 	}
+}
+
+// leftOut is what a skipped test says of why it may be, "" if it says nothing.
+func leftOut(out *strings.Builder) string {
+	if out == nil {
+		return ""
+	}
+	for line := range strings.Lines(out.String()) {
+		if _, why, ok := strings.Cut(line, "LEFT OUT: "); ok {
+			return "LEFT OUT: " + strings.TrimSpace(why)
+		}
+	}
+	return ""
 }

@@ -28,3 +28,22 @@ func TestReport(t *testing.T) {
 		t.Errorf("skipped %q, passed %d", r.skipped, r.passed)
 	}
 }
+
+// What says that it is left out may be, but not in CI.
+func TestLeftOut(t *testing.T) {
+	const events = `{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:1: LEFT OUT: no package of packer\n"}
+{"Action":"skip","Package":"p","Test":"TestA"}
+`
+	for _, strict := range []bool{false, true} {
+		r := &report{w: new(strings.Builder), strict: strict, output: map[string]*strings.Builder{}}
+		if err := r.read(strings.NewReader(events)); err != nil {
+			t.Fatal(err)
+		}
+		if strict != (len(r.skipped) == 1) || strict == (len(r.leftOut) == 1) {
+			t.Errorf("strict %v: skipped %q, left out %q", strict, r.skipped, r.leftOut)
+		}
+		if !strict && r.leftOut[0] != "p.TestA LEFT OUT: no package of packer" {
+			t.Errorf("it says %q", r.leftOut[0])
+		}
+	}
+}

@@ -80,7 +80,7 @@ func (o *RunOptions) addFlags(cmd *cobra.Command) {
 	o.Output.AddFlags(cmd)
 	o.Plan.AddFlags(cmd)
 	o.Wait.AddFlags(cmd)
-	o.Parameters.AddFlags(f, cmd)
+	o.AddFlags(f, cmd)
 	cmd.Flags().Int32VarP(&o.Count, "count", "c", 1, "`number` of instances; all or none are launched")
 	cmd.Flags().StringVar(&o.Template, "launch-template", "", "launch `template` that gives the rest: TEMPLATE or TEMPLATE:VERSION")
 	cmd.Flags().StringVar(&o.Condition, "wait", wait.Reachable, "what to wait for: running or reachable")
@@ -147,7 +147,7 @@ func runInstances(ctx context.Context, o *RunOptions) error {
 }
 
 func (o *RunOptions) request(ctx context.Context, c *client.Client) (*ec2types.RunInstancesInput, error) {
-	in, err := o.Parameters.Request(ctx, o.Factory, c, o.Plan.DryRun)
+	in, err := o.Request(ctx, o.Factory, c, o.Plan.DryRun)
 	if err != nil {
 		return nil, err
 	}

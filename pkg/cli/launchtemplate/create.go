@@ -93,7 +93,7 @@ func (o *contents) read(f *factory.Factory, data *ec2types.RequestLaunchTemplate
 	if err := d.Decode(data); err != nil {
 		return failure.Usagef("%s is no RequestLaunchTemplateData: %w", o.file, err)
 	}
-	if _, err := d.Token(); err != io.EOF { //nolint:errorlint // the decoder's own value
+	if _, err := d.Token(); err != io.EOF {
 		return failure.Usagef("%s has more than one RequestLaunchTemplateData", o.file)
 	}
 	return nil

@@ -169,12 +169,13 @@ func deleteVersions(ctx context.Context, s *command.Session, ref string, version
 			return err
 		}
 	}
-	for _, r := range out.UnsuccessfullyDeletedLaunchTemplateVersions {
-		err := fmt.Errorf("version %s: %s", number(r.VersionNumber), ec2types.Value(r.ResponseError.Message))
-		if ec2types.Value(r.ResponseError.Code) == ec2types.LaunchTemplateErrorCodeLaunchTemplateVersionDoesNotExist {
-			return failure.NotFoundf("%w", err)
-		}
-		return err
+	if len(out.UnsuccessfullyDeletedLaunchTemplateVersions) == 0 {
+		return nil
 	}
-	return nil
+	r := out.UnsuccessfullyDeletedLaunchTemplateVersions[0]
+	err = fmt.Errorf("version %s: %s", number(r.VersionNumber), ec2types.Value(r.ResponseError.Message))
+	if ec2types.Value(r.ResponseError.Code) == ec2types.LaunchTemplateErrorCodeLaunchTemplateVersionDoesNotExist {
+		return failure.NotFoundf("%w", err)
+	}
+	return err
 }

@@ -3,6 +3,7 @@
 # is installed, with this cloud's address and keys.
 #   $BUNDT  the bundt command      $IMAGE  an image to start with
 set -euo pipefail
+: "${BUNDT:?}" "${IMAGE:?}"
 
 ec2() { "$BUNDT" aws --output text --no-cli-pager ec2 "$@"; }
 guest() {
