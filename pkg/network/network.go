@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"time"
 
@@ -45,6 +46,13 @@ type Datapath interface {
 	// Stop ends the datapath with everything it holds on the host (used when the
 	// node is removed; an ordinary end of the daemon leaves it running).
 	Stop(ctx context.Context) error
+}
+
+// Attacher is the capability of datapaths that guests are attached to by an open
+// file and not by a socket of QEMU's: of a tap device, for -netdev tap,fd=. The
+// port must have been configured, without a Socket.
+type Attacher interface {
+	Attach(ctx context.Context, interfaceID string) (*os.File, error)
 }
 
 // Config is everything the datapath of this node has to be.
@@ -103,7 +111,7 @@ type Port struct {
 	PrivateIP  netip.Addr        `json:"privateIP"`
 	PublicIP   netip.Addr        `json:"publicIP,omitzero"` // loopback address to listen on, zero for none
 	Names      []string          `json:"names"`             // DNS names without the domain: host name, Name tag
-	Socket     string            `json:"socket"`            // unix stream socket on which QEMU listens
+	Socket     string            `json:"socket"`            // unix stream socket on which QEMU listens; "" for an Attacher
 	Ingress    []Rule            `json:"ingress"`           // what may reach the guest; nothing else may
 	Egress     []Rule            `json:"egress"`            // what the guest may reach
 	Metadata   metadata.Document `json:"metadata"`

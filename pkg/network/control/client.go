@@ -21,6 +21,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bundt/bundt/pkg/network"
 )
 
@@ -133,53 +135,119 @@ func (d *Client) Status(ctx context.Context, ids ...string) (network.Status, err
 // its ingress rules: it is the operator's way in. The connection can be closed
 // for writing alone.
 func (d *Client) Dial(ctx context.Context, interfaceID string, port uint16) (net.Conn, error) {
+	q := url.Values{"interface": {interfaceID}, "port": {strconv.Itoa(int(port))}}
+	var conn net.Conn
+	err := d.over(ctx, fmt.Sprintf("connecting to %s port %d", interfaceID, port), "/v1/dial?"+q.Encode(), func(c *net.UnixConn, r *bufio.Reader, _ *rights) error {
+		conn = &dialedConn{UnixConn: c, r: r}
+		return nil
+	})
+	return conn, err
+}
+
+// over asks for something that the connection itself becomes, or brings: take
+// gets it with what was read ahead, and is its owner if it returns no error.
+func (d *Client) over(ctx context.Context, doing, path string, take func(*net.UnixConn, *bufio.Reader, *rights) error) error {
 	if err := d.ensure(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	var dialer net.Dialer
-	c, err := dialer.DialContext(ctx, "unix", d.options.ControlSocket)
+	conn, err := dialer.DialContext(ctx, "unix", d.options.ControlSocket)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to the switch: %w", err)
+		return fmt.Errorf("connecting to the switch: %w", err)
 	}
+	c := conn.(*net.UnixConn)
 	stop := context.AfterFunc(ctx, func() { c.Close() })
-	conn, err := dialOver(c.(*net.UnixConn), interfaceID, port)
+	got := &rights{conn: c}
+	r := bufio.NewReader(got)
+	err = ask(c, r, path)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
+	if err == nil {
+		err = take(c, r, got)
+	}
 	if err != nil {
+		got.close()
 		c.Close()
 		if ctx.Err() != nil {
-			err = fmt.Errorf("connecting to %s port %d: %w", interfaceID, port, ctx.Err())
+			err = fmt.Errorf("%s: %w", doing, ctx.Err())
 		}
-		return nil, err
 	}
-	return conn, nil
+	return err
 }
 
-// dialOver asks for the guest's connection on c, which becomes it.
-func dialOver(c *net.UnixConn, interfaceID string, port uint16) (net.Conn, error) {
-	q := url.Values{"interface": {interfaceID}, "port": {strconv.Itoa(int(port))}}
-	req, err := http.NewRequest(http.MethodPost, "http://switch/v1/dial?"+q.Encode(), nil)
+// ask sends the request and reads that it is granted.
+func ask(c *net.UnixConn, r *bufio.Reader, path string) error {
+	req, err := http.NewRequest(http.MethodPost, "http://switch"+path, nil)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", interfaceID, err)
+		return fmt.Errorf("asking the switch: %w", err)
 	}
 	if err := req.Write(c); err != nil {
-		return nil, fmt.Errorf("asking the switch: %w", err)
+		return fmt.Errorf("asking the switch: %w", err)
 	}
-	r := bufio.NewReader(c)
 	resp, err := http.ReadResponse(r, req)
 	if err != nil {
-		return nil, fmt.Errorf("reading the switch's answer: %w", err)
+		return fmt.Errorf("reading the switch's answer: %w", err)
 	}
 	switch resp.StatusCode {
 	case http.StatusSwitchingProtocols:
-		return &dialedConn{UnixConn: c, r: r}, nil
+		return nil
 	case http.StatusNotFound:
-		return nil, remoteError(resp, network.ErrNoSuchPort)
+		return remoteError(resp, network.ErrNoSuchPort)
 	case http.StatusBadGateway:
-		return nil, remoteError(resp, network.ErrUnreachable)
+		return remoteError(resp, network.ErrUnreachable)
 	}
-	return nil, remoteError(resp, nil)
+	return remoteError(resp, nil)
+}
+
+// Attacher is a client of a switch whose fabric is an Opener.
+type Attacher struct{ *Client }
+
+var _ network.Attacher = Attacher{}
+
+// Attach opens the port's place for a machine.
+func (a Attacher) Attach(ctx context.Context, interfaceID string) (*os.File, error) {
+	var file *os.File
+	err := a.over(ctx, "attaching "+interfaceID, "/v1/attach?"+url.Values{"interface": {interfaceID}}.Encode(), func(c *net.UnixConn, _ *bufio.Reader, r *rights) error {
+		if len(r.files) != 1 {
+			return fmt.Errorf("attaching %s: the switch gave %d files, not one", interfaceID, len(r.files))
+		}
+		file, r.files = r.files[0], nil
+		c.Close()
+		return nil
+	})
+	return file, err
+}
+
+// rights reads a connection and keeps the files that come along.
+type rights struct {
+	conn  *net.UnixConn
+	files []*os.File
+}
+
+func (r *rights) Read(b []byte) (int, error) {
+	oob := make([]byte, unix.CmsgSpace(4*4))
+	n, oobn, _, _, err := r.conn.ReadMsgUnix(b, oob)
+	messages, perr := unix.ParseSocketControlMessage(oob[:oobn])
+	if perr == nil {
+		for i := range messages {
+			fds, _ := unix.ParseUnixRights(&messages[i]) // of another kind of message: none
+			for _, fd := range fds {
+				unix.CloseOnExec(fd)
+				r.files = append(r.files, os.NewFile(uintptr(fd), "attachment"))
+			}
+		}
+	}
+	if n == 0 && (err == nil || errors.Is(err, io.EOF)) {
+		err = io.EOF // as it is, without the operation that met it
+	}
+	return n, err
+}
+
+func (r *rights) close() {
+	for _, f := range r.files {
+		f.Close()
+	}
 }
 
 // remoteError is the switch's message, with the sentinel that it stands for.

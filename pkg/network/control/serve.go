@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/bundt/bundt/pkg/network"
 )
 
@@ -61,6 +63,11 @@ type Fabric interface {
 	// Close ends the switch; forGood, when nobody will come back for what it has
 	// made on the host.
 	Close(forGood bool)
+}
+
+// Opener is the capability of fabrics that guests are attached to by an open file.
+type Opener interface {
+	Open(interfaceID string) (*os.File, error)
 }
 
 // Dialed is a connection with a guest.
@@ -242,6 +249,9 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /v1/status", s.getStatus)
 	mux.HandleFunc("PUT /v1/config", s.putConfig)
 	mux.HandleFunc("POST /v1/dial", s.postDial)
+	if o, ok := s.fabric.(Opener); ok {
+		mux.HandleFunc("POST /v1/attach", func(w http.ResponseWriter, r *http.Request) { postAttach(w, r, o) })
+	}
 	mux.HandleFunc("POST /v1/stop", s.postStop)
 	return mux
 }
@@ -303,27 +313,54 @@ func (s *server) postDial(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	guest, err := s.fabric.Dial(r.Context(), r.URL.Query().Get("interface"), uint16(port))
-	switch {
-	case errors.Is(err, network.ErrNoSuchPort):
-		http.Error(w, err.Error(), http.StatusNotFound)
-		return
-	case err != nil:
-		http.Error(w, err.Error(), http.StatusBadGateway)
+	if err != nil {
+		refuse(w, err)
 		return
 	}
-	c, _, err := http.NewResponseController(w).Hijack()
+	c, err := takeOver(w, nil)
 	if err != nil {
 		guest.Close()
-		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	// The client sends nothing before it has this answer, so nothing is buffered.
-	if _, err := c.Write([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\n")); err != nil {
-		guest.Close()
+	guest.Splice(c)
+}
+
+// postAttach answers with an open file.
+func postAttach(w http.ResponseWriter, r *http.Request, o Opener) {
+	f, err := o.Open(r.URL.Query().Get("interface"))
+	if err != nil {
+		refuse(w, err)
+		return
+	}
+	defer f.Close()
+	if c, err := takeOver(w, unix.UnixRights(int(f.Fd()))); err == nil {
 		c.Close()
-		return
 	}
-	guest.Splice(c.(*net.UnixConn))
+}
+
+func refuse(w http.ResponseWriter, err error) {
+	status := http.StatusBadGateway
+	if errors.Is(err, network.ErrNoSuchPort) {
+		status = http.StatusNotFound
+	}
+	http.Error(w, err.Error(), status)
+}
+
+// takeOver makes the control connection one of its own, with a message beside
+// the answer. The client sends nothing before it has this, so nothing is buffered.
+func takeOver(w http.ResponseWriter, rights []byte) (*net.UnixConn, error) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return nil, err
+	}
+	c := conn.(*net.UnixConn)
+	_, _, err = c.WriteMsgUnix([]byte("HTTP/1.1 101 Switching Protocols\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n\r\n"), rights, nil)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
 // postStop ends the switch for good: it will not come back as it was.

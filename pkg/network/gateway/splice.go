@@ -80,15 +80,26 @@ func (p *Pair) Close() error {
 }
 
 // reset closes the host's side of a connection so that the other end sees it
-// break, and does not take what it got for the whole. It comes before the guest's
-// side is closed, which splice would pass on as an orderly end.
+// break, and does not take what it got for the whole.
 func reset(c io.Closer) {
+	toBreak(c)
 	switch c := c.(type) {
 	case *Pair:
 		reset(c.A)
 		reset(c.B)
 	case *net.TCPConn:
-		_ = c.SetLinger(0)
 		c.Close()
+	}
+}
+
+// toBreak makes any close a reset: with the first of a pair closed, splice passes
+// its end on to the second.
+func toBreak(c io.Closer) {
+	switch c := c.(type) {
+	case *Pair:
+		toBreak(c.A)
+		toBreak(c.B)
+	case *net.TCPConn:
+		_ = c.SetLinger(0)
 	}
 }

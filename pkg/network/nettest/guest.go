@@ -5,7 +5,6 @@
 package nettest
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -37,41 +36,34 @@ import (
 
 const patience = 10 * time.Second
 
-// Guest plays QEMU and the guest in it: it listens on a port's socket and has
-// one network card.
+// Guest plays QEMU and the guest in it: it has one network card.
 type Guest struct {
 	MAC net.HardwareAddr
 	IP  netip.Addr
 	// IPv6 is the first address by LeaseV6.
 	IPv6 netip.Addr
 
-	listener net.Listener
-	link     *channel.Endpoint
-	stack    *stack.Stack
-	ndp      ndp
+	card  Card
+	link  *channel.Endpoint
+	stack *stack.Stack
+	ndp   ndp
 
 	mu     sync.Mutex
-	conn   net.Conn
+	conn   Wire
 	taps   map[chan []byte]bool
 	paused *sync.Cond
 	pause  bool
 }
 
-// NewGuest attaches a guest to the socket, without an address as yet.
-func NewGuest(t testing.TB, socket, mac string) *Guest { return NewGuestMTU(t, socket, mac, 1500) }
-
-// NewGuestMTU attaches a guest with an MTU of its own.
-func NewGuestMTU(t testing.TB, socket, mac string, mtu uint32) *Guest {
+// NewGuest attaches a guest to the card, without an address as yet. mtu is the
+// card's, in bytes.
+func NewGuest(t testing.TB, card Card, mac string, mtu int) *Guest {
 	t.Helper()
 	hw, err := net.ParseMAC(mac)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &Guest{MAC: hw, listener: l, taps: map[chan []byte]bool{}, link: channel.New(4096, mtu, tcpip.LinkAddress(hw))}
+	g := &Guest{MAC: hw, card: card, taps: map[chan []byte]bool{}, link: channel.New(4096, uint32(mtu), tcpip.LinkAddress(hw))}
 	g.paused = sync.NewCond(&g.mu)
 	g.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol, ipv6.NewProtocolWithOptions(g.ndp.options())},
@@ -86,7 +78,7 @@ func NewGuestMTU(t testing.TB, socket, mac string, mtu uint32) *Guest {
 	go func() { defer running.Done(); g.accept() }()
 	go func() { defer running.Done(); g.transmit(ctx) }()
 	t.Cleanup(func() {
-		l.Close()
+		card.Close()
 		g.Resume()
 		g.Disconnect()
 		cancel()
@@ -99,7 +91,7 @@ func NewGuestMTU(t testing.TB, socket, mac string, mtu uint32) *Guest {
 // accept serves one connection after another, as QEMU does.
 func (g *Guest) accept() {
 	for {
-		c, err := g.listener.Accept()
+		c, err := g.card.Attach()
 		if err != nil {
 			return
 		}
@@ -120,20 +112,15 @@ func (g *Guest) Disconnect() {
 	}
 }
 
-func (g *Guest) receive(c net.Conn) {
-	r := bufio.NewReader(c)
+func (g *Guest) receive(c Wire) {
 	for {
 		g.mu.Lock()
 		for g.pause {
 			g.paused.Wait()
 		}
 		g.mu.Unlock()
-		var n uint32
-		if binary.Read(r, binary.BigEndian, &n) != nil {
-			return
-		}
-		f := make([]byte, n)
-		if _, err := io.ReadFull(r, f); err != nil {
+		f, err := c.Receive()
+		if err != nil {
 			return
 		}
 		g.mu.Lock()
@@ -171,9 +158,7 @@ func (g *Guest) Send(f []byte) error {
 	if c == nil {
 		return errors.New("not connected")
 	}
-	b := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(f)), uint32(len(f)))
-	_, err := c.Write(append(b, f...))
-	return err
+	return c.Send(f)
 }
 
 // Pause stops taking frames, as a guest does whose processors stand still.

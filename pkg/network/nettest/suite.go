@@ -3,8 +3,10 @@ package nettest
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +20,12 @@ type Env struct {
 	// Kill ends what moves the frames without warning (SIGKILL). The datapath
 	// must come back by itself.
 	Kill func(t *testing.T)
+	// Card is where the port's guest is attached; nil: at the port's Socket.
+	Card func(t testing.TB, p network.Port) Card
+	// NoIPv6: the datapath carries IPv4 only.
+	NoIPv6 bool
+	// Routed: guests see the gateway's link address for all the others.
+	Routed bool
 	// Reopen ends the daemon's side and returns a new one over the same state.
 	Reopen func(t *testing.T) network.Datapath
 }
@@ -63,7 +71,11 @@ func Run(t *testing.T, newEnv func(t *testing.T) *Env) {
 		{"LateV6", testLateV6},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.test(t, &lab{Env: newEnv(t), dir: t.TempDir(), config: network.Config{Region: "local-1"}})
+			n := &lab{Env: newEnv(t), dir: t.TempDir(), config: network.Config{Region: "local-1"}}
+			if n.NoIPv6 && (strings.HasSuffix(c.name, "V6") || c.name == "Neighbors") {
+				t.Skip("no IPv6")
+			}
+			c.test(t, n)
 		})
 	}
 }
@@ -115,13 +127,15 @@ func (n *lab) port(vpc, ip string, ingress ...network.Rule) *network.Port {
 	mac := fmt.Sprintf("0a:00:00:00:00:%02x", i+1)
 	n.config.Ports = append(n.config.Ports, network.Port{
 		ID: id, InstanceID: fmt.Sprintf("i-%d", i), VPCID: vpc, SubnetID: subnet, MAC: mac, PrivateIP: a,
-		Names: []string{fmt.Sprintf("host-%d", i)}, Socket: filepath.Join(n.dir, id+".sock"),
-		Ingress: ingress, Egress: allowAll, Routes: []network.Route{{CIDR: anywhere[0]}},
+		Names: []string{fmt.Sprintf("host-%d", i)}, Ingress: ingress, Egress: allowAll, Routes: []network.Route{{CIDR: anywhere[0]}},
 		Metadata: metadata.Document{
 			InstanceID: fmt.Sprintf("i-%d", i), MAC: mac, PrivateIP: ip,
 			Hostname: fmt.Sprintf("ip-10-0-%d-%d.ec2.internal", a.As4()[2], a.As4()[3]),
 		},
 	})
+	if n.Card == nil {
+		n.config.Ports[i].Socket = filepath.Join(n.dir, id+".sock")
+	}
 	return &n.config.Ports[i]
 }
 
@@ -135,9 +149,19 @@ func (n *lab) apply(t *testing.T) {
 // guest attaches a guest to the port and gives it its address by DHCP.
 func (n *lab) guest(t *testing.T, i int) *Guest {
 	t.Helper()
-	g := NewGuest(t, n.config.Ports[i].Socket, n.config.Ports[i].MAC)
+	g := n.unleased(t, i)
 	g.Lease(t)
 	return g
+}
+
+// unleased attaches a guest that has no address yet.
+func (n *lab) unleased(t *testing.T, i int) *Guest {
+	t.Helper()
+	p := n.config.Ports[i]
+	if n.Card != nil {
+		return NewGuest(t, n.Card(t, p), p.MAC, n.config.VPCs[0].MTU)
+	}
+	return NewGuest(t, Socket(t, p.Socket), p.MAC, n.config.VPCs[0].MTU)
 }
 
 // pair is the usual network: two guests of one VPC, the second behind ingress.
@@ -181,4 +205,12 @@ func within(t *testing.T, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// seen is the link address by which others see a guest.
+func (n *lab) seen(guest, gateway net.HardwareAddr) net.HardwareAddr {
+	if n.Routed {
+		return gateway
+	}
+	return guest
 }

@@ -60,8 +60,8 @@ func testSecondary(t *testing.T, n *lab) {
 	n.config.Ports[1].Forwards = []network.Forward{{PublicIP: public, PrivateIP: second}}
 	n.apply(t)
 	a, b, c := n.guest(t, 0), n.guest(t, 1), n.guest(t, 2)
-	if got := a.ARP(t, second, patience); got.String() != b.MAC.String() {
-		t.Errorf("%s is at %s, want %s", second, got, b.MAC)
+	if got, want := a.ARP(t, second, patience), n.seen(b.MAC, a.ARP(t, gatewayA, patience)); got.String() != want.String() {
+		t.Errorf("%s is at %s, want %s", second, got, want)
 	}
 	spoofed := n.status(t, 1).Spoofed
 	gw := b.ARP(t, gatewayA, patience)

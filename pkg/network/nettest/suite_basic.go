@@ -21,7 +21,7 @@ func testDHCP(t *testing.T, n *lab) {
 	n.vpc("vpc-1")
 	n.port("vpc-1", "10.0.2.7")
 	n.apply(t)
-	g := NewGuest(t, n.config.Ports[0].Socket, n.config.Ports[0].MAC)
+	g := n.unleased(t, 0)
 	before := time.Now()
 	ack := g.Lease(t)
 	for what, c := range map[string][2]string{
@@ -83,7 +83,7 @@ func testARP(t *testing.T, n *lab) {
 		target string
 		want   net.HardwareAddr
 	}{
-		{b.IP.String(), b.MAC},
+		{b.IP.String(), n.seen(b.MAC, gw)},
 		{"10.0.1.2", gw},
 		{"169.254.169.254", gw},
 		{"169.254.169.253", gw},

@@ -3,9 +3,6 @@ package user_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"net"
-	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -69,49 +66,11 @@ func newEnv(t *testing.T) *nettest.Env {
 	})
 	return &nettest.Env{
 		Datapath: current,
-		Kill: func(t *testing.T) {
-			pid := switchPID(t, o.ControlSocket)
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-			for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-				if now, err := askPID(o.ControlSocket); err == nil && now != pid {
-					return
-				}
-				if time.Now().After(end) {
-					t.Fatal("the switch was not started again")
-				}
-			}
-		},
+		Kill:     func(t *testing.T) { nettest.KillSwitch(t, o.ControlSocket) },
 		Reopen: func(t *testing.T) network.Datapath {
 			current.Close()
 			current = open(t)
 			return current
 		},
 	}
-}
-
-func switchPID(t *testing.T, socket string) int {
-	t.Helper()
-	pid, err := askPID(socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pid
-}
-
-func askPID(socket string) (int, error) {
-	c := http.Client{Timeout: time.Second, Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", socket)
-		},
-	}}
-	resp, err := c.Get("http://switch/v1/version")
-	if err != nil {
-		return 0, err
-	}
-	defer resp.Body.Close()
-	var v struct{ PID int }
-	return v.PID, json.NewDecoder(resp.Body).Decode(&v)
 }
