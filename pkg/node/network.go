@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"reflect"
 	"time"
 
 	"github.com/bundt/bundt/pkg/metadata"
@@ -24,16 +23,17 @@ func (n *Node) applyNetwork(ctx context.Context) error {
 		return nil
 	}
 	covered := n.netTickets.Load()
-	cfg, err := n.networkConfig(ctx)
+	next, err := n.wire(ctx, n.wiring)
 	if err != nil {
 		return err
 	}
-	if n.applied == nil || !reflect.DeepEqual(*n.applied, cfg) {
-		n.applied = nil
-		if err := n.Datapath.Apply(ctx, cfg); err != nil {
+	n.netIsReal = n.netIsReal && next.same
+	n.wiring = next
+	if !n.netIsReal {
+		if err := n.Datapath.Apply(ctx, next.config); err != nil {
 			return fmt.Errorf("applying the network's configuration: %w", err)
 		}
-		n.applied = &cfg
+		n.netIsReal = true
 	}
 	n.netApplied = covered
 	return nil

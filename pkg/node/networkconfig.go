@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -14,42 +16,42 @@ import (
 	"github.com/bundt/bundt/pkg/store"
 )
 
-// topology is the cloud's network: instances and interfaces, and the rest at a
-// revision not older.
+// topology is the cloud's network without what is attached to it.
 type topology struct {
-	region    string
-	instances []*model.Instance
-	vpcs      map[string]model.VPC
-	subnets   map[string]model.Subnet
-	groups    map[string]model.SecurityGroup
-	options   map[string]model.DHCPOptions
-	attached  map[string]string             // internet gateway -> VPC
-	tables    map[string]model.RouteTable   // subnet, or VPC for the main table -> route table
-	reverse   map[netip.Addr]string         // elastic address -> its domain name
-	members   map[string][]netip.Addr       // security group -> its interfaces' addresses
-	named     map[string]bool               // security groups that rules name
-	rules     map[string]*[2][]network.Rule // security group -> its rules: ingress, egress
-	signing   *model.SigningKey             // nil if there is none yet
+	region   string
+	revision int64 // of the last change in it
+	vpcs     map[string]model.VPC
+	subnets  map[string]model.Subnet
+	groups   map[string]model.SecurityGroup
+	options  map[string]model.DHCPOptions
+	attached map[string]string             // internet gateway -> VPC
+	tables   map[string]model.RouteTable   // subnet, or VPC for the main table -> route table
+	reverse  map[netip.Addr]string         // elastic address -> its domain name
+	named    map[string]bool               // security groups that rules name
+	rules    map[string]*[2][]network.Rule // security group -> its rules: ingress, egress
+	signing  *model.SigningKey             // nil if there is none yet
+	out      map[string]exits              // by subnet
 }
 
-// networkCollections are what a topology is made from.
-var networkCollections = []string{
+// exits are how a subnet is left.
+type exits struct {
+	routes []network.Route
+	public bool // by an internet gateway
+}
+
+// topologyCollections are what a topology is made from.
+var topologyCollections = []string{
 	records.VPCs.Name(), records.Subnets.Name(), records.Groups.Name(), records.Gateways.Name(),
-	records.RouteTables.Name(), records.DHCPOptions.Name(), records.Interfaces.Name(), records.ElasticAddresses.Name(),
-	records.SigningKeys.Name(),
+	records.RouteTables.Name(), records.DHCPOptions.Name(), records.ElasticAddresses.Name(), records.SigningKeys.Name(),
 }
 
-func (n *Node) topology(ctx context.Context) (*topology, error) {
-	t := &topology{region: n.Cloud.Region, members: map[string][]netip.Addr{}, named: map[string]bool{}, rules: map[string]*[2][]network.Rule{}}
-	var err error
-	if t.instances, err = n.instances.All(ctx); err != nil {
-		return nil, err
+// topology reads the network, if it has changed since last was read.
+func (n *Node) topology(ctx context.Context, last *topology) (*topology, error) {
+	revision, err := n.Store.LastChange(ctx, topologyCollections...)
+	if err != nil || (last != nil && last.revision == revision) {
+		return last, err
 	}
-	nics, err := n.interfaces.All(ctx)
-	if err != nil {
-		return nil, err
-	}
-	t.join(nics)
+	t := &topology{region: n.Cloud.Region, revision: revision, named: map[string]bool{}, rules: map[string]*[2][]network.Rule{}, out: map[string]exits{}}
 	err = n.Store.View(ctx, func(tx *store.Tx) error {
 		err := errors.Join(
 			index(tx, records.VPCs, &t.vpcs, func(v *model.VPC) string { return v.ID }),
@@ -116,15 +118,20 @@ func (t *topology) list(tx *store.Tx) error {
 	return nil
 }
 
-// join lists the members of each group.
-func (t *topology) join(nics []*model.NetworkInterface) {
+// members are the addresses of the groups that rules name.
+func (t *topology) members(nics []*model.NetworkInterface) map[string][]netip.Addr {
+	members := make(map[string][]netip.Addr, len(t.named))
+	for g := range t.named {
+		members[g] = nil // one without a member too
+	}
 	for _, nic := range nics {
-		for _, ip := range privateAddresses(nic) {
-			for _, g := range nic.Groups {
-				t.members[g] = append(t.members[g], ip)
+		for _, g := range nic.Groups {
+			if t.named[g] {
+				members[g] = append(members[g], privateAddresses(nic)...)
 			}
 		}
 	}
+	return members
 }
 
 // privateAddresses are an interface's, the primary one first.
@@ -144,44 +151,113 @@ func secondaryIPs(n *model.NetworkInterface) (out []string) {
 	return out
 }
 
-// networkConfig is what the datapath is to be: the machines that run here, and
-// the VPCs that they are in.
-func (n *Node) networkConfig(ctx context.Context) (network.Config, error) {
-	t, err := n.topology(ctx)
-	if err != nil {
-		return network.Config{}, err
+// wiring is the network's configuration and what it was made from, so that the
+// next is made from the difference.
+type wiring struct {
+	topology *topology
+	config   network.Config
+	ports    map[string]wired // by interface
+	same     bool             // as the one before
+}
+
+// wired is a port and what it was made from.
+type wired struct {
+	instance *model.Instance
+	socket   string
+	port     *network.Port // in the configuration
+}
+
+// wire makes the configuration that the datapath is to have, from the one before:
+// the machines that run here, and the VPCs that they are in. The caller holds netMu.
+func (n *Node) wire(ctx context.Context, last *wiring) (*wiring, error) {
+	if last == nil {
+		last = &wiring{}
 	}
-	cfg := network.Config{Region: n.Cloud.Region, Signing: t.signing}
-	used := map[string]bool{}
+	t, err := n.topology(ctx, last.topology)
+	if err != nil {
+		return nil, err
+	}
+	insts, err := n.instances.All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	nics, err := n.interfaces.All(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := &wiring{topology: t, config: network.Config{Region: n.Cloud.Region, Signing: t.signing}}
+	if err := n.wirePorts(w, last, insts); err != nil {
+		return nil, err
+	}
+	if err := w.vpcs(); err != nil {
+		return nil, err
+	}
+	w.config.Groups = t.members(nics)
+	w.same = w.same && len(w.ports) == len(last.ports) &&
+		(t == last.topology || reflect.DeepEqual(w.config.Signing, last.config.Signing)) && reflect.DeepEqual(w.config.VPCs, last.config.VPCs) &&
+		maps.EqualFunc(w.config.Groups, last.config.Groups, slices.Equal[[]netip.Addr])
+	return w, nil
+}
+
+// wirePorts makes the ports that have changed, and takes over the others.
+func (n *Node) wirePorts(w, last *wiring, insts []*model.Instance) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, inst := range t.instances {
+	w.ports, w.same = make(map[string]wired, len(last.ports)), true
+	w.config.Ports = make([]network.Port, 0, len(last.ports)+16)
+	for _, inst := range insts {
+		sockets := n.sockets[inst.ID]
+		if len(sockets) == 0 {
+			continue
+		}
 		for _, nic := range inst.Interfaces() {
-			socket, ok := n.sockets[inst.ID][nic.ID]
+			socket, ok := sockets[nic.ID]
 			if !ok {
 				continue
 			}
-			port, err := n.port(t, inst, &nic, socket)
-			if err != nil {
-				return cfg, fmt.Errorf("instance %s: %w", inst.ID, err)
+			was := last.ports[nic.ID]
+			if was.port != nil && was.instance == inst && was.socket == socket && w.topology == last.topology {
+				w.add(was, *was.port)
+				continue
 			}
-			cfg.Ports = append(cfg.Ports, port)
-			used[nic.VPCID] = true
+			port, err := n.port(w.topology, inst, &nic, socket)
+			if err != nil {
+				return fmt.Errorf("instance %s: %w", inst.ID, err)
+			}
+			if was.port == nil || !reflect.DeepEqual(*was.port, port) {
+				w.same = false
+			}
+			w.add(wired{instance: inst, socket: socket}, port)
 		}
 	}
-	for id := range used {
-		v, err := t.vpc(id)
+	for i := range w.config.Ports { // the slice has its place now
+		p := &w.config.Ports[i]
+		made := w.ports[p.ID]
+		made.port = p
+		w.ports[p.ID] = made
+	}
+	return nil
+}
+
+func (w *wiring) add(made wired, port network.Port) {
+	w.config.Ports = append(w.config.Ports, port)
+	w.ports[port.ID] = made
+}
+
+// vpcs lists the VPCs that ports are in.
+func (w *wiring) vpcs() error {
+	used := map[string]bool{}
+	for i := range w.config.Ports {
+		used[w.config.Ports[i].VPCID] = true
+	}
+	for _, id := range slices.Sorted(maps.Keys(used)) {
+		v, err := w.topology.vpc(id)
 		if err != nil {
-			return cfg, err
+			return err
 		}
-		cfg.VPCs = append(cfg.VPCs, v)
+		w.config.VPCs = append(w.config.VPCs, v)
 	}
-	cfg.Groups = make(map[string][]netip.Addr, len(t.named))
-	for id := range t.named {
-		cfg.Groups[id] = t.members[id]
-	}
-	slices.SortFunc(cfg.VPCs, func(a, b network.VPC) int { return strings.Compare(a.ID, b.ID) })
-	return cfg, nil
+	return nil
 }
 
 func (t *topology) vpc(id string) (network.VPC, error) {
@@ -231,8 +307,17 @@ func (t *topology) dhcp(v *model.VPC) *network.DHCP {
 	return out
 }
 
-// routes lead out of a subnet by internet gateways.
-func (t *topology) routes(subnetID, vpcID string) (out []network.Route, public bool) {
+// exits of a subnet, by internet gateways.
+func (t *topology) exits(subnetID, vpcID string) exits {
+	e, ok := t.out[subnetID]
+	if !ok {
+		e = t.findExits(subnetID, vpcID)
+		t.out[subnetID] = e
+	}
+	return e
+}
+
+func (t *topology) findExits(subnetID, vpcID string) (e exits) {
 	table, ok := t.tables[subnetID]
 	if !ok {
 		table = t.tables[vpcID]
@@ -243,10 +328,10 @@ func (t *topology) routes(subnetID, vpcID string) (out []network.Route, public b
 			continue
 		}
 		active := t.attached[r.GatewayID] == vpcID
-		public = public || active
-		out = append(out, network.Route{CIDR: cidr, Blackhole: !active})
+		e.public = e.public || active
+		e.routes = append(e.routes, network.Route{CIDR: cidr, Blackhole: !active})
 	}
-	return out, public
+	return e
 }
 
 func (n *Node) port(t *topology, inst *model.Instance, nic *model.NetworkInterface, socket string) (network.Port, error) {
@@ -269,6 +354,10 @@ func (n *Node) port(t *topology, inst *model.Instance, nic *model.NetworkInterfa
 		if err != nil {
 			return p, err
 		}
+		if len(nic.Groups) == 1 { // most ports share their rules with many others
+			p.Ingress, p.Egress = rules[0], rules[1]
+			break
+		}
 		p.Ingress = append(p.Ingress, rules[0]...)
 		p.Egress = append(p.Egress, rules[1]...)
 	}
@@ -279,8 +368,8 @@ func (n *Node) port(t *topology, inst *model.Instance, nic *model.NetworkInterfa
 // EC2, an internet gateway translates addresses, so an interface without a
 // public one reaches nothing by it.
 func (t *topology) public(p *network.Port, nic *model.NetworkInterface) error {
-	routes, ok := t.routes(nic.SubnetID, nic.VPCID)
-	if !ok {
+	out := t.exits(nic.SubnetID, nic.VPCID)
+	if !out.public {
 		return nil
 	}
 	var err error
@@ -306,7 +395,7 @@ func (t *topology) public(p *network.Port, nic *model.NetworkInterface) error {
 		p.Forwards = append(p.Forwards, f)
 	}
 	if p.PublicIP.IsValid() || len(p.Forwards) > 0 {
-		p.Routes = routes
+		p.Routes = out.routes
 	}
 	return nil
 }

@@ -72,8 +72,9 @@ type Node struct {
 
 	netMu      sync.Mutex // one Apply at a time
 	netTickets atomic.Int64
-	netApplied int64           // the newest ticket that an Apply has covered
-	applied    *network.Config // nil if the last Apply failed
+	netApplied int64   // the newest ticket that an Apply has covered
+	wiring     *wiring // what the datapath was to be last; nil at first
+	netIsReal  bool    // and it is
 	netChanged chan struct{}
 
 	prober  *prober
@@ -121,7 +122,7 @@ func New(o Options) *Node {
 // Run registers the node, adopts what is there, and reconciles until ctx ends.
 // Machines and the network go on without it.
 func (n *Node) Run(ctx context.Context) error {
-	watched := append(slices.Clone(networkCollections), records.Instances.Name(), records.Images.Name(), records.Snapshots.Name(), records.Volumes.Name(), records.Builds.Name(), records.Imports.Name(), records.Exports.Name())
+	watched := append(slices.Clone(topologyCollections), records.Interfaces.Name(), records.Instances.Name(), records.Images.Name(), records.Snapshots.Name(), records.Volumes.Name(), records.Builds.Name(), records.Imports.Name(), records.Exports.Name())
 	changes := n.Store.Watch(ctx, watched...)
 	events := n.Driver.Events(ctx)
 	if err := n.register(ctx); err != nil {
@@ -168,7 +169,7 @@ func (n *Node) changed(ctx context.Context, ch store.Change) error {
 	case ch.Resync:
 		n.wakeNetwork()
 		return n.enqueueAll(ctx)
-	case slices.Contains(networkCollections, ch.Collection):
+	case ch.Collection == records.Interfaces.Name() || slices.Contains(topologyCollections, ch.Collection):
 		n.wakeNetwork()
 	case ch.Collection == records.Instances.Name():
 		n.queue.add(ch.Key)
@@ -299,12 +300,17 @@ func (n *Node) sweepMachines(ctx context.Context) error {
 	return nil
 }
 
-func (n *Node) instance(ctx context.Context, id string) (inst model.Instance, err error) {
-	err = n.Store.View(ctx, func(tx *store.Tx) error {
-		inst, err = records.Instances.Get(tx, id)
-		return err
-	})
-	return inst, err
+// instance returns an instance's record, of which what it points to is shared with
+// other readers.
+func (n *Node) instance(ctx context.Context, id string) (model.Instance, error) {
+	inst, err := n.instances.Get(ctx, id)
+	if err != nil {
+		return model.Instance{}, err
+	}
+	if inst == nil {
+		return model.Instance{}, fmt.Errorf("instance %s: %w", id, store.ErrNotFound)
+	}
+	return *inst, nil
 }
 
 // edit changes an instance's record; a record that vanished is left alone.

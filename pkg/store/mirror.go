@@ -31,16 +31,6 @@ func NewMirror[T any](s *Store, c Collection[T]) *Mirror[T] {
 // Await waits until the mirror shows everything that is acknowledged now.
 func (m *Mirror[T]) Await(ctx context.Context) error { return m.feed.await(ctx) }
 
-// Version is another number after each change that a reading can show.
-func (m *Mirror[T]) Version(ctx context.Context) (int64, error) {
-	if err := m.feed.await(ctx); err != nil {
-		return 0, err
-	}
-	m.copy.mu.Lock()
-	defer m.copy.mu.Unlock()
-	return m.copy.version, nil
-}
-
 // Observe calls see for every object that there is, and then for every change, in
 // order: before is nil for a new object, now for one that is gone. Between them
 // the mirror may have missed states, as its readers do. see must not read the
@@ -77,14 +67,12 @@ type mirrored[T any] struct {
 	mu        sync.Mutex
 	objects   map[string]*T
 	sorted    []*T // nil after a change
-	version   int64
 	observers []func(before, now *T)
 }
 
 // changed notes a change of one object. The caller holds mu.
 func (m *mirrored[T]) changed(before, now *T) {
 	m.sorted = nil
-	m.version++
 	for _, see := range m.observers {
 		see(before, now)
 	}
@@ -173,6 +161,24 @@ type feed struct {
 	revision int64              // the mirrors have everything up to this; 0 while they load
 	err      error              // why they cannot load
 	progress chan struct{}      // closed at the next change of revision or err
+	changes  map[string]int64   // by collection, mirrored or not: the revision of the last change since loaded
+	loaded   int64              // the revision at which following began
+}
+
+// LastChange returns a revision that has risen when anything in these collections
+// has changed since it was asked before. The store must have a mirror.
+func (s *Store) LastChange(ctx context.Context, collections ...string) (int64, error) {
+	f := &s.mirrors
+	if err := f.await(ctx); err != nil {
+		return 0, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	last := f.loaded
+	for _, c := range collections {
+		last = max(last, f.changes[c])
+	}
+	return last, nil
 }
 
 // add returns the collection's mirror: m, or the one that there is.
@@ -272,6 +278,9 @@ func (f *feed) load(ctx context.Context) (int64, error) {
 			return 0, fmt.Errorf("loading %s: %w", collection, err)
 		}
 	}
+	f.mu.Lock()
+	f.loaded, f.changes = rev, map[string]int64{}
+	f.mu.Unlock()
 	f.reached(rev, nil)
 	return rev, nil
 }
@@ -300,7 +309,13 @@ func (f *feed) apply(events []*clientv3.Event) error {
 	sinks := f.mirrored()
 	for _, e := range events {
 		collection, key, ok := splitKey(string(e.Kv.Key))
-		if !ok || sinks[collection] == nil {
+		if !ok {
+			continue
+		}
+		f.mu.Lock()
+		f.changes[collection] = e.Kv.ModRevision
+		f.mu.Unlock()
+		if sinks[collection] == nil {
 			continue
 		}
 		if e.Type == clientv3.EventTypeDelete {

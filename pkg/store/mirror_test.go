@@ -179,17 +179,45 @@ func TestMirrorObserved(t *testing.T) {
 	put(t, s, thing{"b", 20})
 	put(t, s, thing{"a", 3})
 	check(23, 2)
-	version, err := m.Version(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
 	NewMirror(s, records) // all load anew
 	check(23, 2)
 	if err := s.Update(t.Context(), func(tx *Tx) error { return things.Delete(tx, "a") }); err != nil {
 		t.Fatal(err)
 	}
 	check(20, 1)
-	if after, err := m.Version(t.Context()); err != nil || after == version {
-		t.Errorf("version %d is %d after a deletion: %v", version, after, err)
+}
+
+func TestLastChange(t *testing.T) {
+	s := open(t, Options{})
+	NewMirror(s, things)
+	others := NewCollection("others", func(r *record) string { return r.ID })
+	last := func() int64 {
+		t.Helper()
+		rev, err := s.LastChange(t.Context(), records.Name(), things.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rev
+	}
+	before := last()
+	if err := s.Update(t.Context(), func(tx *Tx) error { return others.Put(tx, &record{ID: "o"}) }); err != nil {
+		t.Fatal(err)
+	}
+	if now := last(); now != before {
+		t.Errorf("a change of another collection: %d after %d", now, before)
+	}
+	for _, change := range []func(tx *Tx) error{
+		func(tx *Tx) error { return records.Put(tx, &record{ID: "r"}) }, // without a mirror
+		func(tx *Tx) error { return things.Put(tx, &thing{"t", 1}) },
+		func(tx *Tx) error { return records.Delete(tx, "r") },
+	} {
+		if err := s.Update(t.Context(), change); err != nil {
+			t.Fatal(err)
+		}
+		if now := last(); now <= before {
+			t.Errorf("after a change: %d after %d", now, before)
+		} else {
+			before = now
+		}
 	}
 }
