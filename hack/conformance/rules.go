@@ -9,7 +9,7 @@ var account = regexp.MustCompile(`^(\d{12}|amazon|aws-marketplace|amazon-elb)$`)
 // forms are those of values that the model calls strings, by their member's name.
 var forms = map[string]*regexp.Regexp{
 	"AllocationId":        id("eipalloc"),
-	"AssociationId":       id("(eip|rtb|acl|vpc-cidr-)assoc"),
+	"AssociationId":       id("(eip|rtb|acl|vpc-cidr-|iip-)assoc"),
 	"AttachmentId":        id("eni-attach"),
 	"DhcpOptionsId":       regexp.MustCompile(`^(dopt-[0-9a-f]{17}|default)$`),
 	"GroupId":             id("sg"),

@@ -33,6 +33,12 @@ func (c *Client) AssociateDhcpOptions(ctx context.Context, in *ec2types.Associat
 	return call[ec2types.AssociateDhcpOptionsOutput](ctx, c, "AssociateDhcpOptions", in)
 }
 
+// AssociateIamInstanceProfile calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateIamInstanceProfile.html
+func (c *Client) AssociateIamInstanceProfile(ctx context.Context, in *ec2types.AssociateIamInstanceProfileInput) (*ec2types.AssociateIamInstanceProfileOutput, error) {
+	return call[ec2types.AssociateIamInstanceProfileOutput](ctx, c, "AssociateIamInstanceProfile", in)
+}
+
 // AssociateRouteTable calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateRouteTable.html
 func (c *Client) AssociateRouteTable(ctx context.Context, in *ec2types.AssociateRouteTableInput) (*ec2types.AssociateRouteTableOutput, error) {
@@ -364,6 +370,29 @@ func (c *Client) DescribeExportImageTasksPages(ctx context.Context, in *ec2types
 		}
 		for {
 			out, err := c.DescribeExportImageTasks(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DescribeIamInstanceProfileAssociations calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeIamInstanceProfileAssociations.html
+func (c *Client) DescribeIamInstanceProfileAssociations(ctx context.Context, in *ec2types.DescribeIamInstanceProfileAssociationsInput) (*ec2types.DescribeIamInstanceProfileAssociationsOutput, error) {
+	return call[ec2types.DescribeIamInstanceProfileAssociationsOutput](ctx, c, "DescribeIamInstanceProfileAssociations", in)
+}
+
+// DescribeIamInstanceProfileAssociationsPages calls DescribeIamInstanceProfileAssociations for one page after another, until the last or an error.
+func (c *Client) DescribeIamInstanceProfileAssociationsPages(ctx context.Context, in *ec2types.DescribeIamInstanceProfileAssociationsInput) iter.Seq2[*ec2types.DescribeIamInstanceProfileAssociationsOutput, error] {
+	return func(yield func(*ec2types.DescribeIamInstanceProfileAssociationsOutput, error) bool) {
+		var page ec2types.DescribeIamInstanceProfileAssociationsInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeIamInstanceProfileAssociations(ctx, &page)
 			if !yield(out, err) || err != nil || out.NextToken == nil {
 				return
 			}
@@ -974,6 +1003,12 @@ func (c *Client) DisassociateAddress(ctx context.Context, in *ec2types.Disassoci
 	return call[ec2types.DisassociateAddressOutput](ctx, c, "DisassociateAddress", in)
 }
 
+// DisassociateIamInstanceProfile calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateIamInstanceProfile.html
+func (c *Client) DisassociateIamInstanceProfile(ctx context.Context, in *ec2types.DisassociateIamInstanceProfileInput) (*ec2types.DisassociateIamInstanceProfileOutput, error) {
+	return call[ec2types.DisassociateIamInstanceProfileOutput](ctx, c, "DisassociateIamInstanceProfile", in)
+}
+
 // DisassociateRouteTable calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateRouteTable.html
 func (c *Client) DisassociateRouteTable(ctx context.Context, in *ec2types.DisassociateRouteTableInput) (*ec2types.DisassociateRouteTableOutput, error) {
@@ -1163,6 +1198,12 @@ func (c *Client) RegisterImage(ctx context.Context, in *ec2types.RegisterImageIn
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReleaseAddress.html
 func (c *Client) ReleaseAddress(ctx context.Context, in *ec2types.ReleaseAddressInput) (*ec2types.ReleaseAddressOutput, error) {
 	return call[ec2types.ReleaseAddressOutput](ctx, c, "ReleaseAddress", in)
+}
+
+// ReplaceIamInstanceProfileAssociation calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReplaceIamInstanceProfileAssociation.html
+func (c *Client) ReplaceIamInstanceProfileAssociation(ctx context.Context, in *ec2types.ReplaceIamInstanceProfileAssociationInput) (*ec2types.ReplaceIamInstanceProfileAssociationOutput, error) {
+	return call[ec2types.ReplaceIamInstanceProfileAssociationOutput](ctx, c, "ReplaceIamInstanceProfileAssociation", in)
 }
 
 // ReplaceRoute calls the EC2 action of that name.

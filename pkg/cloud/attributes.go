@@ -14,7 +14,7 @@ type Attributes struct {
 	Tags  model.Tags
 	Type  string // of an instance
 	Image string // that an instance was launched from
-	Name  string // of a key pair
+	Name  string // of a key pair; id of the instance that an instance profile's association is with
 }
 
 // usable is an object that its owner can share.
@@ -28,6 +28,13 @@ func (c *Account) Attributes(ctx context.Context, ref string) (a Attributes, ok 
 	err = c.store.View(ctx, func(tx *store.Tx) error {
 		a, ok = Attributes{}, false
 		id := ref
+		if strings.HasPrefix(ref, string(model.ProfAssocPrefix)+"-") {
+			i, err := c.associated(tx, ref)
+			if err == nil {
+				a, ok = Attributes{Owner: c.id, Tags: i.Tags, Type: i.Type, Image: i.ImageID, Name: i.ID}, true
+			}
+			return unlessNotFound(err)
+		}
 		prefix, _, _ := strings.Cut(id, "-")
 		kind, known := taggable[model.IDPrefix(prefix)]
 		if !known || model.CheckID(model.IDPrefix(prefix), id) != nil {

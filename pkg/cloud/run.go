@@ -31,6 +31,7 @@ type Launch struct {
 	Tags            model.Tags
 	VolumeTags      model.Tags
 	InterfaceTags   model.Tags
+	Profile         ProfileRef        `json:",omitzero"`
 	Interfaces      []LaunchInterface // none is one new interface in the default subnet
 	// SystemTags are EC2's own, with the reserved prefix "aws:".
 	SystemTags model.Tags
@@ -178,6 +179,10 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch, admitted *
 	if err != nil {
 		return nil, err
 	}
+	profile, err := c.launchProfile(tx, l.Profile)
+	if err != nil {
+		return nil, err
+	}
 	now := c.now().UTC()
 	if err := noteLaunch(tx, img, now); err != nil {
 		return nil, err
@@ -195,6 +200,10 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch, admitted *
 	for n, id := range ids {
 		inst := base
 		inst.ID, inst.LaunchIndex, inst.Tags = id, n, withTags(l.Tags, l.SystemTags)
+		if profile != nil {
+			own := *profile
+			own.ID, inst.Profile = model.NewID(model.ProfAssocPrefix), &own
+		}
 		if err := c.addInterfaces(tx, &inst, l); err != nil {
 			return nil, err
 		}
@@ -243,6 +252,13 @@ func chooseType(name string, arch model.Arch) (model.InstanceType, error) {
 			WithHint("bundt type ls shows each type's architectures")
 	}
 	return typ, nil
+}
+
+func (c *Account) launchProfile(tx *store.Tx, ref ProfileRef) (*model.ProfileAssociation, error) {
+	if ref == (ProfileRef{}) {
+		return nil, nil
+	}
+	return c.newAssociation(tx, ref)
 }
 
 func (c *Account) launchKey(tx *store.Tx, name string) (string, error) {

@@ -121,7 +121,8 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	d.node = node.New(node.Options{
 		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath,
 		Cloud: d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"), BucketDir: d.path("buckets"),
-		Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Logger: d.log,
+		Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Roles: roles{d.accounts},
+		Logger: d.log,
 	})
 	return d.buildHandler()
 }

@@ -84,14 +84,19 @@ func callEC2(t *testing.T, h *http.Client, e *bundttypes.DescribeEndpointOutput,
 		name, value, _ := strings.Cut(line, "=")
 		key[strings.TrimSpace(name)] = strings.TrimSpace(value)
 	}
+	return callAs(t, h, e, aws.Credentials{AccessKeyID: key["aws_access_key_id"], SecretAccessKey: key["aws_secret_access_key"]}, "ec2", form)
+}
+
+// callAs sends a request to a service, signed with these credentials.
+func callAs(t *testing.T, h *http.Client, e *bundttypes.DescribeEndpointOutput, c aws.Credentials, service, form string) (int, string) {
+	t.Helper()
 	r, err := http.NewRequest(http.MethodPost, e.Url, strings.NewReader(form))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	sum := sha256.Sum256([]byte(form))
-	err = v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{AccessKeyID: key["aws_access_key_id"], SecretAccessKey: key["aws_secret_access_key"]},
-		r, hex.EncodeToString(sum[:]), "ec2", e.Region, time.Now())
+	err = v4.NewSigner().SignHTTP(t.Context(), c, r, hex.EncodeToString(sum[:]), service, e.Region, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}

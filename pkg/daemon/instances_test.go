@@ -105,7 +105,7 @@ func TestLaunchOptions(t *testing.T) {
 		}, "UnsupportedOperation"},
 		"instance profile": {func(in *ec2types.RunInstancesInput) {
 			in.IamInstanceProfile = &ec2types.IamInstanceProfileSpecification{Name: new("web")}
-		}, "UnsupportedOperation"},
+		}, "InvalidParameterValue"},
 		"hibernation": {func(in *ec2types.RunInstancesInput) {
 			in.HibernationOptions = &ec2types.HibernationOptionsRequest{Configured: new(true)}
 		}, "UnsupportedOperation"},

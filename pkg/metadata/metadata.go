@@ -35,6 +35,7 @@ type Document struct {
 	BlockDevices     map[string]string `json:"blockDevices,omitempty"` // "ami", "ebs1" … -> device
 	Tags             map[string]string `json:"tags,omitempty"`         // only if the instance exposes them
 	Options          Options           `json:"options"`
+	Profile          *Profile          `json:"profile,omitempty"` // nil without an instance profile
 }
 
 // Interface is one of the instance's network interfaces.
@@ -59,6 +60,26 @@ type Interface struct {
 type PrivateIP struct {
 	IP     string `json:"ip"`
 	Public string `json:"public,omitempty"`
+}
+
+// Profile is the instance's IAM instance profile with the role that it hands out.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html
+type Profile struct {
+	ARN  string `json:"arn"`
+	ID   string `json:"id"`
+	Role string `json:"role,omitempty"` // name; "" if the profile has none, or is gone
+	// Problem says why there are no credentials.
+	Problem     string      `json:"problem,omitempty"`
+	Credentials Credentials `json:"credentials,omitzero"`
+	Updated     time.Time   `json:"updated"`
+}
+
+// Credentials are temporary ones of a role.
+type Credentials struct {
+	AccessKeyID string    `json:"accessKeyID"`
+	Secret      string    `json:"secret"`
+	Token       string    `json:"token"`
+	Expires     time.Time `json:"expires"`
 }
 
 // NamedID is an object's id and name.

@@ -102,6 +102,7 @@ func tree(d Document, signer *Signer) *node {
 	placementTree(meta, d)
 	keyTree(meta, d)
 	tagTree(meta, d.Tags)
+	iamTree(meta, d.Profile)
 	identityTree(dynamic, d, signer)
 	dynamic.set("fws/instance-monitoring", monitoring(d))
 	if len(d.UserData) > 0 {

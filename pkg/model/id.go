@@ -38,6 +38,7 @@ const (
 	AttachmentPrefix  IDPrefix = "eni-attach"
 	AllocationPrefix  IDPrefix = "eipalloc"
 	AddrAssocPrefix   IDPrefix = "eipassoc"
+	ProfAssocPrefix   IDPrefix = "iip-assoc" // of an instance profile with an instance
 
 	LaunchTemplatePrefix IDPrefix = "lt"
 )

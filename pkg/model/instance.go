@@ -96,6 +96,17 @@ type NetworkInterface struct {
 	Names             InterfaceNames       `json:"-"`
 }
 
+// ProfileAssociation ties an instance profile to an instance. The profile is the
+// one of that id: another one of its name is not meant.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IamInstanceProfileAssociation.html
+type ProfileAssociation struct {
+	ID        string    `json:"id"`
+	ProfileID string    `json:"profileID"`
+	Name      string    `json:"name"`
+	ARN       string    `json:"arn"`
+	Since     time.Time `json:"since"`
+}
+
 // MetadataOptions are the instance's IMDS settings.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_InstanceMetadataOptionsResponse.html
 type MetadataOptions struct {
@@ -152,6 +163,9 @@ type Instance struct {
 
 	// Interface is a copy (see records.PutInterface), as are those beside it, by device index.
 	Others []NetworkInterface `json:"otherInterfaces,omitempty"`
+
+	// Profile is the instance profile whose role the guest gets credentials of.
+	Profile *ProfileAssociation `json:"profile,omitempty"`
 }
 
 // Interfaces returns the instance's interfaces, the primary one first.

@@ -104,6 +104,9 @@ func (n *Node) document(t *topology, inst *model.Instance) metadata.Document {
 	if inst.Metadata.InstanceTags {
 		d.Tags = inst.Tags
 	}
+	if inst.Profile != nil {
+		d.Profile = n.grants[inst.ID].profile
+	}
 	return d
 }
 

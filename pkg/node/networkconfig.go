@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/bundt/bundt/pkg/metadata"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/network"
 	"github.com/bundt/bundt/pkg/records"
@@ -163,6 +164,7 @@ type wiring struct {
 // wired is a port and what it was made from.
 type wired struct {
 	instance *model.Instance
+	profile  *metadata.Profile // that its guest is told
 	socket   string
 	port     *network.Port // in the configuration
 }
@@ -183,6 +185,9 @@ func (n *Node) wire(ctx context.Context, last *wiring) (*wiring, error) {
 	}
 	nics, err := n.interfaces.All(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := n.grantRoles(ctx, insts); err != nil {
 		return nil, err
 	}
 	w := &wiring{topology: t, config: network.Config{Region: n.Cloud.Region, Signing: t.signing}}
@@ -215,8 +220,8 @@ func (n *Node) wirePorts(w, last *wiring, insts []*model.Instance) error {
 			if !ok {
 				continue
 			}
-			was := last.ports[nic.ID]
-			if was.port != nil && was.instance == inst && was.socket == socket && w.topology == last.topology {
+			was, profile := last.ports[nic.ID], n.grants[inst.ID].profile
+			if was.port != nil && was.instance == inst && was.profile == profile && was.socket == socket && w.topology == last.topology {
 				w.add(was, *was.port)
 				continue
 			}
@@ -227,7 +232,7 @@ func (n *Node) wirePorts(w, last *wiring, insts []*model.Instance) error {
 			if was.port == nil || !reflect.DeepEqual(*was.port, port) {
 				w.same = false
 			}
-			w.add(wired{instance: inst, socket: socket}, port)
+			w.add(wired{instance: inst, profile: profile, socket: socket}, port)
 		}
 	}
 	for i := range w.config.Ports { // the slice has its place now

@@ -46,8 +46,10 @@ type Options struct {
 	GuestMemoryMiB int64
 	// ShutdownGrace is how long a guest may take to power off when asked.
 	ShutdownGrace time.Duration
-	Logger        *slog.Logger
-	Now           func() time.Time // time.Now if nil
+	// Roles hand out the credentials of instance profiles. Without one there are none.
+	Roles  Roles
+	Logger *slog.Logger
+	Now    func() time.Time // time.Now if nil
 	// Bake and LoadRecipe are bake.Bake and recipe.Load, except in tests.
 	Bake       func(context.Context, bake.Request) (*bake.Result, error)
 	LoadRecipe func(fs.FS) (*recipe.Recipe, error)
@@ -76,6 +78,8 @@ type Node struct {
 	wiring     *wiring // what the datapath was to be last; nil at first
 	netIsReal  bool    // and it is
 	netChanged chan struct{}
+	grants     map[string]grant // by instance; guarded by netMu
+	renewal    *time.Timer      // of the next grant to renew; guarded by netMu
 
 	prober  *prober
 	started time.Time
@@ -122,7 +126,8 @@ func New(o Options) *Node {
 // Run registers the node, adopts what is there, and reconciles until ctx ends.
 // Machines and the network go on without it.
 func (n *Node) Run(ctx context.Context) error {
-	watched := append(slices.Clone(topologyCollections), records.Interfaces.Name(), records.Instances.Name(), records.Images.Name(), records.Snapshots.Name(), records.Volumes.Name(), records.Builds.Name(), records.Imports.Name(), records.Exports.Name())
+	watched := append(slices.Clone(topologyCollections), records.Interfaces.Name(), records.Profiles.Name(), records.Roles.Name(),
+		records.Instances.Name(), records.Images.Name(), records.Snapshots.Name(), records.Volumes.Name(), records.Builds.Name(), records.Imports.Name(), records.Exports.Name())
 	changes := n.Store.Watch(ctx, watched...)
 	events := n.Driver.Events(ctx)
 	if err := n.register(ctx); err != nil {
@@ -171,6 +176,8 @@ func (n *Node) changed(ctx context.Context, ch store.Change) error {
 		return n.enqueueAll(ctx)
 	case ch.Collection == records.Interfaces.Name() || slices.Contains(topologyCollections, ch.Collection):
 		n.wakeNetwork()
+	case ch.Collection == records.Profiles.Name(), ch.Collection == records.Roles.Name():
+		n.wakeNetwork() // what guests get of them
 	case ch.Collection == records.Instances.Name():
 		n.queue.add(ch.Key)
 		n.wakeNetwork() // its names and metadata

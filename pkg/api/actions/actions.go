@@ -50,6 +50,7 @@ func Register(t *api.Table, c *cloud.Cloud, n Node) {
 	a.registerInstances(t)
 	a.registerInstanceAttributes(t)
 	a.registerInstanceData(t)
+	a.registerProfiles(t)
 	a.registerInstanceTypes(t)
 	a.registerPlaces(t)
 	a.registerImages(t)

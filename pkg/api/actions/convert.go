@@ -67,7 +67,8 @@ func (a *Actions) instanceOf(i *model.Instance) ec2types.Instance {
 	out := ec2types.Instance{
 		AmiLaunchIndex: ptr(int32(i.LaunchIndex)), Architecture: ptr(string(i.Arch)), ClientToken: ptr(i.ClientToken),
 		BootMode: str(string(i.Boot.Mode)), CurrentInstanceBootMode: str(string(model.BootModeOf(i.Boot.Firmware))), EnaSupport: ptr(true), Hypervisor: ptr("xen"), // EC2 says xen for Nitro too
-		ImageId: ptr(i.ImageID), InstanceId: ptr(i.ID), InstanceType: ptr(i.Type), KeyName: str(i.KeyName),
+		IamInstanceProfile: profileOf(i.Profile),
+		ImageId:            ptr(i.ImageID), InstanceId: ptr(i.ID), InstanceType: ptr(i.Type), KeyName: str(i.KeyName),
 		LaunchTime:     ptr(i.LaunchTime),
 		Placement:      &ec2types.Placement{AvailabilityZone: ptr(a.cloud.Zone()), GroupName: ptr(""), Tenancy: ptr("default")},
 		RootDeviceName: ptr(i.RootDevice), RootDeviceType: ptr("ebs"), PlatformDetails: ptr("Linux/UNIX"),

@@ -65,7 +65,7 @@ func changesOf(in []cloud.StateChange) []ec2types.InstanceStateChange {
 func runActs() []string {
 	return append([]string{
 		"ImageId", "InstanceType", "KeyName", "UserData", "MinCount", "MaxCount", "ClientToken", "TagSpecifications",
-		"InstanceInitiatedShutdownBehavior", "Placement.AvailabilityZone", "Placement.Tenancy=default",
+		"IamInstanceProfile", "InstanceInitiatedShutdownBehavior", "Placement.AvailabilityZone", "Placement.Tenancy=default",
 		"MetadataOptions.HttpTokens", "MetadataOptions.HttpEndpoint", "MetadataOptions.HttpPutResponseHopLimit", "MetadataOptions.InstanceMetadataTags",
 		"MetadataOptions.HttpProtocolIpv6=disabled",
 		"DisableApiTermination", "DisableApiStop", "Monitoring", "CreditSpecification", "EbsOptimized", "CpuOptions.CoreCount", "CpuOptions.ThreadsPerCore=1",
@@ -94,6 +94,7 @@ func (a *Actions) runInstances(ctx context.Context, in *ec2types.RunInstancesInp
 		ImageID: ec2types.Value(in.ImageId), Type: ec2types.Value(in.InstanceType), KeyName: ec2types.Value(in.KeyName), ClientToken: ec2types.Value(in.ClientToken),
 		MinCount: int(ec2types.Value(in.MinCount)), MaxCount: int(ec2types.Value(in.MaxCount)), Tags: tags["instance"], VolumeTags: tags["volume"],
 		Accel: tags["instance"][AccelTag], InterfaceTags: tags["network-interface"],
+		Profile: profileRef(in.IamInstanceProfile),
 	}
 	if l.Interfaces, err = launchInterfaces(in); err != nil {
 		return nil, err

@@ -131,6 +131,9 @@ func (a *Actions) getLaunchTemplateData(ctx context.Context, in *ec2types.GetLau
 		HibernationOptions: &ec2types.LaunchTemplateHibernationOptions{Configured: ptr(false)},
 		EnclaveOptions:     &ec2types.LaunchTemplateEnclaveOptions{Enabled: ptr(false)},
 	}
+	if i.Profile != nil {
+		data.IamInstanceProfile = &ec2types.LaunchTemplateIamInstanceProfileSpecification{Arn: ptr(i.Profile.ARN)}
+	}
 	if len(i.UserData) > 0 {
 		data.UserData = ptr(base64.StdEncoding.EncodeToString(i.UserData))
 	}

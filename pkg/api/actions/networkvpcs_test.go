@@ -159,9 +159,6 @@ func TestInterfacesAndAddresses(t *testing.T) {
 	}
 	web := l.group("", "web")
 	do[ec2types.ModifyNetworkInterfaceAttributeOutput](l, "ModifyNetworkInterfaceAttribute", &ec2types.ModifyNetworkInterfaceAttributeInput{NetworkInterfaceId: a.NetworkInterfaceId, Groups: []string{web}})
-	l.refuse("UnsupportedOperation", "ModifyNetworkInterfaceAttribute", &ec2types.ModifyNetworkInterfaceAttributeInput{
-		NetworkInterfaceId: a.NetworkInterfaceId, SourceDestCheck: &ec2types.AttributeBooleanValue{Value: ptr(false)},
-	})
 	l.refuse("DependencyViolation", "DeleteSecurityGroup", &ec2types.DeleteSecurityGroupInput{GroupId: &web})
 
 	more := do[ec2types.AssignPrivateIpAddressesOutput](l, "AssignPrivateIpAddresses", &ec2types.AssignPrivateIpAddressesInput{NetworkInterfaceId: a.NetworkInterfaceId, SecondaryPrivateIpAddressCount: ptr(int32(2))}).AssignedPrivateIpAddresses

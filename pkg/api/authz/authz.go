@@ -116,6 +116,8 @@ type check struct {
 	kind     string // type of the resource: "instance"
 	// extra are the condition keys that this check has besides those of all.
 	extra []conditionKey
+	// service is the one that was called, if it is not the action's.
+	service string
 	// mayBeSilent: only an explicit deny refuses; the rest is decided elsewhere.
 	mayBeSilent bool
 	shown       []conditionKey

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -69,7 +70,7 @@ func (a *Authorizer) refuse(c *check, id model.Identity, decision policy.Decisio
 	if decision == policy.ExplicitDeny {
 		why = "with an explicit deny in an identity-based policy"
 	}
-	service := ServiceOf(c.action)
+	service := cmp.Or(c.service, ServiceOf(c.action))
 	if service != "ec2" && service != "bundt" {
 		return model.Errorf(auth.CodeAccessDenied, "%s on resource: %s %s", who, c.resource, why)
 	}

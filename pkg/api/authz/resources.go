@@ -16,6 +16,7 @@ var types = map[string]string{
 	"sg": "security-group", "sgr": "security-group-rule", "subnet": "subnet", "vpc": "vpc", "igw": "internet-gateway",
 	"rtb": "route-table", "acl": "network-acl", "dopt": "dhcp-options", "eipalloc": "elastic-ip", "lt": "launch-template",
 	"import-ami": "import-image-task", "export-ami": "export-image-task", "build": "build",
+	"iip-assoc": "instance", // the one that an instance profile is associated with
 }
 
 // created are the types of the resources that an action makes.
@@ -73,9 +74,9 @@ func (a *Authorizer) checks(ctx context.Context, call *api.Call, action string) 
 	for _, ref := range references(call.Input) {
 		kind := types[prefixOf(ref)]
 		name := ref
-		if kind == "key-pair" {
-			if k, ok, _ := a.objects(ctx, account, ref); ok {
-				name = k.Name // key pairs' ARNs have names
+		if prefix := prefixOf(ref); prefix == "key" || prefix == "iip-assoc" {
+			if o, ok, _ := a.objects(ctx, account, ref); ok {
+				name = o.Name // key pairs' ARNs have names
 			}
 		}
 		out = append(out, check{action: action, resource: a.arn(account, kind, name), kind: kind, ref: ref})
@@ -85,8 +86,8 @@ func (a *Authorizer) checks(ctx context.Context, call *api.Call, action string) 
 	}
 	if action == "ec2:RunInstances" {
 		out = append(out, a.defaults(account, action, out)...)
-		out = append(out, a.passRole(ctx, call)...)
 	}
+	out = append(out, a.passRole(ctx, call)...)
 	if len(out) == 0 {
 		out = []check{{action: action, resource: "*"}}
 	}
@@ -108,13 +109,17 @@ func (a *Authorizer) defaults(account, action string, named []check) (out []chec
 // passRole asks whether the caller may hand the role of an instance profile on.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/id_roles_use_passrole.html
 func (a *Authorizer) passRole(ctx context.Context, call *api.Call) []check {
-	in, ok := call.Input.(*ec2types.RunInstancesInput)
-	if !ok || in.IamInstanceProfile == nil {
+	f := member(call.Input, "IamInstanceProfile")
+	if !f.IsValid() {
+		return nil
+	}
+	profile, _ := f.Interface().(*ec2types.IamInstanceProfileSpecification)
+	if profile == nil {
 		return nil
 	}
 	account := call.Principal.Identity.AccountID
-	name := ec2types.Value(in.IamInstanceProfile.Name)
-	if arn := ec2types.Value(in.IamInstanceProfile.Arn); name == "" {
+	name := ec2types.Value(profile.Name)
+	if arn := ec2types.Value(profile.Arn); name == "" {
 		name = arn[strings.LastIndexByte(arn, '/')+1:]
 	}
 	resource := "arn:aws:iam::" + account + ":role/*" // until it is known which
@@ -123,7 +128,7 @@ func (a *Authorizer) passRole(ctx context.Context, call *api.Call) []check {
 			resource = r.ARN()
 		}
 	}
-	return []check{{action: "iam:PassRole", resource: resource, extra: []conditionKey{{"iam:PassedToService", []string{"ec2.amazonaws.com"}}}}}
+	return []check{{action: "iam:PassRole", service: "ec2", resource: resource, extra: []conditionKey{{"iam:PassedToService", []string{"ec2.amazonaws.com"}}}}}
 }
 
 // tagChecks asks ec2:CreateTags for every kind of resource that is tagged as it is made.

@@ -224,6 +224,14 @@ const (
 	HypervisorTypeXen = "xen"
 )
 
+// The values of IamInstanceProfileAssociationState.
+const (
+	IamInstanceProfileAssociationStateAssociated     = "associated"
+	IamInstanceProfileAssociationStateAssociating    = "associating"
+	IamInstanceProfileAssociationStateDisassociated  = "disassociated"
+	IamInstanceProfileAssociationStateDisassociating = "disassociating"
+)
+
 // The values of ImageAttributeName.
 const (
 	ImageAttributeNameBlockDeviceMapping       = "blockDeviceMapping"
@@ -909,6 +917,7 @@ var enums = map[string][]string{
 	"HostnameType":                                {HostnameTypeIpName, HostnameTypeResourceName},
 	"HttpTokensState":                             {HttpTokensStateOptional, HttpTokensStateRequired},
 	"HypervisorType":                              {HypervisorTypeOvm, HypervisorTypeXen},
+	"IamInstanceProfileAssociationState":          {IamInstanceProfileAssociationStateAssociated, IamInstanceProfileAssociationStateAssociating, IamInstanceProfileAssociationStateDisassociated, IamInstanceProfileAssociationStateDisassociating},
 	"ImageAttributeName":                          {ImageAttributeNameBlockDeviceMapping, ImageAttributeNameBootMode, ImageAttributeNameDeregistrationProtection, ImageAttributeNameDescription, ImageAttributeNameImdsSupport, ImageAttributeNameKernel, ImageAttributeNameLastLaunchedTime, ImageAttributeNameLaunchPermission, ImageAttributeNameProductCodes, ImageAttributeNameRamdisk, ImageAttributeNameSriovNetSupport, ImageAttributeNameTpmSupport, ImageAttributeNameUefiData},
 	"ImageState":                                  {ImageStateAvailable, ImageStateDeregistered, ImageStateDisabled, ImageStateError, ImageStateFailed, ImageStateInvalid, ImageStatePending, ImageStateTransient},
 	"ImageTypeValues":                             {ImageTypeValuesKernel, ImageTypeValuesMachine, ImageTypeValuesRamdisk},

@@ -76,6 +76,18 @@ type AssociateDhcpOptionsInput struct {
 // AssociateDhcpOptionsOutput is the response of AssociateDhcpOptions.
 type AssociateDhcpOptionsOutput struct{}
 
+// AssociateIamInstanceProfileInput is the request of AssociateIamInstanceProfile.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateIamInstanceProfile.html
+type AssociateIamInstanceProfileInput struct {
+	IamInstanceProfile *IamInstanceProfileSpecification `json:"IamInstanceProfile,omitempty" query:"IamInstanceProfile" required:"true"`
+	InstanceId         *string                          `json:"InstanceId,omitempty" query:"InstanceId" required:"true"`
+}
+
+// AssociateIamInstanceProfileOutput is the response of AssociateIamInstanceProfile.
+type AssociateIamInstanceProfileOutput struct {
+	IamInstanceProfileAssociation *IamInstanceProfileAssociation `json:"IamInstanceProfileAssociation,omitempty" xml:"iamInstanceProfileAssociation,omitempty"`
+}
+
 // AssociateRouteTableInput is the request of AssociateRouteTable.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateRouteTable.html
 type AssociateRouteTableInput struct {
@@ -804,6 +816,21 @@ type DescribeExportImageTasksOutput struct {
 	NextToken        *string           `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
 }
 
+// DescribeIamInstanceProfileAssociationsInput is the request of DescribeIamInstanceProfileAssociations.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeIamInstanceProfileAssociations.html
+type DescribeIamInstanceProfileAssociationsInput struct {
+	AssociationIds []string `json:"AssociationIds,omitzero" query:"AssociationId"`
+	Filters        []Filter `json:"Filters,omitzero" query:"Filter"`
+	MaxResults     *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"5" max:"1000"`
+	NextToken      *string  `json:"NextToken,omitempty" query:"NextToken"`
+}
+
+// DescribeIamInstanceProfileAssociationsOutput is the response of DescribeIamInstanceProfileAssociations.
+type DescribeIamInstanceProfileAssociationsOutput struct {
+	IamInstanceProfileAssociations []IamInstanceProfileAssociation `json:"IamInstanceProfileAssociations,omitzero" xml:"iamInstanceProfileAssociationSet>item,omitempty"`
+	NextToken                      *string                         `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
 // DescribeImageAttributeInput is the request of DescribeImageAttribute.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeImageAttribute.html
 type DescribeImageAttributeInput struct {
@@ -1411,6 +1438,17 @@ type DisassociateAddressInput struct {
 // DisassociateAddressOutput is the response of DisassociateAddress.
 type DisassociateAddressOutput struct{}
 
+// DisassociateIamInstanceProfileInput is the request of DisassociateIamInstanceProfile.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateIamInstanceProfile.html
+type DisassociateIamInstanceProfileInput struct {
+	AssociationId *string `json:"AssociationId,omitempty" query:"AssociationId" required:"true"`
+}
+
+// DisassociateIamInstanceProfileOutput is the response of DisassociateIamInstanceProfile.
+type DisassociateIamInstanceProfileOutput struct {
+	IamInstanceProfileAssociation *IamInstanceProfileAssociation `json:"IamInstanceProfileAssociation,omitempty" xml:"iamInstanceProfileAssociation,omitempty"`
+}
+
 // DisassociateRouteTableInput is the request of DisassociateRouteTable.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateRouteTable.html
 type DisassociateRouteTableInput struct {
@@ -1886,6 +1924,18 @@ type ReleaseAddressInput struct {
 // ReleaseAddressOutput is the response of ReleaseAddress.
 type ReleaseAddressOutput struct{}
 
+// ReplaceIamInstanceProfileAssociationInput is the request of ReplaceIamInstanceProfileAssociation.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReplaceIamInstanceProfileAssociation.html
+type ReplaceIamInstanceProfileAssociationInput struct {
+	AssociationId      *string                          `json:"AssociationId,omitempty" query:"AssociationId" required:"true"`
+	IamInstanceProfile *IamInstanceProfileSpecification `json:"IamInstanceProfile,omitempty" query:"IamInstanceProfile" required:"true"`
+}
+
+// ReplaceIamInstanceProfileAssociationOutput is the response of ReplaceIamInstanceProfileAssociation.
+type ReplaceIamInstanceProfileAssociationOutput struct {
+	IamInstanceProfileAssociation *IamInstanceProfileAssociation `json:"IamInstanceProfileAssociation,omitempty" xml:"iamInstanceProfileAssociation,omitempty"`
+}
+
 // ReplaceRouteInput is the request of ReplaceRoute.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReplaceRoute.html
 type ReplaceRouteInput struct {
@@ -2198,6 +2248,10 @@ var operations = []Operation{
 		NewOutput: func() any { return new(AssociateDhcpOptionsOutput) },
 		DryRun:    true,
 	},
+	{Name: "AssociateIamInstanceProfile",
+		NewInput:  func() any { return new(AssociateIamInstanceProfileInput) },
+		NewOutput: func() any { return new(AssociateIamInstanceProfileOutput) },
+	},
 	{Name: "AssociateRouteTable",
 		NewInput:  func() any { return new(AssociateRouteTableInput) },
 		NewOutput: func() any { return new(AssociateRouteTableOutput) },
@@ -2447,6 +2501,11 @@ var operations = []Operation{
 		DryRun:    true,
 		Paginated: true,
 	},
+	{Name: "DescribeIamInstanceProfileAssociations",
+		NewInput:  func() any { return new(DescribeIamInstanceProfileAssociationsInput) },
+		NewOutput: func() any { return new(DescribeIamInstanceProfileAssociationsOutput) },
+		Paginated: true,
+	},
 	{Name: "DescribeImageAttribute",
 		NewInput:  func() any { return new(DescribeImageAttributeInput) },
 		NewOutput: func() any { return new(DescribeImageAttributeOutput) },
@@ -2659,6 +2718,10 @@ var operations = []Operation{
 		NewOutput: func() any { return new(DisassociateAddressOutput) },
 		DryRun:    true,
 	},
+	{Name: "DisassociateIamInstanceProfile",
+		NewInput:  func() any { return new(DisassociateIamInstanceProfileInput) },
+		NewOutput: func() any { return new(DisassociateIamInstanceProfileOutput) },
+	},
 	{Name: "DisassociateRouteTable",
 		NewInput:  func() any { return new(DisassociateRouteTableInput) },
 		NewOutput: func() any { return new(DisassociateRouteTableOutput) },
@@ -2805,6 +2868,10 @@ var operations = []Operation{
 		NewInput:  func() any { return new(ReleaseAddressInput) },
 		NewOutput: func() any { return new(ReleaseAddressOutput) },
 		DryRun:    true,
+	},
+	{Name: "ReplaceIamInstanceProfileAssociation",
+		NewInput:  func() any { return new(ReplaceIamInstanceProfileAssociationInput) },
+		NewOutput: func() any { return new(ReplaceIamInstanceProfileAssociationOutput) },
 	},
 	{Name: "ReplaceRoute",
 		NewInput:  func() any { return new(ReplaceRouteInput) },

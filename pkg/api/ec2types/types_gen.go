@@ -553,6 +553,16 @@ type IamInstanceProfile struct {
 	Id  *string `json:"Id,omitempty" xml:"id,omitempty"`
 }
 
+// IamInstanceProfileAssociation is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IamInstanceProfileAssociation.html
+type IamInstanceProfileAssociation struct {
+	AssociationId      *string             `json:"AssociationId,omitempty" xml:"associationId,omitempty"`
+	IamInstanceProfile *IamInstanceProfile `json:"IamInstanceProfile,omitempty" xml:"iamInstanceProfile,omitempty"`
+	InstanceId         *string             `json:"InstanceId,omitempty" xml:"instanceId,omitempty"`
+	State              *string             `json:"State,omitempty" xml:"state,omitempty" enum:"IamInstanceProfileAssociationState"`
+	Timestamp          *time.Time          `json:"Timestamp,omitempty" xml:"timestamp,omitempty"`
+}
+
 // IamInstanceProfileSpecification is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IamInstanceProfileSpecification.html
 type IamInstanceProfileSpecification struct {
