@@ -144,7 +144,8 @@ type Route struct {
 
 // Rule allows traffic with peers in one of the prefixes or in the group.
 type Rule struct {
-	Protocol string         `json:"protocol"` // "tcp", "udp", "icmp", "icmpv6", another protocol's number, or "-1" for all
+	ID       string         `json:"id,omitempty"` // the security group rule's, for traces
+	Protocol string         `json:"protocol"`     // "tcp", "udp", "icmp", "icmpv6", another protocol's number, or "-1" for all
 	FromPort uint16         `json:"fromPort"`
 	ToPort   uint16         `json:"toPort"`
 	Peers    []netip.Prefix `json:"peers,omitempty"`

@@ -432,7 +432,7 @@ func (t *topology) rulesOf(groupID string) (*[2][]network.Rule, error) {
 
 // rule is false for rules that allow nothing in a network without IPv6.
 func (t *topology) rule(r *model.SecurityGroupRule) (network.Rule, bool, error) {
-	out := network.Rule{Protocol: r.Protocol}
+	out := network.Rule{ID: r.ID, Protocol: r.Protocol}
 	switch r.Protocol {
 	case "tcp", "udp":
 		out.FromPort, out.ToPort = uint16(r.FromPort), uint16(r.ToPort)

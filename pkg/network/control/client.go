@@ -65,7 +65,10 @@ type Client struct {
 	cancel  context.CancelFunc
 }
 
-var _ network.Datapath = (*Client)(nil)
+var (
+	_ network.Datapath = (*Client)(nil)
+	_ network.Tracer   = (*Client)(nil)
+)
 
 // NewClient returns the datapath of the switch at the control socket. Nothing
 // is started before the first call. Close it when the daemon ends.
@@ -129,6 +132,18 @@ func (d *Client) Status(ctx context.Context, ids ...string) (network.Status, err
 		path += "?" + url.Values{"interface": ids}.Encode()
 	}
 	return s, d.call(ctx, http.MethodGet, path, nil, &s)
+}
+
+// Trace has the switch follow a packet.
+func (d *Client) Trace(ctx context.Context, p network.Probe) (t network.Trace, err error) {
+	if err := d.ensure(ctx); err != nil {
+		return t, err
+	}
+	body, err := json.Marshal(p)
+	if err != nil {
+		return t, fmt.Errorf("encoding the packet: %w", err)
+	}
+	return t, d.call(ctx, http.MethodPost, "/v1/trace", body, &t)
 }
 
 // Dial opens a TCP connection from the VPC's gateway to a port's guest, past
@@ -333,7 +348,10 @@ func (d *Client) call(ctx context.Context, method, path string, body []byte, res
 		return fmt.Errorf("asking the switch: %w", err)
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode >= 300 {
+	switch {
+	case resp.StatusCode == http.StatusNotFound:
+		return remoteError(resp, network.ErrNoSuchPort)
+	case resp.StatusCode >= 300:
 		return remoteError(resp, nil)
 	}
 	if result == nil {

@@ -25,10 +25,11 @@ import (
 
 // protocol is the version of the control protocol. A daemon that meets a switch
 // of another version replaces it.
-const protocol = 6
+const protocol = 7
 
 const (
 	maxConfigBytes = 64 << 20
+	maxProbeBytes  = 4 << 10
 	leaseSaveDelay = time.Second
 )
 
@@ -58,6 +59,8 @@ type Fabric interface {
 	// switch knew of it.
 	Leases() map[string]time.Time
 	SetLeases(leases map[string]time.Time)
+	// Trace tells what becomes of a packet.
+	Trace(p network.Probe) (network.Trace, error)
 	// Dial opens a connection from the gateway to a port's guest.
 	Dial(ctx context.Context, interfaceID string, port uint16) (Dialed, error)
 	// Close ends the switch; forGood, when nobody will come back for what it has
@@ -248,6 +251,7 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /v1/version", s.getVersion)
 	mux.HandleFunc("GET /v1/status", s.getStatus)
 	mux.HandleFunc("PUT /v1/config", s.putConfig)
+	mux.HandleFunc("POST /v1/trace", s.postTrace)
 	mux.HandleFunc("POST /v1/dial", s.postDial)
 	if o, ok := s.fabric.(Opener); ok {
 		mux.HandleFunc("POST /v1/attach", func(w http.ResponseWriter, r *http.Request) { postAttach(w, r, o) })
@@ -303,6 +307,21 @@ func (s *server) putConfig(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
+}
+
+// postTrace follows a packet.
+func (s *server) postTrace(w http.ResponseWriter, r *http.Request) {
+	var p network.Probe
+	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxProbeBytes)).Decode(&p); err != nil {
+		http.Error(w, "reading the packet: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	t, err := s.fabric.Trace(p)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	answer(w, t)
 }
 
 // postDial turns the control connection into one with the guest.

@@ -1,7 +1,7 @@
 // Package fake is a datapath in memory: it carries no packets, but every port
 // that is configured counts as leased, and its guests answer on port 22 with an
 // SSH banner. It serves tests of what is above the network. It imports
-// pkg/network only.
+// pkg/network and pkg/network/gateway only.
 package fake
 
 import (
@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/bundt/bundt/pkg/network"
+	"github.com/bundt/bundt/pkg/network/gateway"
 )
 
 // Datapath is the fake. The zero value is ready.
@@ -21,7 +22,10 @@ type Datapath struct {
 	last  network.Config
 }
 
-var _ network.Datapath = (*Datapath)(nil)
+var (
+	_ network.Datapath = (*Datapath)(nil)
+	_ network.Tracer   = (*Datapath)(nil)
+)
 
 // Apply makes the ports of cfg the ports there are.
 func (d *Datapath) Apply(_ context.Context, cfg network.Config) error {
@@ -51,6 +55,15 @@ func (d *Datapath) Status(_ context.Context, ids ...string) (network.Status, err
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return network.Select(d.ports, ids, func(st network.PortStatus) network.PortStatus { return st }), nil
+}
+
+// Trace follows a packet by the plan of what was applied last.
+func (d *Datapath) Trace(_ context.Context, p network.Probe) (network.Trace, error) {
+	plan, err := gateway.NewPlan(d.Config())
+	if err != nil {
+		return network.Trace{}, err
+	}
+	return gateway.Trace(&gateway.PlanScene{Plan: plan}, p)
 }
 
 // Dial answers on port 22 with a banner and then echoes; other ports do not answer.

@@ -235,15 +235,22 @@ func (p *Port) Owns(a netip.Addr) bool {
 }
 
 // Routed says if a way leads from the port's subnet to dst, which is beyond the
-// VPC: the longest prefix decides.
+// VPC.
 func (p *Port) Routed(dst netip.Addr) bool {
-	bits, ok := -1, false
+	r := p.Route(dst)
+	return r != nil && !r.Blackhole
+}
+
+// Route returns the route to dst, which is beyond the VPC: that of the longest
+// prefix. nil is none.
+func (p *Port) Route(dst netip.Addr) *network.Route {
+	var best *network.Route
 	for i := range p.Routes {
-		if r := &p.Routes[i]; r.CIDR.Bits() > bits && r.CIDR.Contains(dst) {
-			bits, ok = r.CIDR.Bits(), !r.Blackhole
+		if r := &p.Routes[i]; r.CIDR.Contains(dst) && (best == nil || r.CIDR.Bits() > best.CIDR.Bits()) {
+			best = r
 		}
 	}
-	return ok
+	return best
 }
 
 // HostName is the instance's host name without its domain.

@@ -97,6 +97,12 @@ func (c *Port) behind(public netip.Addr) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
+// LeadsTo says if a public address is the port's.
+func (c *Port) LeadsTo(public netip.Addr) bool {
+	_, ok := c.behind(public)
+	return ok
+}
+
 // publicListener is one open address and port.
 type publicListener struct {
 	net.Listener

@@ -21,6 +21,7 @@ type Rules []Rule
 
 // Rule is a network.Rule made ready.
 type Rule struct {
+	ID         string
 	All        bool // protocols
 	Proto      byte
 	From, To   uint16
@@ -51,7 +52,7 @@ func compileGroups(in map[string][]netip.Addr) (map[string]Members, error) {
 func compileRules(in []network.Rule, groups map[string]Members) (Rules, error) {
 	out := make(Rules, 0, len(in))
 	for _, r := range in {
-		c := Rule{From: r.FromPort, To: r.ToPort, Peers: r.Peers, Group: r.Group, Type: r.ICMPType, Code: r.ICMPCode}
+		c := Rule{ID: r.ID, From: r.FromPort, To: r.ToPort, Peers: r.Peers, Group: r.Group, Type: r.ICMPType, Code: r.ICMPCode}
 		if r.Group != "" {
 			var known bool
 			if c.Members, known = groups[r.Group]; !known {
@@ -89,31 +90,43 @@ func (r *Rule) Ports() bool { return !r.All && (r.Proto == TCP || r.Proto == UDP
 
 // Allow judges the first packet of a flow to a port.
 func (rs Rules) Allow(proto byte, peer netip.Addr, dport uint16) bool {
-	return rs.admit(func(r *Rule) bool {
+	return rs.Match(proto, peer, dport) != nil
+}
+
+// Match returns the rule that lets the first packet of a flow to a port pass, nil
+// if none does.
+func (rs Rules) Match(proto byte, peer netip.Addr, dport uint16) *Rule {
+	return rs.match(func(r *Rule) bool {
 		return r.All || (r.Proto == proto && (!r.Ports() || (r.From <= dport && dport <= r.To)))
 	}, peer)
 }
 
 // AllowICMP judges a message of ICMP or ICMPv6 that begins a flow.
 func (rs Rules) AllowICMP(proto byte, typ, code uint8, peer netip.Addr) bool {
-	return rs.admit(func(r *Rule) bool {
+	return rs.MatchICMP(proto, typ, code, peer) != nil
+}
+
+// MatchICMP returns the rule that lets a message of ICMP or ICMPv6 that begins a
+// flow pass, nil if none does.
+func (rs Rules) MatchICMP(proto byte, typ, code uint8, peer netip.Addr) *Rule {
+	return rs.match(func(r *Rule) bool {
 		return r.All || (r.Proto == proto && (r.Type == nil || *r.Type == typ) && (r.Code == nil || *r.Code == code))
 	}, peer)
 }
 
-func (rs Rules) admit(fits func(*Rule) bool, peer netip.Addr) bool {
+func (rs Rules) match(fits func(*Rule) bool, peer netip.Addr) *Rule {
 	for i := range rs {
 		if !fits(&rs[i]) {
 			continue
 		}
 		if _, member := rs[i].Members[peer]; member {
-			return true
+			return &rs[i]
 		}
 		for _, p := range rs[i].Peers {
 			if p.Contains(peer) {
-				return true
+				return &rs[i]
 			}
 		}
 	}
-	return false
+	return nil
 }

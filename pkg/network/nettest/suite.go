@@ -62,6 +62,7 @@ func Run(t *testing.T, newEnv func(t *testing.T) *Env) {
 		{"Groups", testGroups},
 		{"Secondary", testSecondary},
 		{"AnySource", testAnySource},
+		{"Trace", testTrace},
 		{"LeaseV6", testLeaseV6},
 		{"Neighbors", testNeighbors},
 		{"ReachV6", testReachV6},

@@ -139,6 +139,7 @@ func testReach(t *testing.T, n *lab) {
 			if (err == nil) != m.want {
 				t.Fatalf("%s -> %s:%d: %v, want reachable %v", m.from.IP, m.to.IP, m.port, err, m.want)
 			}
+			n.agrees(t, m.from, netip.AddrPortFrom(m.to.IP, m.port), err == nil)
 			if err == nil {
 				defer conn.Close()
 				if err := RoundTrip(conn, bytes.Repeat([]byte("x"), 100_000)); err != nil {

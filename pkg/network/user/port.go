@@ -301,46 +301,50 @@ func (p *port) inputIPv6(pkt *packet) {
 	p.forward(pkt)
 }
 
-// forward checks the sender, then the filter, then the way.
-func (p *port) forward(pkt *packet) {
-	dst := addr(pkt.dst)
-	if !p.owns(pkt.src) && !p.forwards(pkt, dst) {
-		p.spoofed.Add(1)
-		return
-	}
+// way says where a packet of the guest goes.
+func (p *port) way(src, dst address) gateway.Way {
+	to := addr(dst)
 	switch {
-	case p.vpc.isService(pkt.dst):
+	case !p.owns(src) && !p.forwards(src, dst):
+		return gateway.Forged
+	case p.vpc.isService(dst):
+		return gateway.ToService
+	case p.vpc.contains(to):
+		return gateway.ToVPC
+	case !p.Config().Routed(to):
+		return gateway.Unrouted
+	}
+	return gateway.Outside
+}
+
+// forward checks the sender and the way, then the filter.
+func (p *port) forward(pkt *packet) {
+	switch p.way(pkt.src, pkt.dst) {
+	case gateway.Forged:
+		p.spoofed.Add(1)
+	case gateway.ToService:
 		p.flows.admit(pkt, false, nil, false) // a reply to the gateway must find its flow
 		p.vpc.link.inject(pkt.b)
-	case p.vpc.contains(dst):
+	case gateway.ToVPC:
 		if to := p.vpc.portOf(pkt.dst); to != nil && to != p && p.admitOut(pkt) {
 			to.fromGuest(p, pkt)
 		}
-	case !p.Config().Routed(dst):
-		return
-	case pkt.proto != protoTCP && pkt.proto != protoUDP, pkt.offset > 0 || pkt.more:
-		p.outside(pkt)
-	default:
-		if p.admitOut(pkt) {
+	case gateway.Outside:
+		if carriesOutside(pkt.proto) && p.admitOut(pkt) {
 			p.vpc.link.inject(pkt.b)
 		}
 	}
 }
 
+// carriesOutside says if the protocol goes out by a host socket.
+func carriesOutside(proto byte) bool { return proto == protoTCP || proto == protoUDP }
+
 // forwards says if the guest may send another sender's packet. The services know
 // guests by their addresses, and no other addresses lead out of the VPC.
-func (p *port) forwards(pkt *packet, dst netip.Addr) bool {
-	src := addr(pkt.src)
-	return p.config.Load().AnySource && p.vpc.contains(dst) && !p.vpc.isService(pkt.dst) && !p.vpc.isService(pkt.src) &&
+func (p *port) forwards(from, to address) bool {
+	src := addr(from)
+	return p.config.Load().AnySource && p.vpc.contains(addr(to)) && !p.vpc.isService(to) && !p.vpc.isService(from) &&
 		!src.IsUnspecified() && !src.IsMulticast() && !src.IsLoopback() && !src.IsLinkLocalUnicast()
-}
-
-// outside handles what does not go out by a host socket: fragments go on to be
-// put together, other protocols end here.
-func (p *port) outside(pkt *packet) {
-	if (pkt.proto == protoTCP || pkt.proto == protoUDP) && p.admitOut(pkt) {
-		p.vpc.link.inject(pkt.b)
-	}
 }
 
 func (p *port) admitOut(pkt *packet) bool {
