@@ -14,7 +14,7 @@ var forms = map[string]*regexp.Regexp{
 	"DhcpOptionsId":       regexp.MustCompile(`^(dopt-[0-9a-f]{17}|default)$`),
 	"GroupId":             id("sg"),
 	"GroupOwnerId":        account,
-	"ImageId":             id("ami"),
+	"ImageId":             regexp.MustCompile(`^(ami-[0-9a-f]{17}|resolve:ssm:.+)$`), // templates have aliases
 	"InstanceId":          id("i"),
 	"InternetGatewayId":   id("igw"),
 	"KeyPairId":           id("key"),

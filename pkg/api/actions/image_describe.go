@@ -5,10 +5,12 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/model"
 )
 
@@ -16,6 +18,23 @@ import (
 var ownerAliases = []string{"amazon", "aws-marketplace", "aws-backup-vault", "microsoft"}
 
 var accountID = regexp.MustCompile(`^[0-9]{12}$`)
+
+// resolveImages finds the images that aliases among the ids mean.
+func (a *Actions) resolveImages(ctx context.Context, in *ec2types.DescribeImagesInput) (*ec2types.DescribeImagesInput, error) {
+	if !slices.ContainsFunc(in.ImageIds, func(id string) bool { return strings.HasPrefix(id, cloud.AliasPrefix) }) {
+		return in, nil
+	}
+	out := *in
+	out.ImageIds = slices.Clone(in.ImageIds)
+	for i, text := range in.ImageIds {
+		id, err := a.resolveAlias(ctx, text)
+		if err != nil {
+			return in, err
+		}
+		out.ImageIds[i] = id
+	}
+	return &out, nil
+}
 
 func (a *Actions) describeImages(ctx context.Context, in *ec2types.DescribeImagesInput) (*ec2types.DescribeImagesOutput, error) {
 	all, err := a.account(ctx).Images(ctx)

@@ -36,7 +36,7 @@ func (a *Actions) registerImages(t *api.Table) {
 		Name: "DeregisterImage", Handler: a.deregisterImage, Acts: []string{"ImageId", "DeleteAssociatedSnapshots"},
 	})
 	api.Register(t, api.Action[ec2types.DescribeImagesInput, ec2types.DescribeImagesOutput]{
-		Name: "DescribeImages", Handler: a.describeImages,
+		Name: "DescribeImages", Handler: a.describeImages, Resolve: a.resolveImages,
 		Acts: []string{"ImageIds", "Owners", "ExecutableUsers", "Filters", "IncludeDeprecated", "IncludeDisabled", "MaxResults", "NextToken"},
 	})
 	a.registerImageAttributes(t)

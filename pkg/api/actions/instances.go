@@ -13,7 +13,7 @@ import (
 
 func (a *Actions) registerInstances(t *api.Table) {
 	api.Register(t, api.Action[ec2types.RunInstancesInput, ec2types.RunInstancesOutput]{
-		Name: "RunInstances", Handler: a.runInstances, KeepEmpty: emptyNoDevice(), Acts: runActs(), Resolve: a.fromTemplate,
+		Name: "RunInstances", Handler: a.runInstances, KeepEmpty: emptyNoDevice(), Acts: runActs(), Resolve: a.resolveLaunch,
 	})
 	api.Register(t, api.Action[ec2types.DescribeInstancesInput, ec2types.DescribeInstancesOutput]{
 		Name: "DescribeInstances", Handler: a.describeInstances, Acts: []string{"InstanceIds", "Filters", "MaxResults", "NextToken"},

@@ -16,6 +16,22 @@ import (
 	"github.com/bundt/bundt/pkg/model"
 )
 
+// resolveLaunch fills in what a launch only names: what its launch template says,
+// and the image that an alias means.
+func (a *Actions) resolveLaunch(ctx context.Context, in *ec2types.RunInstancesInput) (*ec2types.RunInstancesInput, error) {
+	out, err := a.fromTemplate(ctx, in)
+	if err != nil || out.ImageId == nil {
+		return out, err
+	}
+	id, err := a.resolveAlias(ctx, *out.ImageId)
+	if err != nil || id == *out.ImageId {
+		return out, err
+	}
+	resolved := *out
+	resolved.ImageId = &id
+	return &resolved, nil
+}
+
 // fromTemplate fills in what the launch template says that a launch names. The
 // result names the template by its id and the version by its number.
 func (a *Actions) fromTemplate(ctx context.Context, in *ec2types.RunInstancesInput) (*ec2types.RunInstancesInput, error) {
@@ -85,15 +101,15 @@ func overrideTags(specs, over []ec2types.TagSpecification) []ec2types.TagSpecifi
 	return out
 }
 
-// noteTemplate has a launch's instances tell which template they are of, and its
-// client token stand for what the client asked, whatever that means later.
+// noteTemplate has a launch's instances tell which template they are of, if any,
+// and its client token stand for what the client asked, whatever that means later.
 func noteTemplate(ctx context.Context, l *cloud.Launch, in *ec2types.RunInstancesInput) error {
 	asked, ok := api.AskedFrom(ctx).(*ec2types.RunInstancesInput)
 	if !ok {
 		return nil
 	}
-	l.SystemTags = model.Tags{
-		"aws:ec2launchtemplate:id": *in.LaunchTemplate.LaunchTemplateId, "aws:ec2launchtemplate:version": *in.LaunchTemplate.Version,
+	if t := in.LaunchTemplate; t != nil {
+		l.SystemTags = model.Tags{"aws:ec2launchtemplate:id": *t.LaunchTemplateId, "aws:ec2launchtemplate:version": *t.Version}
 	}
 	request := *asked
 	request.ClientToken, request.DryRun = nil, nil

@@ -21,7 +21,7 @@ func (a *Actions) registerLaunchTemplates(t *api.Table) {
 	})
 	api.Register(t, api.Action[ec2types.CreateLaunchTemplateVersionInput, ec2types.CreateLaunchTemplateVersionOutput]{
 		Name: "CreateLaunchTemplateVersion", Handler: a.createLaunchTemplateVersion, KeepEmpty: emptyTemplateNoDevice,
-		Acts: append(append(templateDataActs(), named...), "SourceVersion", "VersionDescription", "ClientToken", "ResolveAlias=false"),
+		Acts: append(append(templateDataActs(), named...), "SourceVersion", "VersionDescription", "ClientToken", "ResolveAlias"),
 		Resolve: resolveTemplate(a, func(in *ec2types.CreateLaunchTemplateVersionInput) (id, name **string) {
 			return &in.LaunchTemplateId, &in.LaunchTemplateName
 		}),
@@ -50,7 +50,7 @@ func (a *Actions) registerLaunchTemplates(t *api.Table) {
 	})
 	api.Register(t, api.Action[ec2types.DescribeLaunchTemplateVersionsInput, ec2types.DescribeLaunchTemplateVersionsOutput]{
 		Name: "DescribeLaunchTemplateVersions", Handler: a.describeLaunchTemplateVersions,
-		Acts: append([]string{"Versions", "MinVersion", "MaxVersion", "Filters", "MaxResults", "NextToken", "ResolveAlias=false"}, named...),
+		Acts: append([]string{"Versions", "MinVersion", "MaxVersion", "Filters", "MaxResults", "NextToken", "ResolveAlias"}, named...),
 	})
 	api.Register(t, api.Action[ec2types.GetLaunchTemplateDataInput, ec2types.GetLaunchTemplateDataOutput]{
 		Name: "GetLaunchTemplateData", Handler: a.getLaunchTemplateData, Acts: []string{"InstanceId"},
@@ -160,6 +160,9 @@ func (a *Actions) createLaunchTemplateVersion(ctx context.Context, in *ec2types.
 		return nil, err
 	}
 	shown, err := templateVersionOf(&t, &v)
+	if err == nil && ec2types.Value(in.ResolveAlias) {
+		err = a.resolveAliases(ctx, []ec2types.LaunchTemplateVersion{*shown})
+	}
 	return &ec2types.CreateLaunchTemplateVersionOutput{LaunchTemplateVersion: shown}, err
 }
 
@@ -294,12 +297,33 @@ func (a *Actions) describeLaunchTemplateVersions(ctx context.Context, in *ec2typ
 			all = append(all, *shown)
 		}
 	}
+	if ec2types.Value(in.ResolveAlias) {
+		if err := a.resolveAliases(ctx, all); err != nil {
+			return nil, err
+		}
+	}
 	page, next, err := describe(a, query[ec2types.LaunchTemplateVersion]{
 		action: "DescribeLaunchTemplateVersions", all: all, kind: objectKind[ec2types.LaunchTemplateVersion]{id: templateVersionKey},
-		filters: in.Filters, fields: templateVersionFields(), also: []any{refs, in.Versions, in.MinVersion, in.MaxVersion},
+		filters: in.Filters, fields: templateVersionFields(), also: []any{refs, in.Versions, in.MinVersion, in.MaxVersion, in.ResolveAlias},
 		max: in.MaxResults, token: in.NextToken, least: 1, most: maxTemplatePage,
 	})
 	return &ec2types.DescribeLaunchTemplateVersionsOutput{LaunchTemplateVersions: page, NextToken: next}, err
+}
+
+// resolveAliases shows the images that aliases mean now instead of the aliases. One
+// that means nothing stays as it is.
+func (a *Actions) resolveAliases(ctx context.Context, versions []ec2types.LaunchTemplateVersion) error {
+	for _, v := range versions {
+		if v.LaunchTemplateData.ImageId == nil {
+			continue
+		}
+		id, err := a.resolveAlias(ctx, *v.LaunchTemplateData.ImageId)
+		if err != nil && model.CodeOf(err) == "" {
+			return err
+		}
+		v.LaunchTemplateData.ImageId = &id
+	}
+	return nil
 }
 
 func templateVersionKey(v *ec2types.LaunchTemplateVersion) string {

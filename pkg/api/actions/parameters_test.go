@@ -2,6 +2,7 @@ package actions_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -49,6 +50,7 @@ func TestParameters(t *testing.T) {
 	web := put("web", "", model.ARM64, 6, nil)
 	put("a name/with more", "", model.X8664, 7, nil)
 	debian := put("debian", "debian-12", model.X8664, 8, nil)
+	ubuntu := put("ubuntu-24.04", "", model.X8664, 9, nil)
 
 	table := api.NewTable()
 	actions.RegisterSSM(table, c)
@@ -72,6 +74,10 @@ func TestParameters(t *testing.T) {
 		"/aws/service/bundt/a name/latest/x86_64/image_id":   "",
 		"/aws/service/ami-amazon-linux-latest/al2023-x86_64": "",
 		"tiny": "",
+		"/aws/service/bundt/tiny/latest/image_id:" + fmt.Sprint(time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC).Unix()): tiny,
+		"arn:aws:ssm:test-1::parameter/aws/service/bundt/web/latest/image_id":                                       web,
+		"/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id":                        ubuntu,
+		"/aws/service/canonical/ubuntu/server/24.04/stable/current/arm64/hvm/ebs-gp3/ami-id":                        "",
 	} {
 		out, err := call("GetParameter", &ssmtypes.GetParameterInput{Name: &name})
 		if want == "" {
@@ -82,6 +88,11 @@ func TestParameters(t *testing.T) {
 		}
 		if err != nil || *out.(*ssmtypes.GetParameterOutput).Parameter.Value != want {
 			t.Errorf("%s: %v %v, want %s", name, out, err, want)
+		}
+	}
+	for _, selector := range []string{":1", ":stable", ":"} {
+		if _, err := call("GetParameter", &ssmtypes.GetParameterInput{Name: new("/aws/service/bundt/tiny/latest/image_id" + selector)}); model.CodeOf(err) != "ParameterVersionNotFound" {
+			t.Errorf("the version %s answers %v", selector, err)
 		}
 	}
 	out, err := call("GetParameters", &ssmtypes.GetParametersInput{Names: []string{"x", "/aws/service/bundt/tiny/latest/image_id"}})
@@ -100,8 +111,8 @@ func TestParameters(t *testing.T) {
 			break
 		}
 	}
-	if seen != 7 {
-		t.Errorf("%d parameters below /aws/service/bundt, want 7", seen)
+	if seen != 9 {
+		t.Errorf("%d parameters below /aws/service/bundt, want 9", seen)
 	}
 	out, err = call("GetParametersByPath", &ssmtypes.GetParametersByPathInput{Path: new("/aws/service/bundt/tiny/latest/")})
 	if one, ok := out.(*ssmtypes.GetParametersByPathOutput); err != nil || !ok || len(one.Parameters) != 1 {

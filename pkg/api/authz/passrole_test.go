@@ -62,3 +62,26 @@ func TestPassRole(t *testing.T) {
 		})
 	}
 }
+
+// TestImageAlias: who names an image by a parameter must be allowed to read it.
+func TestImageAlias(t *testing.T) {
+	w := newWorld(t)
+	account := w.admin().AccountID
+	id := w.user(t, account, "alice", "")
+	run := w.runInput()
+	run.ImageId, run.DryRun = new("resolve:ssm:/aws/service/bundt/tiny/latest/image_id"), new(true)
+	const read = `, {"Effect": "Allow", "Action": "ssm:GetParameters", "Resource": "arn:aws:ssm:*::parameter/aws/service/bundt/tiny/*"}`
+	const readOther = `, {"Effect": "Allow", "Action": "ssm:GetParameters", "Resource": "arn:aws:ssm:*::parameter/aws/service/debian/*"}`
+	other := `, {"Effect": "Deny", "Action": "ec2:RunInstances", "Resource": "arn:aws:ec2:*::image/` + w.image + `"}`
+	for name, c := range map[string]struct{ statements, code string }{
+		"both":                {launchAll + read, model.CodeDryRunOperation},
+		"only to launch":      {launchAll, api.CodeUnauthorizedOperation},
+		"another parameter":   {launchAll + readOther, api.CodeUnauthorizedOperation},
+		"not with this image": {launchAll + read + other, api.CodeUnauthorizedOperation},
+	} {
+		w.allow(t, account, "alice", c.statements)
+		if _, err := w.call(t, id, "RunInstances", run); model.CodeOf(err) != c.code {
+			t.Errorf("%s: %v, want %s", name, err, c.code)
+		}
+	}
+}

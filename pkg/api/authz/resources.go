@@ -87,7 +87,7 @@ func (a *Authorizer) checks(ctx context.Context, call *api.Call, action string) 
 	if action == "ec2:RunInstances" {
 		out = append(out, a.defaults(account, action, out)...)
 	}
-	out = append(out, a.passRole(ctx, call)...)
+	out = append(append(out, a.passRole(ctx, call)...), a.aliasChecks(call)...)
 	if len(out) == 0 {
 		out = []check{{action: action, resource: "*"}}
 	}

@@ -5,7 +5,9 @@ import (
 	"strings"
 
 	"github.com/bundt/bundt/pkg/api"
+	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/api/ssmtypes"
+	"github.com/bundt/bundt/pkg/cloud"
 )
 
 // iamCheck finds the resource of one of IAM's actions: the user, role, policy or
@@ -63,7 +65,28 @@ func ssmChecks(region string, call *api.Call, action string) (out []check) {
 		names = in.Names
 	}
 	for _, name := range names {
-		out = append(out, check{action: action, resource: "arn:aws:ssm:" + region + "::parameter/" + strings.TrimPrefix(name, "/")})
+		out = append(out, parameterCheck(region, action, name))
 	}
 	return out
+}
+
+func parameterCheck(region, action, text string) check {
+	name, _ := cloud.ParameterName(text)
+	return check{action: action, resource: "arn:aws:ssm:" + region + "::parameter/" + strings.TrimPrefix(name, "/")}
+}
+
+// aliasChecks ask whether the caller may read the parameter that a launch names
+// its image by.
+func (a *Authorizer) aliasChecks(call *api.Call) []check {
+	in, ok := call.Asked.(*ec2types.RunInstancesInput)
+	if !ok {
+		return nil
+	}
+	name, ok := strings.CutPrefix(ec2types.Value(in.ImageId), cloud.AliasPrefix)
+	if !ok {
+		return nil
+	}
+	c := parameterCheck(a.directory.Region(), "ssm:GetParameters", name)
+	c.service = "ec2"
+	return []check{c}
 }

@@ -13,7 +13,7 @@ import (
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/permissions-for-launch-templates.html
 func (k *conditionKeys) template(call *api.Call, in *ec2types.RunInstancesInput, c *check) {
 	asked, resolved := call.Asked.(*ec2types.RunInstancesInput)
-	if !resolved || c.action != "ec2:RunInstances" {
+	if !resolved || c.action != "ec2:RunInstances" || in.LaunchTemplate == nil {
 		return
 	}
 	k.add("ec2:LaunchTemplate", k.templateARN(ec2types.Value(in.LaunchTemplate.LaunchTemplateId)))
@@ -37,6 +37,9 @@ var ofTheCall = []string{"LaunchTemplate", "MinCount", "MaxCount", "ClientToken"
 // fromTemplate reports whether a resource is as the launch template has it: the
 // request itself says nothing of it.
 func fromTemplate(asked *ec2types.RunInstancesInput, c *check) bool {
+	if c.kind == "image" && asked.ImageId != nil { // by an alias, perhaps
+		return false
+	}
 	if c.ref != "" && c.kind != "key-pair" {
 		return c.kind != "launch-template" && !slices.Contains(references(asked), c.ref)
 	}
