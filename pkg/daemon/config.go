@@ -32,6 +32,7 @@ type Config struct {
 	NodeID         string // "" is the host's name
 	EtcdEndpoints  []string
 	Hypervisor     string // "qemu" or "fake"
+	Network        string // "user", "kernel", or "auto" for kernel where the host can
 	Accel          string // "", "kvm" or "tcg": forced for every machine
 	PackageMirror  string
 	PublicPool     string // CIDR of loopback addresses given to instances; "" gives none
@@ -46,7 +47,7 @@ type Config struct {
 // DefaultConfig is for this user: an XDG state directory, or the system's as root.
 func DefaultConfig() Config {
 	c := Config{
-		Listen: DefaultListen, ListenAny: true, Region: "local-1", Hypervisor: "qemu", PublicPool: "127.77.0.0/16", ShutdownGrace: time.Minute,
+		Listen: DefaultListen, ListenAny: true, Region: "local-1", Hypervisor: "qemu", Network: networkUser, PublicPool: "127.77.0.0/16", ShutdownGrace: time.Minute,
 		ReadRate: int(throttle.DefaultReads.PerSecond), ChangeRate: int(throttle.DefaultChanges.PerSecond),
 		DataDir: defaultDataDir(), CacheDir: defaultCacheDir(), PackageMirror: os.Getenv("BUNDT_PACKAGE_MIRROR"),
 	}
@@ -135,6 +136,11 @@ func (c *Config) check() error {
 	case "", "kvm", "tcg":
 	default:
 		return fmt.Errorf("--accel %q: must be kvm or tcg", c.Accel)
+	}
+	switch c.Network {
+	case networkAuto, networkUser, networkKernel:
+	default:
+		return fmt.Errorf("--network %q: must be auto, user or kernel", c.Network)
 	}
 	if c.ShutdownGrace < 0 {
 		return fmt.Errorf("--shutdown-grace %s: must not be negative", c.ShutdownGrace)

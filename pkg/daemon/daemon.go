@@ -100,7 +100,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 		}
 	}
 	if d.datapath = parts.Datapath; d.datapath == nil {
-		if d.datapath, err = d.newDatapath(); err != nil {
+		if d.datapath, err = d.newDatapath(ctx); err != nil {
 			return err
 		}
 	}
@@ -118,8 +118,12 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 		return err
 	}
 	d.limiter = throttle.New(throttle.PerSecond(d.cfg.ReadRate), throttle.PerSecond(d.cfg.ChangeRate), nil)
+	mtu := 0
+	if _, kernel := d.datapath.(network.Attacher); kernel {
+		mtu = jumboMTU
+	}
 	d.node = node.New(node.Options{
-		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath,
+		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath, MTU: mtu,
 		Cloud: d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"), BucketDir: d.path("buckets"),
 		Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Roles: roles{d.accounts},
 		Logger: d.log,

@@ -21,6 +21,7 @@ import (
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/network/kernel"
 	"github.com/bundt/bundt/pkg/rundir"
 	"github.com/bundt/bundt/pkg/version"
 )
@@ -65,6 +66,7 @@ func examine(ctx context.Context, cfg Config, driver hypervisor.Driver) (*bundtt
 	r.tools()
 	r.memory()
 	r.disk(cfg.DataDir)
+	r.network(cfg, kernel.Problem)
 	r.lowPorts(cfg)
 	r.permissions(cfg)
 	return &r.out, nil
@@ -204,6 +206,27 @@ func (r *report) disk(dir string) {
 		r.add("disk", bundttypes.CheckWarn, fix, "%d MiB free for %s", free, dir)
 	default:
 		r.add("disk", bundttypes.CheckOK, "", "%d MiB free for %s", free, dir)
+	}
+}
+
+// network says what moves instances' packets, and why not the kernel.
+func (r *report) network(cfg Config, problem func() string) {
+	if cfg.Hypervisor == "fake" {
+		return
+	}
+	chosen, reason, err := chooseNetwork(cfg.Network, problem)
+	switch {
+	case err != nil:
+		r.add("network", bundttypes.CheckFail, "start bundtd with --network auto", "the kernel cannot move the packets of instances: %s", reason)
+	case reason != "":
+		r.add("network", bundttypes.CheckOK, "", "packets are moved in user space, not by the kernel: %s", reason)
+	case chosen == networkKernel:
+		r.add("network", bundttypes.CheckOK, "", "packets are moved by the kernel (--network %s)", cfg.Network)
+		if !kernel.HostForwards() {
+			r.add("internet", bundttypes.CheckWarn, "sudo sysctl net.ipv4.ip_forward=1", "the host forwards no packets, so instances reach nothing beyond their VPC")
+		}
+	default:
+		r.add("network", bundttypes.CheckOK, "", "packets are moved in user space (--network user)")
 	}
 }
 

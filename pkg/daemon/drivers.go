@@ -6,9 +6,6 @@ import (
 	"github.com/bundt/bundt/pkg/hypervisor"
 	fakehv "github.com/bundt/bundt/pkg/hypervisor/fake"
 	"github.com/bundt/bundt/pkg/hypervisor/qemu"
-	"github.com/bundt/bundt/pkg/network"
-	"github.com/bundt/bundt/pkg/network/control"
-	fakenet "github.com/bundt/bundt/pkg/network/fake"
 )
 
 // newDriver picks the hypervisor driver.
@@ -24,19 +21,4 @@ func (d *Daemon) newDriver() (hypervisor.Driver, error) {
 		return fakehv.New(fakehv.NewHost()), nil
 	}
 	return nil, fmt.Errorf("--hypervisor %q: must be qemu or fake", d.cfg.Hypervisor)
-}
-
-// newDatapath picks the network: simulated machines have a simulated one.
-func (d *Daemon) newDatapath() (network.Datapath, error) {
-	if d.cfg.Hypervisor == "fake" {
-		return &fakenet.Datapath{}, nil
-	}
-	self, err := selfCommand()
-	if err != nil {
-		return nil, err
-	}
-	socket, state := d.runPath("switch.sock"), d.path("switch.json")
-	return control.NewClient(control.Options{
-		ControlSocket: socket, StateFile: state, Command: append(self, "--control", socket, "--state", state), LogFile: d.path("switch.log"), Logger: d.log,
-	})
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bundt/bundt/pkg/network/control"
+	"github.com/bundt/bundt/pkg/network/kernel"
 	"github.com/bundt/bundt/pkg/network/user"
 	"github.com/bundt/bundt/pkg/version"
 )
@@ -79,6 +81,7 @@ func newCommand() *cobra.Command {
 	f.StringVar(&cfg.NodeID, "node", "", "name of this node (default: the host's name)")
 	f.StringSliceVar(&cfg.EtcdEndpoints, "etcd-endpoints", nil, "existing etcd to keep state in (default: embedded)")
 	f.StringVar(&cfg.Hypervisor, "hypervisor", cfg.Hypervisor, "driver that runs machines: qemu, or fake to simulate them")
+	f.StringVar(&cfg.Network, "network", cfg.Network, "what moves packets: user (no root), kernel (root, faster), or auto for kernel where this host can")
 	f.StringVar(&cfg.Accel, "accel", "", "force an accelerator: kvm or tcg (default: kvm where it really works)")
 	f.StringVar(&cfg.PackageMirror, "package-mirror", cfg.PackageMirror, "where recipes' distribution packages come from (also BUNDT_PACKAGE_MIRROR)")
 	f.StringVar(&cfg.PublicPool, "public-pool", cfg.PublicPool, "loopback addresses that instances get as public addresses; empty for none")
@@ -100,16 +103,21 @@ func newLogger(level string) (*slog.Logger, error) {
 }
 
 func newSwitchCommand(logLevel *string) *cobra.Command {
-	var o user.ServeOptions
+	var o control.ServeOptions
+	var name string
 	c := &cobra.Command{
-		Use: switchCommand, Hidden: true, Args: cobra.NoArgs, Short: "Run the userspace network (bundtd starts it by itself)",
+		Use: switchCommand, Hidden: true, Args: cobra.NoArgs, Short: "Run the instances' network (bundtd starts it by itself)",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			log, err := newLogger(*logLevel)
 			if err != nil {
 				return err
 			}
 			o.Logger = log
-			err = user.Serve(cmd.Context(), o)
+			if name != "" {
+				err = kernel.Serve(cmd.Context(), kernel.ServeOptions{ServeOptions: o, Name: name})
+			} else {
+				err = user.Serve(cmd.Context(), user.ServeOptions{ServeOptions: o})
+			}
 			if errors.Is(err, context.Canceled) {
 				return nil
 			}
@@ -118,6 +126,7 @@ func newSwitchCommand(logLevel *string) *cobra.Command {
 	}
 	c.Flags().StringVar(&o.ControlSocket, "control", "", "unix socket to be controlled by")
 	c.Flags().StringVar(&o.StateFile, "state", "", "file that the configuration is kept in")
+	c.Flags().StringVar(&name, "kernel", "", "have the kernel move packets, and this in the names of what is made on the host")
 	return c
 }
 

@@ -58,12 +58,10 @@ func (d *Daemon) purge(ctx context.Context) (err error) {
 			return fmt.Errorf("ending machine %s: %w", m.ID, err)
 		}
 	}
-	net, err := d.newDatapath()
-	if err != nil {
-		return err
-	}
-	if err := net.Stop(ctx); err != nil {
-		return fmt.Errorf("ending the network: %w", err)
+	for _, kind := range []string{networkUser, networkKernel} {
+		if err := d.endNetwork(ctx, kind, true); err != nil {
+			return fmt.Errorf("ending the network: %w", err)
+		}
 	}
 	for _, dir := range []string{d.cfg.DataDir, d.cfg.RunDir} {
 		if err := os.RemoveAll(dir); err != nil {

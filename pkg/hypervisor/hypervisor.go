@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"image"
+	"os"
 	"time"
 
 	"github.com/bundt/bundt/pkg/model"
@@ -136,7 +137,10 @@ type Spec struct {
 	Boot      BootSpec
 	Disks     []Disk // in order; the first is the root disk
 	NICs      []NIC
-	Display   bool // a graphics card, whose picture only Screenshot sees
+	// Taps are the open tap devices of the NICs that have Tap set, in their order.
+	// The machine gets them; the caller closes its own.
+	Taps    []*os.File `json:"-"`
+	Display bool       // a graphics card, whose picture only Screenshot sees
 }
 
 // BootSpec is how the machine starts.
@@ -162,12 +166,13 @@ type Layer struct {
 	Path string
 }
 
-// NIC is a network interface. The driver makes QEMU listen on a unix stream
-// socket (-netdev stream,server=on) that the network's switch connects to.
+// NIC is a network interface. Without Tap the driver makes QEMU listen on a unix
+// stream socket (-netdev stream,server=on) that the network's switch connects to.
 type NIC struct {
 	ID  string // interface id
 	MAC string
 	MTU int
+	Tap bool `json:",omitempty"` // attached to a tap, one of Spec.Taps
 }
 
 // State is what a machine's process does.
@@ -188,7 +193,7 @@ type Status struct {
 	PID     int
 	Started time.Time
 	Accel   model.Accelerator
-	// NICSockets are the paths of the unix stream sockets by NIC id.
+	// NICSockets are the paths of the unix stream sockets by NIC id, "" of a tap.
 	NICSockets map[string]string
 	// GuestHalted is set on a stopped machine that ended because its guest powered off.
 	GuestHalted bool

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,12 +11,14 @@ import (
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/layer"
 	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/network"
 	"github.com/bundt/bundt/pkg/records"
 	"github.com/bundt/bundt/pkg/store"
 )
 
-// interfaceMTU is the guests' MTU: Ethernet's, as outside a VPC.
-const interfaceMTU = 1500
+const defaultMTU = 1500
+
+func (n *Node) mtu() int { return cmp.Or(n.MTU, defaultMTU) }
 
 // Spec makes the driver's description of an instance's machine.
 func (n *Node) Spec(ctx context.Context, inst *model.Instance) (hypervisor.Spec, error) {
@@ -28,8 +31,9 @@ func (n *Node) Spec(ctx context.Context, inst *model.Instance) (hypervisor.Spec,
 		Accel: inst.RequestedAccel, Display: inst.Display,
 		Boot: hypervisor.BootSpec{Firmware: inst.Boot.Firmware, Cmdline: inst.Boot.Cmdline},
 	}
+	_, taps := n.Datapath.(network.Attacher)
 	for _, nic := range inst.Interfaces() {
-		s.NICs = append(s.NICs, hypervisor.NIC{ID: nic.ID, MAC: nic.MAC, MTU: interfaceMTU})
+		s.NICs = append(s.NICs, hypervisor.NIC{ID: nic.ID, MAC: nic.MAC, MTU: n.mtu(), Tap: taps})
 	}
 	var err error
 	if s.Boot.Kernel, err = n.blob(inst.Boot.KernelDigest); err != nil {

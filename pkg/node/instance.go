@@ -100,7 +100,13 @@ func (n *Node) start(ctx context.Context, inst *model.Instance) error {
 	}
 	var st hypervisor.Status
 	if err == nil {
+		spec.Taps, err = n.attach(ctx, inst)
+	}
+	if err == nil {
 		st, err = n.Driver.Start(ctx, spec)
+	}
+	for _, f := range spec.Taps {
+		f.Close() // the machine has its own
 	}
 	if err != nil {
 		if ctx.Err() != nil {

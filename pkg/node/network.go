@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"time"
 
 	"github.com/bundt/bundt/pkg/metadata"
@@ -37,6 +38,34 @@ func (n *Node) applyNetwork(ctx context.Context) error {
 	}
 	n.netApplied = covered
 	return nil
+}
+
+// attach opens the instance's places in a network whose guests are attached by
+// open files: they are there before the machine.
+func (n *Node) attach(ctx context.Context, inst *model.Instance) (taps []*os.File, err error) {
+	a, ok := n.Datapath.(network.Attacher)
+	if !ok {
+		return nil, nil
+	}
+	nics := inst.Interfaces()
+	sockets := make(map[string]string, len(nics))
+	for _, nic := range nics {
+		sockets[nic.ID] = ""
+	}
+	n.mu.Lock()
+	n.sockets[inst.ID] = sockets
+	n.mu.Unlock()
+	if err := n.applyNetwork(ctx); err != nil {
+		return nil, err
+	}
+	for _, nic := range nics {
+		f, err := a.Attach(ctx, nic.ID)
+		if err != nil {
+			return taps, fmt.Errorf("attaching interface %s: %w", nic.ID, err)
+		}
+		taps = append(taps, f)
+	}
+	return taps, nil
 }
 
 // networkRetry is the pause after a configuration that could not be applied.

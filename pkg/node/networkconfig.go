@@ -20,6 +20,7 @@ import (
 // topology is the cloud's network without what is attached to it.
 type topology struct {
 	region   string
+	mtu      int
 	revision int64 // of the last change in it
 	vpcs     map[string]model.VPC
 	subnets  map[string]model.Subnet
@@ -52,7 +53,7 @@ func (n *Node) topology(ctx context.Context, last *topology) (*topology, error) 
 	if err != nil || (last != nil && last.revision == revision) {
 		return last, err
 	}
-	t := &topology{region: n.Cloud.Region, revision: revision, named: map[string]bool{}, rules: map[string]*[2][]network.Rule{}, out: map[string]exits{}}
+	t := &topology{region: n.Cloud.Region, mtu: n.mtu(), revision: revision, named: map[string]bool{}, rules: map[string]*[2][]network.Rule{}, out: map[string]exits{}}
 	err = n.Store.View(ctx, func(tx *store.Tx) error {
 		err := errors.Join(
 			index(tx, records.VPCs, &t.vpcs, func(v *model.VPC) string { return v.ID }),
@@ -275,7 +276,7 @@ func (t *topology) vpc(id string) (network.VPC, error) {
 		return network.VPC{}, fmt.Errorf("reading the range of %s: %w", id, err)
 	}
 	out := network.VPC{
-		ID: id, CIDR: cidr, MTU: interfaceMTU, DomainName: model.PrivateDomain(t.region), NoDNS: !v.DNSSupport, DHCP: t.dhcp(&v), Reverse: t.reverse,
+		ID: id, CIDR: cidr, MTU: t.mtu, DomainName: model.PrivateDomain(t.region), NoDNS: !v.DNSSupport, DHCP: t.dhcp(&v), Reverse: t.reverse,
 	}
 	for _, s := range t.subnets {
 		if s.VPCID != id {

@@ -34,6 +34,7 @@ type Options struct {
 	Driver   hypervisor.Driver
 	Layers   *layer.Store
 	Datapath network.Datapath
+	MTU      int // of guests' interfaces, in bytes; 0 is Ethernet's, as outside a VPC
 	Cloud    records.Cloud
 	Zone     string
 	CacheDir string // of bakes
@@ -285,7 +286,8 @@ func (n *Node) Refresh(ctx context.Context) error {
 }
 
 // sweepMachines removes machines that no instance of this node wants: what a
-// daemon left behind that was killed between two steps.
+// daemon left behind that was killed between two steps. The others keep their
+// places on the network: its first configuration has them all.
 func (n *Node) sweepMachines(ctx context.Context) error {
 	machines, err := n.Driver.List(ctx)
 	if err != nil {
@@ -294,6 +296,11 @@ func (n *Node) sweepMachines(ctx context.Context) error {
 	for _, m := range machines {
 		inst, err := n.instance(ctx, m.ID)
 		if err == nil && inst.Node == n.ID && inst.State != model.InstanceTerminated {
+			if m.State != hypervisor.StateStopped {
+				n.mu.Lock()
+				n.sockets[m.ID] = m.NICSockets
+				n.mu.Unlock()
+			}
 			continue
 		}
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -304,6 +311,7 @@ func (n *Node) sweepMachines(ctx context.Context) error {
 			return fmt.Errorf("removing the orphaned machine %s: %w", m.ID, err)
 		}
 	}
+	n.wakeNetwork()
 	return nil
 }
 

@@ -21,6 +21,7 @@ import (
 	fakehv "github.com/bundt/bundt/pkg/hypervisor/fake"
 	"github.com/bundt/bundt/pkg/layer"
 	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/network"
 	fakenet "github.com/bundt/bundt/pkg/network/fake"
 	"github.com/bundt/bundt/pkg/node"
 	"github.com/bundt/bundt/pkg/recipe"
@@ -35,6 +36,7 @@ type world struct {
 	layers  *layer.Store
 	host    *fakehv.Host
 	net     *fakenet.Datapath
+	path    network.Datapath // of the node, made of net; nil: net itself
 	cloud   *cloud.Account
 	node    *node.Node
 	grace   time.Duration
@@ -76,8 +78,12 @@ func newWorld(t *testing.T) *world {
 // tests of its own.
 func (w *world) start() {
 	w.t.Helper()
+	path := w.path
+	if path == nil {
+		path = w.net
+	}
 	w.node = node.New(node.Options{
-		ID: "here", Store: w.store, Driver: fakehv.New(w.host), Layers: w.layers, Datapath: w.net,
+		ID: "here", Store: w.store, Driver: fakehv.New(w.host), Layers: w.layers, Datapath: path,
 		Cloud: w.cloud.Info(), Zone: w.cloud.Zone(), WorkDir: w.t.TempDir(), BucketDir: w.buckets, ShutdownGrace: w.grace,
 		Logger: slog.New(slog.DiscardHandler), Bake: bakeNothing,
 	})

@@ -159,6 +159,10 @@ func (h *Host) start(m *machine) error {
 func (h *Host) listen(m *machine) error {
 	m.sockets = map[string]string{}
 	for i, nic := range m.spec.NICs {
+		if nic.Tap {
+			m.sockets[nic.ID] = ""
+			continue
+		}
 		path := fmt.Sprintf("fake:%s/nic%d.sock", m.spec.ID, i)
 		if h.SocketDir != "" {
 			path = filepath.Join(h.SocketDir, fmt.Sprintf("%s-nic%d.sock", m.spec.ID, i))

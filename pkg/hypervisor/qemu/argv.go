@@ -13,10 +13,12 @@ import (
 )
 
 // File descriptors that QEMU inherits: the listening QMP sockets, so that the
-// first connection needs no waiting for QEMU to make them.
+// first connection needs no waiting for QEMU to make them, the machine's lock, and
+// taps.
 const (
 	controlFD   = 3
 	telemetryFD = 4
+	firstTapFD  = 6
 )
 
 // Limits that QEMU or the virtio devices set.
@@ -385,11 +387,17 @@ func diskDevice(diskID string) string { return serial(diskID) }
 // diskPort is the id of a port for a disk that comes and goes.
 func diskPort(i int) string { return fmt.Sprintf("port%d", i) }
 
-// nics adds the interfaces. QEMU listens, so that the network's switch can come
-// and go. No option ROM: nothing boots from the network.
+// nics adds the interfaces. At a socket QEMU listens, so that the network's switch
+// can come and go; a tap comes open. No option ROM: nothing boots from the network.
 func (b *builder) nics() error {
+	tap := firstTapFD
 	for i, nic := range b.spec.NICs {
-		b.add("-netdev", fmt.Sprintf("stream,id=net%d,server=on,addr.type=unix,addr.path=%s", i, quote(b.paths.NIC(i))))
+		if nic.Tap {
+			b.add("-netdev", fmt.Sprintf("tap,id=net%d,fd=%d,vhost=off", i, tap))
+			tap++
+		} else {
+			b.add("-netdev", fmt.Sprintf("stream,id=net%d,server=on,addr.type=unix,addr.path=%s", i, quote(b.paths.NIC(i))))
+		}
 		device := fmt.Sprintf("virtio-net-pci,id=nic%d,netdev=net%d,mac=%s,addr=%#x,romfile=", i, i, quote(nic.MAC), slotNIC+i)
 		if nic.MTU > 0 {
 			device += fmt.Sprintf(",host_mtu=%d", nic.MTU)

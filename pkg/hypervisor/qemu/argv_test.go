@@ -59,7 +59,7 @@ func TestArgvGolden(t *testing.T) {
 	for name, tc := range map[string]struct {
 		arch  model.Arch
 		boot  hypervisor.BootSpec
-		accel string // or "display", which adds one
+		accel string // or "display" or "tap", which adds one
 	}{
 		"x86_64-bios":       {model.X8664, hypervisor.BootSpec{Firmware: model.FirmwareBIOS}, ""},
 		"x86_64-uefi":       {model.X8664, hypervisor.BootSpec{Firmware: model.FirmwareUEFI}, ""},
@@ -68,6 +68,7 @@ func TestArgvGolden(t *testing.T) {
 		"x86_64-uefi-pvh":   {model.X8664, pvhByUEFI, ""},
 		"x86_64-display":    {model.X8664, hypervisor.BootSpec{Firmware: model.FirmwareBIOS}, "display"},
 		"arm64-display":     {model.ARM64, hypervisor.BootSpec{Firmware: model.FirmwareUEFI}, "display"},
+		"x86_64-tap":        {model.X8664, direct, "tap"},
 		"i386-pvh":          {model.I386, pvh, ""},
 		"i386-kernel":       {model.I386, direct, "tcg"},
 		"arm64-uefi":        {model.ARM64, hypervisor.BootSpec{Firmware: model.FirmwareUEFI}, ""},
@@ -78,6 +79,9 @@ func TestArgvGolden(t *testing.T) {
 			spec := testSpec(tc.arch, tc.boot)
 			if spec.Accel = tc.accel; tc.accel == "display" {
 				spec.Accel, spec.Display = "", true
+			}
+			if tc.accel == "tap" {
+				spec.Accel, spec.NICs = "", append(spec.NICs, hypervisor.NIC{ID: "eni-1", MAC: "02:00:00:00:00:02", MTU: 9001, Tap: true})
 			}
 			argv, err := Argv(spec, testHost(), testPaths)
 			if err != nil {

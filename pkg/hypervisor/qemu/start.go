@@ -47,8 +47,13 @@ func (m *machine) start(ctx context.Context, spec hypervisor.Spec) (hypervisor.S
 	if err := m.paths.check(len(spec.NICs)); err != nil {
 		return hypervisor.Status{}, err
 	}
+	if n := taps(spec); n != len(spec.Taps) {
+		return hypervisor.Status{}, fmt.Errorf("%d taps are given for %d interfaces", len(spec.Taps), n)
+	}
 	fresh := m.empty()
-	if err := m.launch(ctx, argv, record{Spec: spec, Accel: accel}, host); err != nil {
+	open := spec.Taps
+	spec.Taps = nil
+	if err := m.launch(ctx, argv, open, record{Spec: spec, Accel: accel}, host); err != nil {
 		if fresh {
 			_ = os.RemoveAll(m.paths.State)
 		}
@@ -57,6 +62,16 @@ func (m *machine) start(ctx context.Context, spec hypervisor.Spec) (hypervisor.S
 	}
 	m.driver.watchers.emit(m.id, "started")
 	return m.status(ctx)
+}
+
+// taps counts the interfaces that are attached to one.
+func taps(spec hypervisor.Spec) (n int) {
+	for _, nic := range spec.NICs {
+		if nic.Tap {
+			n++
+		}
+	}
+	return n
 }
 
 func (m *machine) leaving(r *run) bool {
@@ -72,6 +87,7 @@ func (m *machine) keep(ctx context.Context, r *run, spec hypervisor.Spec) (hyper
 	unrecorded := m.rec.Spec.ID == ""
 	if unrecorded {
 		m.rec.Spec = spec
+		m.rec.Spec.Taps = nil
 		if m.rec.Accel.Name == "" {
 			m.rec.Accel.Name = spec.Accel
 		}
@@ -99,7 +115,7 @@ func (m *machine) keep(ctx context.Context, r *run, spec hypervisor.Spec) (hyper
 
 // launch starts QEMU. Whoever kills us meanwhile leaves either no process or one
 // that holds the machine's lock and names the machine on its command line.
-func (m *machine) launch(ctx context.Context, argv []string, rec record, host hypervisor.Host) error {
+func (m *machine) launch(ctx context.Context, argv []string, taps []*os.File, rec record, host hypervisor.Host) error {
 	for _, dir := range []string{m.paths.State, m.paths.Run} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("creating its directory: %w", err)
@@ -113,7 +129,7 @@ func (m *machine) launch(ctx context.Context, argv []string, rec record, host hy
 	if err := m.prepare(rec, host); err != nil {
 		return err
 	}
-	proc, err := m.exec(argv, lock)
+	proc, err := m.exec(argv, lock, taps)
 	if err != nil {
 		return err
 	}
@@ -196,7 +212,7 @@ func (m *machine) lock(ctx context.Context) (*os.File, error) {
 }
 
 // exec starts QEMU with its monitors' sockets listening already.
-func (m *machine) exec(argv []string, lock *os.File) (*process, error) {
+func (m *machine) exec(argv []string, lock *os.File, taps []*os.File) (*process, error) {
 	control, err := listen(m.paths.Control())
 	if err != nil {
 		return nil, err
@@ -207,8 +223,8 @@ func (m *machine) exec(argv []string, lock *os.File) (*process, error) {
 		return nil, err
 	}
 	defer telemetry.Close()
-	// In the order of controlFD, telemetryFD.
-	return spawn(argv, m.paths.State, m.paths.Log(), []*os.File{control, telemetry, lock})
+	// In the order of controlFD, telemetryFD, the lock, firstTapFD.
+	return spawn(argv, m.paths.State, m.paths.Log(), append([]*os.File{control, telemetry, lock}, taps...))
 }
 
 func listen(path string) (*os.File, error) {

@@ -67,3 +67,19 @@ func (s *state) save(path string) error {
 	}
 	return nil
 }
+
+// Ports tells how many ports the last configuration in a state file has, and if
+// there is such a file.
+func Ports(stateFile string) (n int, exists bool, err error) {
+	if _, err := os.Stat(stateFile); errors.Is(err, fs.ErrNotExist) {
+		return 0, false, nil
+	}
+	s, err := loadState(stateFile)
+	if err != nil {
+		return 0, true, err
+	}
+	if s.Config != nil {
+		n = len(s.Config.Ports)
+	}
+	return n, true, nil
+}

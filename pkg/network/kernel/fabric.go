@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/bundt/bundt/pkg/metadata"
 	api "github.com/bundt/bundt/pkg/network"
@@ -321,18 +322,28 @@ type dialed struct {
 
 func (d dialed) Splice(peer *net.UnixConn) { d.port.conns.Splice(d.HalfCloser, peer) }
 
+// A machine that is about to end may hold its tap for so long.
+const (
+	openTimeout = 5 * time.Second
+	openPause   = 20 * time.Millisecond
+)
+
 // Open opens the port's tap for a machine.
 func (f *fabric) Open(id string) (*os.File, error) {
 	p, err := f.port(id)
 	if err != nil {
 		return nil, err
 	}
-	var file *os.File
-	err = p.vpc.ns.do(func() (err error) {
-		file, err = openTap(p.tap)
-		return err
-	})
-	return file, err
+	for end := time.Now().Add(openTimeout); ; time.Sleep(openPause) {
+		var file *os.File
+		err := p.vpc.ns.do(func() (err error) {
+			file, err = openTap(p.tap)
+			return err
+		})
+		if !errors.Is(err, unix.EBUSY) || time.Now().After(end) {
+			return file, err
+		}
+	}
 }
 
 // Close ends the switch. The networks go on without it, unless forGood: then
