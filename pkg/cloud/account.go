@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
@@ -163,10 +164,7 @@ func (c *Account) Lineages(ctx context.Context) ([]model.Lineage, error) {
 func (c *Account) FindInstances(ctx context.Context, ids []string) ([]*model.Instance, error) {
 	if len(ids) == 0 {
 		all, err := c.instances.All(ctx)
-		if err != nil || !slices.ContainsFunc(all, func(i *model.Instance) bool { return i.OwnerID != c.id }) {
-			return all, err
-		}
-		return slices.DeleteFunc(slices.Clone(all), func(i *model.Instance) bool { return i.OwnerID != c.id }), nil
+		return c.byOwner.of(c.id, all), err
 	}
 	for _, id := range ids {
 		if model.CheckID(model.InstancePrefix, id) != nil {
@@ -204,4 +202,33 @@ func (c *Account) Instance(ctx context.Context, id string) (i model.Instance, er
 		return err
 	})
 	return i, err
+}
+
+// byOwner remembers the instances of each account, as long as the mirror's list
+// of all is the same.
+type byOwner struct {
+	mu    sync.Mutex
+	all   []*model.Instance
+	lists map[string][]*model.Instance
+}
+
+func (b *byOwner) of(account string, all []*model.Instance) []*model.Instance {
+	if len(all) == 0 {
+		return nil
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.all) != len(all) || &b.all[0] != &all[0] { // another list
+		b.all, b.lists = all, map[string][]*model.Instance{}
+	}
+	list, ok := b.lists[account]
+	if !ok {
+		for _, i := range all {
+			if i.OwnerID == account {
+				list = append(list, i)
+			}
+		}
+		b.lists[account] = list
+	}
+	return list
 }

@@ -59,6 +59,7 @@ type Cloud struct {
 	instances *store.Mirror[model.Instance]
 	groups    *store.Mirror[model.SecurityGroup]
 	vpcs      *store.Mirror[model.VPC]
+	byOwner   byOwner
 	admission *admission
 	bounded   sync.Mutex // see Account.inTurn
 }

@@ -66,13 +66,22 @@ func (m *Mirror[T]) Get(ctx context.Context, key string) (*T, error) {
 type mirrored[T any] struct {
 	mu        sync.Mutex
 	objects   map[string]*T
-	sorted    []*T // nil after a change
+	sorted    []*T     // nil after a change
+	keys      []string // of what was sorted last
+	added     []string // keys since then
+	deleted   bool     // some of keys are no more
 	observers []func(before, now *T)
 }
 
 // changed notes a change of one object. The caller holds mu.
-func (m *mirrored[T]) changed(before, now *T) {
+func (m *mirrored[T]) changed(key string, before, now *T) {
 	m.sorted = nil
+	switch {
+	case before == nil:
+		m.added = append(m.added, key)
+	case now == nil:
+		m.deleted = true
+	}
 	for _, see := range m.observers {
 		see(before, now)
 	}
@@ -82,12 +91,32 @@ func (m *mirrored[T]) all() []*T {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.sorted == nil {
-		m.sorted = make([]*T, 0, len(m.objects))
-		for _, key := range slices.Sorted(maps.Keys(m.objects)) {
-			m.sorted = append(m.sorted, m.objects[key])
+		m.sortKeys()
+		m.sorted = make([]*T, len(m.keys))
+		for i, key := range m.keys {
+			m.sorted[i] = m.objects[key]
 		}
 	}
 	return m.sorted
+}
+
+// sortKeys brings keys up to date: few have changed since they were sorted.
+func (m *mirrored[T]) sortKeys() {
+	if m.deleted {
+		m.keys = slices.DeleteFunc(m.keys, func(key string) bool { return m.objects[key] == nil })
+		m.added = slices.DeleteFunc(m.added, func(key string) bool { return m.objects[key] == nil })
+	}
+	if len(m.added) > 0 {
+		slices.Sort(m.added)
+		old, merged := m.keys, make([]string, 0, len(m.objects))
+		for _, key := range m.added {
+			before, _ := slices.BinarySearch(old, key)
+			merged = append(append(merged, old[:before]...), key)
+			old = old[before:]
+		}
+		m.keys = slices.Compact(append(merged, old...)) // one was deleted and came back
+	}
+	m.added, m.deleted = nil, false
 }
 
 func (m *mirrored[T]) get(key string) *T {
@@ -111,11 +140,11 @@ func (m *mirrored[T]) load(entries []entry) error {
 	before := m.objects
 	m.objects = objects
 	for key, object := range before {
-		m.changed(object, objects[key])
+		m.changed(key, object, objects[key])
 	}
 	for key, object := range objects {
 		if before[key] == nil {
-			m.changed(nil, object)
+			m.changed(key, nil, object)
 		}
 	}
 	return nil
@@ -130,7 +159,7 @@ func (m *mirrored[T]) put(key string, data []byte) error {
 	defer m.mu.Unlock()
 	before := m.objects[key]
 	m.objects[key] = object
-	m.changed(before, object)
+	m.changed(key, before, object)
 	return nil
 }
 
@@ -139,7 +168,7 @@ func (m *mirrored[T]) delete(key string) {
 	defer m.mu.Unlock()
 	if before := m.objects[key]; before != nil {
 		delete(m.objects, key)
-		m.changed(before, nil)
+		m.changed(key, before, nil)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -218,6 +219,41 @@ func TestLastChange(t *testing.T) {
 			t.Errorf("after a change: %d after %d", now, before)
 		} else {
 			before = now
+		}
+	}
+}
+
+// The order is kept through additions, deletions and returns.
+func TestMirrorOrder(t *testing.T) {
+	s := open(t, Options{})
+	m := NewMirror(s, things)
+	want := map[string]int{}
+	for round := range 40 {
+		err := s.Update(t.Context(), func(tx *Tx) error {
+			for k := range 5 {
+				id := fmt.Sprintf("t%d", (round*7+k*11)%30)
+				if (round+k)%3 == 0 {
+					if err := things.Delete(tx, id); err != nil {
+						return err
+					}
+					delete(want, id)
+					continue
+				}
+				if err := things.Put(tx, &thing{id, round}); err != nil {
+					return err
+				}
+				want[id] = round
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if round%4 == 0 {
+			continue // several changes between readings
+		}
+		if got := numbers(t, m); !maps.Equal(got, want) {
+			t.Fatalf("round %d: %v, want %v", round, got, want)
 		}
 	}
 }

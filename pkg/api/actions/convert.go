@@ -63,27 +63,30 @@ func stateOf(s model.InstanceState) *ec2types.InstanceState {
 }
 
 // instanceOf is the instance in EC2's shape.
+// The shape points into the record, which nobody changes: of a page of a hundred
+// instances every allocation counts.
 func (a *Actions) instanceOf(i *model.Instance) ec2types.Instance {
 	out := ec2types.Instance{
-		AmiLaunchIndex: ptr(int32(i.LaunchIndex)), Architecture: ptr(string(i.Arch)), ClientToken: ptr(i.ClientToken),
+		AmiLaunchIndex: ptr(int32(i.LaunchIndex)), Architecture: (*string)(&i.Arch), ClientToken: &i.ClientToken,
 		BootMode: str(string(i.Boot.Mode)), CurrentInstanceBootMode: str(string(model.BootModeOf(i.Boot.Firmware))), EnaSupport: ptr(true), Hypervisor: ptr("xen"), // EC2 says xen for Nitro too
 		IamInstanceProfile: profileOf(i.Profile),
-		ImageId:            ptr(i.ImageID), InstanceId: ptr(i.ID), InstanceType: ptr(i.Type), KeyName: str(i.KeyName),
-		LaunchTime:     ptr(i.LaunchTime),
+		ImageId:            &i.ImageID, InstanceId: &i.ID, InstanceType: &i.Type, KeyName: str(i.KeyName),
+		LaunchTime:     &i.LaunchTime,
 		Placement:      &ec2types.Placement{AvailabilityZone: ptr(a.cloud.Zone()), GroupName: ptr(""), Tenancy: ptr("default")},
-		RootDeviceName: ptr(i.RootDevice), RootDeviceType: ptr("ebs"), PlatformDetails: ptr("Linux/UNIX"),
-		State: stateOf(i.State), StateReason: reasonOf(i.StateReason), StateTransitionReason: ptr(i.TransitionReason),
+		RootDeviceName: &i.RootDevice, RootDeviceType: ptr("ebs"), PlatformDetails: ptr("Linux/UNIX"),
+		State: stateOf(i.State), StateReason: reasonOf(i.StateReason), StateTransitionReason: &i.TransitionReason,
 		Tags: tagsOf(i.Tags), VirtualizationType: ptr("hvm"),
 		MetadataOptions: metadataOptionsOf(i.Metadata, i.State),
 	}
 	addOptions(&out, i)
 	// Shown when empty, too: clients read them of a terminated instance.
 	out.BlockDeviceMappings, out.NetworkInterfaces, out.SecurityGroups = []ec2types.InstanceBlockDeviceMapping{}, []ec2types.InstanceNetworkInterface{}, []ec2types.GroupIdentifier{}
-	for _, v := range i.Volumes {
+	for k := range i.Volumes {
+		v := &i.Volumes[k]
 		out.BlockDeviceMappings = append(out.BlockDeviceMappings, ec2types.InstanceBlockDeviceMapping{
-			DeviceName: ptr(v.Device),
+			DeviceName: &v.Device,
 			Ebs: &ec2types.EbsInstanceBlockDevice{
-				AttachTime: ptr(attachTime(i, v)), DeleteOnTermination: ptr(v.DeleteOnTermination), Status: ptr(attachStatus(v)), VolumeId: ptr(v.VolumeID),
+				AttachTime: attachTime(i, v), DeleteOnTermination: &v.DeleteOnTermination, Status: ptr(attachStatus(v)), VolumeId: &v.VolumeID,
 			},
 		})
 	}
@@ -95,7 +98,7 @@ func (a *Actions) instanceOf(i *model.Instance) ec2types.Instance {
 
 // attachStatus is EC2's word for a volume's attachment in an instance's shape,
 // which knows no "busy".
-func attachStatus(v model.InstanceVolume) string {
+func attachStatus(v *model.InstanceVolume) string {
 	switch v.State {
 	case "":
 		return string(model.Attached)
@@ -106,11 +109,11 @@ func attachStatus(v model.InstanceVolume) string {
 }
 
 // attachTime is when a volume was attached: with the launch, if it is not noted.
-func attachTime(i *model.Instance, v model.InstanceVolume) time.Time {
+func attachTime(i *model.Instance, v *model.InstanceVolume) *time.Time {
 	if v.Attached.IsZero() {
-		return i.LaunchTime
+		return &i.LaunchTime
 	}
-	return v.Attached
+	return &v.Attached
 }
 
 func (a *Actions) domain() string { return model.PrivateDomain(a.cloud.Info().Region) }

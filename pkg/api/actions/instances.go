@@ -144,17 +144,27 @@ func (a *Actions) checkPlacement(in *ec2types.RunInstancesInput) error {
 
 // reservationsOf groups instances by reservation, in the order they come.
 func reservationsOf(insts []shownInstance) []ec2types.Reservation {
-	var out []ec2types.Reservation
-	index := map[string]int{}
+	sizes := map[string]int{}
+	for i := range insts {
+		sizes[insts[i].record.ReservationID]++
+	}
+	out, index := make([]ec2types.Reservation, 0, len(sizes)), make(map[string]int, len(sizes))
 	for i := range insts {
 		inst := insts[i].record
 		k, ok := index[inst.ReservationID]
 		if !ok {
 			k = len(out)
 			index[inst.ReservationID] = k
-			out = append(out, ec2types.Reservation{OwnerId: ptr(inst.OwnerID), ReservationId: ptr(inst.ReservationID), Groups: []ec2types.GroupIdentifier{}})
+			out = append(out, ec2types.Reservation{
+				OwnerId: &inst.OwnerID, ReservationId: &inst.ReservationID, Groups: []ec2types.GroupIdentifier{},
+				Instances: make([]ec2types.Instance, 0, sizes[inst.ReservationID]),
+			})
 		}
-		out[k].Instances = append(out[k].Instances, *insts[i].shape())
+		if made := insts[i].ec2; made != nil {
+			out[k].Instances = append(out[k].Instances, *made)
+		} else {
+			out[k].Instances = append(out[k].Instances, insts[i].show(inst))
+		}
 	}
 	return out
 }

@@ -75,28 +75,29 @@ func interfaceSpec(subnet, private *string, list []ec2types.PrivateIpAddressSpec
 // addNetwork shows an instance's place in the network.
 func (a *Actions) addNetwork(out *ec2types.Instance, i *model.Instance) {
 	n := &i.Interface
-	out.PrivateIpAddress, out.PrivateDnsName = ptr(n.PrivateIP), ptr(i.Hostname()+"."+a.domain())
+	out.PrivateIpAddress, out.PrivateDnsName = &n.PrivateIP, ptr(i.Hostname()+"."+a.domain())
 	out.PublicIpAddress, out.PublicDnsName = str(n.PublicIP), ptr(a.publicName(n, n.PublicIP))
-	out.SubnetId, out.VpcId, out.SecurityGroups, out.SourceDestCheck = ptr(n.SubnetID), ptr(n.VPCID), groupsOf(n), ptr(!n.NoSourceDestCheck)
-	for _, n := range i.Interfaces() {
-		out.NetworkInterfaces = append(out.NetworkInterfaces, a.instanceInterfaceOf(&n))
+	out.SubnetId, out.VpcId, out.SecurityGroups, out.SourceDestCheck = &n.SubnetID, &n.VPCID, groupsOf(n), ptr(!n.NoSourceDestCheck)
+	nics := i.Interfaces()
+	out.NetworkInterfaces = make([]ec2types.InstanceNetworkInterface, len(nics))
+	for k := range nics {
+		out.NetworkInterfaces[k] = a.instanceInterfaceOf(&nics[k])
 	}
 }
 
 func (a *Actions) instanceInterfaceOf(n *model.NetworkInterface) ec2types.InstanceNetworkInterface {
+	name, association := ptr(a.privateName(n.PrivateIP)), a.instanceAssociation(n, n.PublicIP, n.AllocationID)
 	out := ec2types.InstanceNetworkInterface{
-		Description: ptr(n.Description), Groups: groupsOf(n), InterfaceType: ptr("interface"), MacAddress: ptr(n.MAC), NetworkInterfaceId: ptr(n.ID),
-		OwnerId: ptr(n.OwnerID), PrivateDnsName: ptr(a.privateName(n.PrivateIP)), PrivateIpAddress: ptr(n.PrivateIP), SourceDestCheck: ptr(!n.NoSourceDestCheck),
-		Status: ptr("in-use"), SubnetId: ptr(n.SubnetID), VpcId: ptr(n.VPCID),
-		Association: a.instanceAssociation(n, n.PublicIP, n.AllocationID),
+		Description: &n.Description, Groups: groupsOf(n), InterfaceType: ptr("interface"), MacAddress: &n.MAC, NetworkInterfaceId: &n.ID,
+		OwnerId: &n.OwnerID, PrivateDnsName: name, PrivateIpAddress: &n.PrivateIP, SourceDestCheck: ptr(!n.NoSourceDestCheck),
+		Status: ptr("in-use"), SubnetId: &n.SubnetID, VpcId: &n.VPCID, Association: association,
 		PrivateIpAddresses: []ec2types.InstancePrivateIpAddress{{
-			Primary: ptr(true), PrivateIpAddress: ptr(n.PrivateIP), PrivateDnsName: ptr(a.privateName(n.PrivateIP)),
-			Association: a.instanceAssociation(n, n.PublicIP, n.AllocationID),
+			Primary: ptr(true), PrivateIpAddress: &n.PrivateIP, PrivateDnsName: name, Association: association,
 		}},
 	}
 	if at := n.Attachment; at != nil {
 		out.Attachment = &ec2types.InstanceNetworkInterfaceAttachment{
-			AttachTime: ptr(at.Attached), AttachmentId: ptr(at.ID), DeleteOnTermination: ptr(at.DeleteOnTermination),
+			AttachTime: &at.Attached, AttachmentId: &at.ID, DeleteOnTermination: &at.DeleteOnTermination,
 			DeviceIndex: ptr(int32(at.DeviceIndex)), NetworkCardIndex: ptr(int32(0)), Status: ptr("attached"),
 		}
 	}

@@ -11,8 +11,8 @@ import (
 // awsDialect is the form of the services after EC2: STS, IAM.
 type awsDialect struct{}
 
-func (awsDialect) response(c *Codec, call *api.Call, appendMembers func([]byte) []byte) []byte {
-	b := c.open(call)
+func (awsDialect) response(c *Codec, b []byte, call *api.Call, appendMembers func([]byte) []byte) []byte {
+	b = c.open(b, call)
 	if appendMembers != nil {
 		b = append(append(append(b, '<'), call.Action...), "Result>"...)
 		b = appendMembers(b)

@@ -1,9 +1,11 @@
 package ec2query
 
 import (
+	"bytes"
 	"net/http"
 	"reflect"
 	"slices"
+	"sync"
 
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/ec2types"
@@ -17,13 +19,17 @@ type Codec struct {
 	versions   []string // accepted, sorted
 	namespace  string   // of an answer, before the version
 	operations func(name string) bool
+	// buffers are *[]byte that answers are made in: a list of a hundred instances
+	// would outgrow a new one eight times.
+	buffers sync.Pool
 	dialect
 }
 
 // dialect is what differs between EC2 and the services after it.
 type dialect interface {
-	// response wraps an output's members; appendMembers is nil if it has none.
-	response(c *Codec, call *api.Call, appendMembers func([]byte) []byte) []byte
+	// response appends an answer with an output's members; appendMembers is nil if
+	// it has none.
+	response(c *Codec, b []byte, call *api.Call, appendMembers func([]byte) []byte) []byte
 	failure(c *Codec, requestID string, e *model.Error) (status int, body []byte)
 	refusal(r sigv4.Reason) string
 	missing() string // code of a request without an action
@@ -82,11 +88,24 @@ func (c *Codec) Decode(r *http.Request, body []byte, newInput func(action string
 func (c *Codec) Response(call *api.Call, output any) []byte {
 	v := reflect.ValueOf(output).Elem()
 	p := planOf(v.Type())
-	if len(p.members) == 0 {
-		return c.response(c, call, nil)
+	var members func([]byte) []byte
+	if len(p.members) > 0 {
+		members = func(b []byte) []byte { return p.appendMembers(b, v) }
 	}
-	return c.response(c, call, func(b []byte) []byte { return p.appendMembers(b, v) })
+	buffer, _ := c.buffers.Get().(*[]byte)
+	if buffer == nil {
+		buffer = new([]byte)
+	}
+	*buffer = c.response(c, (*buffer)[:0], call, members)
+	out := bytes.Clone(*buffer)
+	if cap(*buffer) <= maxBuffer {
+		c.buffers.Put(buffer)
+	}
+	return out
 }
+
+// maxBuffer bytes are kept for the next answer.
+const maxBuffer = 1 << 20
 
 // Failure returns the answer to a request that failed.
 func (c *Codec) Failure(requestID string, e *model.Error) (status int, body []byte) {
@@ -97,8 +116,7 @@ func (c *Codec) Failure(requestID string, e *model.Error) (status int, body []by
 func (c *Codec) Refusal(r sigv4.Reason) string { return c.refusal(r) }
 
 // open appends the start of an answer's document.
-func (c *Codec) open(call *api.Call) []byte {
-	b := make([]byte, 0, 2048)
+func (c *Codec) open(b []byte, call *api.Call) []byte {
 	b = append(b, xmlHeader...)
 	b = append(append(append(b, '<'), call.Action...), "Response"...)
 	b = append(append(append(b, ` xmlns="`...), c.namespace...), call.Version...)

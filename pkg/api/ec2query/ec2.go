@@ -20,8 +20,8 @@ var ec2Versions = []string{
 // ec2Dialect is EC2's own form of the protocol.
 type ec2Dialect struct{}
 
-func (ec2Dialect) response(c *Codec, call *api.Call, appendMembers func([]byte) []byte) []byte {
-	b := c.open(call)
+func (ec2Dialect) response(c *Codec, b []byte, call *api.Call, appendMembers func([]byte) []byte) []byte {
+	b = c.open(b, call)
 	b = appendElement(b, "requestId", call.RequestID)
 	if appendMembers != nil {
 		b = appendMembers(b)
