@@ -64,7 +64,7 @@ type Detachment struct {
 	VolumeID   string
 	InstanceID string // optional: must be the one it is attached to
 	Device     string // optional: must be the one it is attached as
-	Force      bool   // also repeats a detachment that is under way
+	Force      bool   // whatever the guest does; also of a detachment that is under way
 }
 
 // DetachVolume writes the intent to take a volume away from its instance, and
@@ -86,7 +86,7 @@ func (c *Account) DetachVolume(ctx context.Context, r Detachment) (model.Volume,
 		}
 		if at.State.Leaving() && !r.Force {
 			return model.Errorf(model.CodeIncorrectState, "Volume '%s' is already being detached", v.ID).
-				WithHint("its guest must let it go: unmount it")
+				WithHint("its guest must let it go: unmount it, or detach it by force")
 		}
 		i, err := c.instance(tx, at.InstanceID)
 		if err != nil {
@@ -96,7 +96,7 @@ func (c *Account) DetachVolume(ctx context.Context, r Detachment) (model.Volume,
 			return model.Errorf(model.CodeOperationNotPermitted, "Unable to detach root volume '%s' from instance '%s'", v.ID, i.ID).
 				WithHint("stop the instance first: bundt stop %s", i.ID)
 		}
-		at.State = model.Detaching
+		at.State, at.Force = model.Detaching, at.Force || r.Force
 		for k := range i.Volumes {
 			if i.Volumes[k].VolumeID == v.ID {
 				i.Volumes[k].State = model.Detaching

@@ -116,7 +116,8 @@ func notWhileRunning(inst *model.Instance) error {
 	return wrongState(inst, "changed")
 }
 
-// DetachNetworkInterface takes an interface from a stopped instance.
+// DetachNetworkInterface takes an interface from a stopped instance, whose guest
+// need not be asked: by force it is no different.
 func (c *Account) DetachNetworkInterface(ctx context.Context, attachmentID string) error {
 	if model.CheckID(model.AttachmentPrefix, attachmentID) != nil {
 		return model.Errorf("InvalidAttachmentID.Malformed", "Invalid id: \"%s\" (expecting \"eni-attach-...\")", attachmentID)

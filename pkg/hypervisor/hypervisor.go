@@ -79,8 +79,10 @@ type DiskPlugger interface {
 	AttachDisk(ctx context.Context, id string, disk Disk) error
 	// DetachDisk asks the guest to let go of a disk, and takes it away when it
 	// has. It waits for a moment only: ErrBusy says to call again, soon or at an
-	// Event "unplugged". The root disk cannot be taken away.
-	DetachDisk(ctx context.Context, id, diskID string) error
+	// Event "unplugged". With force the disk is taken away then, whatever the guest
+	// does: it reads errors from what it still sees, and what it writes is lost.
+	// The root disk cannot be taken away.
+	DetachDisk(ctx context.Context, id, diskID string, force bool) error
 	// ResizeDisk lets a disk's head and its guest have at least that many bytes.
 	ResizeDisk(ctx context.Context, id, diskID string, bytes int64) error
 }

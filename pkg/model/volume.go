@@ -59,6 +59,8 @@ type Attachment struct {
 	DeleteOnTermination bool            `json:"deleteOnTermination"`
 	Attached            time.Time       `json:"attached"`
 	State               AttachmentState `json:"state"`
+	// Force takes the volume away though its guest holds it.
+	Force bool `json:"force,omitempty"`
 }
 
 // InstanceVolume is one disk of an instance, the root disk first, then in order

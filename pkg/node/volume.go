@@ -409,7 +409,7 @@ func (n *Node) unplug(ctx context.Context, inst *model.Instance, vol *model.Volu
 	if err != nil {
 		return false, err
 	}
-	err = p.DetachDisk(ctx, inst.ID, vol.ID)
+	err = p.DetachDisk(ctx, inst.ID, vol.ID, vol.Attachment.Force)
 	switch {
 	case errors.Is(err, hypervisor.ErrBusy):
 		if vol.Attachment.State == model.Busy {

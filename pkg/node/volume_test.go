@@ -95,14 +95,37 @@ func TestBusyDetachment(t *testing.T) {
 	if _, err := w.cloud.DetachVolume(t.Context(), cloud.Detachment{VolumeID: vol.ID}); model.CodeOf(err) != model.CodeIncorrectState {
 		t.Errorf("detaching again: %v", err)
 	}
-	if _, err := w.cloud.DetachVolume(t.Context(), cloud.Detachment{VolumeID: vol.ID, Force: true}); err != nil {
-		t.Errorf("detaching with force: %v", err)
-	}
-	w.attachmentIs(vol.ID, model.Busy)
 	if err := w.host.LetGo(inst.ID); err != nil {
 		t.Fatal(err)
 	}
 	w.volumeIs(vol.ID, model.VolumeAvailable)
+}
+
+// By force a volume is taken from a guest that holds it.
+func TestForcedDetachment(t *testing.T) {
+	w := newWorld(t)
+	w.stop()
+	w.host.GuestFor = holding
+	w.start()
+	inst := w.run(w.build().ID)
+	w.wait(inst.ID, model.InstanceRunning)
+	for name, first := range map[string]bool{"at once": true, "after it was asked": false} {
+		vol := w.newVolume(1, "")
+		w.attach(vol.ID, inst.ID, "/dev/sdf")
+		if _, err := w.cloud.DetachVolume(t.Context(), cloud.Detachment{VolumeID: vol.ID, Force: first}); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if !first {
+			w.attachmentIs(vol.ID, model.Busy)
+			if _, err := w.cloud.DetachVolume(t.Context(), cloud.Detachment{VolumeID: vol.ID, Force: true}); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		w.volumeIs(vol.ID, model.VolumeAvailable)
+		if spec, _ := w.host.Spec(inst.ID); len(spec.Disks) != 1 {
+			t.Errorf("%s: the machine still has %d disks", name, len(spec.Disks))
+		}
+	}
 }
 
 // A deleted volume's snapshots keep its content, and no more.

@@ -41,7 +41,7 @@ func (a *Actions) registerInterfaces(t *api.Table) {
 		},
 	})
 	api.Register(t, api.Action[ec2types.DetachNetworkInterfaceInput, ec2types.DetachNetworkInterfaceOutput]{
-		Name: "DetachNetworkInterface", Acts: []string{"AttachmentId", "Force=false"},
+		Name: "DetachNetworkInterface", Acts: []string{"AttachmentId", "Force"},
 		Handler: func(ctx context.Context, in *ec2types.DetachNetworkInterfaceInput) (*ec2types.DetachNetworkInterfaceOutput, error) {
 			return &ec2types.DetachNetworkInterfaceOutput{}, a.account(ctx).DetachNetworkInterface(ctx, ec2types.Value(in.AttachmentId))
 		},

@@ -168,7 +168,7 @@ func NewVolumeDetachCommand(f *factory.Factory, run func(context.Context, *Chang
 		long: `Take a volume away from its instance. Unmount its file systems in the guest first:
 what the guest has not written is lost, as when a disk is pulled.`,
 		flags: func(cmd *cobra.Command, o *ChangeOptions) {
-			cmd.Flags().BoolVar(&o.Force, "force", false, "ask the guest again if it was asked before")
+			cmd.Flags().BoolVar(&o.Force, "force", false, "take it away though the guest holds it: what it has not written is lost")
 		},
 	}.make(f, run)
 }

@@ -38,8 +38,8 @@ func (d *Driver) AttachDisk(ctx context.Context, id string, disk hypervisor.Disk
 	})
 }
 
-// DetachDisk takes a disk from a machine whose guest lets go of it.
-func (d *Driver) DetachDisk(ctx context.Context, id, diskID string) error {
+// DetachDisk takes a disk from a machine whose guest lets go of it, or by force.
+func (d *Driver) DetachDisk(ctx context.Context, id, diskID string, force bool) error {
 	if err := d.fault(ctx, OpDetachDisk, id); err != nil {
 		return err
 	}
@@ -50,7 +50,7 @@ func (d *Driver) DetachDisk(ctx context.Context, id, diskID string) error {
 		case i < 0:
 		case i == 0:
 			failure = fmt.Errorf("disk %s is the root disk of machine %s: %w", diskID, id, hypervisor.ErrUnsupported)
-		case m.guest.Holds:
+		case m.guest.Holds && !force:
 			failure = hypervisor.ErrBusy
 		default:
 			next := clone(m.spec)

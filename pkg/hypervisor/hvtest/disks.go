@@ -51,12 +51,12 @@ func (s *suite) disks(t *testing.T, d hypervisor.Driver) {
 		t.Error("a disk that is not there was resized")
 	}
 
-	if err := p.DetachDisk(ctx, spec.ID, root.ID); err == nil || errors.Is(err, hypervisor.ErrBusy) {
+	if err := p.DetachDisk(ctx, spec.ID, root.ID, true); err == nil || errors.Is(err, hypervisor.ErrBusy) {
 		t.Errorf("detaching the root disk: %v", err)
 	}
 	s.detach(t, d, spec.ID, extra.ID)
 	s.has(t, p, spec.ID, root.ID)
-	if err := p.DetachDisk(ctx, spec.ID, extra.ID); err != nil {
+	if err := p.DetachDisk(ctx, spec.ID, extra.ID, false); err != nil {
 		t.Errorf("detaching what is not there: %v", err)
 	}
 	// And back again, on a new head.
@@ -65,6 +65,13 @@ func (s *suite) disks(t *testing.T, d hypervisor.Driver) {
 		t.Fatalf("attaching again: %v", err)
 	}
 	s.has(t, p, spec.ID, root.ID, extra.ID)
+	// By force, the guest is not waited for; twice is as once.
+	for range 2 {
+		if err := p.DetachDisk(ctx, spec.ID, extra.ID, true); err != nil {
+			t.Fatalf("detaching by force: %v", err)
+		}
+		s.has(t, p, spec.ID, root.ID)
+	}
 	if err := d.Kill(ctx, spec.ID); err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +128,7 @@ func (s *suite) detach(t *testing.T, d hypervisor.Driver, id, diskID string) {
 	p := d.(hypervisor.DiskPlugger)
 	released := false
 	for end := time.Now().Add(s.Patience); ; time.Sleep(20 * time.Millisecond) {
-		err := p.DetachDisk(t.Context(), id, diskID)
+		err := p.DetachDisk(t.Context(), id, diskID, false)
 		switch {
 		case err == nil:
 			return

@@ -28,8 +28,14 @@ func (d *Driver) Disks(ctx context.Context, id string) ([]string, error) {
 		if err != nil {
 			return err
 		}
+		blocks, err := queryBlocks(ctx, client)
+		if err != nil {
+			return err
+		}
 		for dev := range devices {
-			ids = append(ids, diskOf(dev))
+			if blocks[dev].head != goneNode(dev) {
+				ids = append(ids, diskOf(dev))
+			}
 		}
 		slices.Sort(ids)
 		return nil
@@ -49,6 +55,9 @@ func (d *Driver) AttachDisk(ctx context.Context, id string, disk hypervisor.Disk
 			return err
 		}
 		if _, there := devices[diskDevice(disk.ID)]; there {
+			if gone, err := pulled(ctx, client, diskDevice(disk.ID)); gone || err != nil {
+				return errors.Join(err, fmt.Errorf("disk %s was taken from the guest by force: %w", disk.ID, hypervisor.ErrBusy))
+			}
 			return m.noteDisk(disk)
 		}
 		port, err := freePort(devices)
@@ -67,8 +76,9 @@ func (d *Driver) AttachDisk(ctx context.Context, id string, disk hypervisor.Disk
 	})
 }
 
-// DetachDisk asks the guest to let go, and closes the disk's layers when it has.
-func (d *Driver) DetachDisk(ctx context.Context, id, diskID string) error {
+// DetachDisk asks the guest to let go, and closes the disk's layers when it has,
+// or at once by force.
+func (d *Driver) DetachDisk(ctx context.Context, id, diskID string, force bool) error {
 	return d.plugging(ctx, id, func(m *machine, _ *run, client *qmp.Client) error {
 		m.mu.Lock()
 		i := diskIndex(m.rec.Spec, diskID)
@@ -76,7 +86,11 @@ func (d *Driver) DetachDisk(ctx context.Context, id, diskID string) error {
 		if i == 0 {
 			return fmt.Errorf("disk %s is the root disk: %w", diskID, hypervisor.ErrUnsupported)
 		}
-		if err := unplug(ctx, client, diskDevice(diskID)); err != nil {
+		err := unplug(ctx, client, diskDevice(diskID))
+		if force && errors.Is(err, hypervisor.ErrBusy) {
+			err = pull(ctx, client, diskDevice(diskID))
+		}
+		if err != nil {
 			return err
 		}
 		if i > 0 {
@@ -253,6 +267,44 @@ func unplug(ctx context.Context, client *qmp.Client, device string) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// goneNode is what a device reads and writes whose disk was taken away by force.
+func goneNode(device string) string { return "gone-" + device }
+
+// pulled reports whether a device's disk was taken away.
+func pulled(ctx context.Context, client *qmp.Client, device string) (bool, error) {
+	blocks, err := queryBlocks(ctx, client)
+	return blocks[device].head == goneNode(device), err
+}
+
+// pull puts nothing in the place of a device's disk: reading it fails, and what is
+// written vanishes, because an error of writing would stop the machine. The device
+// itself stays until the guest lets go of it.
+func pull(ctx context.Context, client *qmp.Client, device string) error {
+	blocks, err := queryBlocks(ctx, client)
+	if err != nil {
+		return err
+	}
+	b, node := blocks[device], goneNode(device)
+	if b.head == node || b.head == "" {
+		return nil
+	}
+	_ = client.Execute(ctx, "blockdev-del", map[string]any{"node-name": node}, nil) // of an earlier time
+	const eio = 5
+	err = client.Execute(ctx, "blockdev-add", blockdev{
+		"driver": "blkdebug", "node-name": node,
+		"inject-error": []blockdev{{"event": "none", "iotype": "read", "errno": eio, "once": false}},
+		"image":        blockdev{"driver": "null-co", "size": b.size},
+	}, nil)
+	if err != nil {
+		return err
+	}
+	err = client.Execute(ctx, "qom-set", map[string]any{"path": peripherals + device, "property": "drive", "value": node}, nil)
+	if err != nil {
+		closeNodes(client, []string{node})
+	}
+	return err
 }
 
 // deletedDevice returns the id of the device whose end an event tells, or "".
