@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,8 +45,9 @@ type fabric struct {
 	cancel context.CancelFunc
 	tended chan struct{}
 
-	applying sync.Mutex // one Apply at a time
-	mu       sync.Mutex // of what follows
+	applying sync.Mutex   // one Apply at a time
+	guarded  []netip.Addr // uplinks that the host is guarded from; nil if it is not known
+	mu       sync.Mutex   // of what follows
 	closed   bool
 	vpcs     map[string]*vpc
 	ports    map[string]*port
@@ -128,9 +131,49 @@ func (f *fabric) Apply(c api.Config) error {
 			return err
 		}
 	}
+	if err := f.ensureUplinks(); err != nil {
+		return err
+	}
 	for _, p := range f.ports {
 		p.public.Reconcile(p)
 	}
+	return nil
+}
+
+// ensureUplinks makes the ways through the host exactly those that guests may use.
+func (f *fabric) ensureUplinks() error {
+	keep, wanted := map[string]bool{}, map[*vpc]bool{}
+	for id, v := range f.vpcs {
+		if wanted[v] = wantsUplink(f.portsOf(id)); wanted[v] {
+			keep[f.shared.hostDevice(id)] = true
+		}
+	}
+	if err := f.shared.sweepHost(keep); err != nil {
+		return err
+	}
+	if len(keep) > 0 && len(f.guarded) == 0 { // before the first can be used
+		if err := f.shared.guardHost(true, nil); err != nil {
+			return err
+		}
+	}
+	var inner []netip.Addr
+	for v, w := range wanted {
+		if err := v.ensureUplink(w); err != nil {
+			return err
+		}
+		if v.uplink != nil {
+			inner = append(inner, v.uplink.inner)
+		}
+	}
+	slices.SortFunc(inner, netip.Addr.Compare)
+	if f.guarded != nil && slices.Equal(f.guarded, inner) {
+		return nil
+	}
+	if err := f.shared.guardHost(len(inner) > 0, inner); err != nil {
+		f.guarded = nil
+		return err
+	}
+	f.guarded = append([]netip.Addr{}, inner...)
 	return nil
 }
 
@@ -364,6 +407,7 @@ func (f *fabric) Close(forGood bool) {
 		return
 	}
 	left, err := f.shared.inventory()
+	err = errors.Join(err, f.shared.sweepHost(nil), f.shared.guardHost(false, nil))
 	for _, path := range left {
 		err = errors.Join(err, removeNamespace(path))
 	}

@@ -88,7 +88,7 @@ func newEnv(t *testing.T) *nettest.Env {
 	o := control.Options{
 		ControlSocket: filepath.Join(dir, "c"), StateFile: filepath.Join(dir, "state"), LogFile: filepath.Join(dir, "log"),
 	}
-	o.Command = []string{os.Args[0], "switch", o.ControlSocket, o.StateFile, "test", filepath.Join(dir, "netns")}
+	o.Command = []string{os.Args[0], "switch", o.ControlSocket, o.StateFile, "testtest", filepath.Join(dir, "netns")}
 	open := func(t *testing.T) control.Attacher {
 		d, err := control.NewClient(o)
 		if err != nil {

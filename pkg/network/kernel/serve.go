@@ -16,8 +16,8 @@ const DefaultNamespaces = "/run/netns"
 // ServeOptions say where a switch is controlled from and what it makes.
 type ServeOptions struct {
 	control.ServeOptions
-	// Name tells what this switch makes on the host from what others make: up to
-	// eight letters and digits.
+	// Name tells what this switch makes on the host from what others make: eight
+	// small letters and digits.
 	Name string
 	// Namespaces is the directory of the namespaces' files; "" is DefaultNamespaces.
 	Namespaces string
@@ -26,12 +26,12 @@ type ServeOptions struct {
 	ResolvConf string
 }
 
-var namePattern = regexp.MustCompile("^[a-z0-9]{1,8}$")
+var namePattern = regexp.MustCompile("^[a-z0-9]{8}$")
 
 // Serve is the main of the switch's process (control.Serve).
 func Serve(ctx context.Context, o ServeOptions) error {
 	if !namePattern.MatchString(o.Name) {
-		return fmt.Errorf("switch: the name %q is not up to eight small letters and digits", o.Name)
+		return fmt.Errorf("switch: the name %q is not eight small letters and digits", o.Name)
 	}
 	if o.Namespaces == "" {
 		o.Namespaces = DefaultNamespaces

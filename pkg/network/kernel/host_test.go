@@ -1,0 +1,427 @@
+package kernel_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/bundt/bundt/pkg/network"
+	"github.com/bundt/bundt/pkg/network/control"
+	"github.com/bundt/bundt/pkg/network/nettest"
+)
+
+// host is the host of a test, with a datapath on it.
+type host struct {
+	control.Attacher
+	options    control.Options
+	namespaces string
+	config     network.Config
+}
+
+func newHost(t *testing.T) *host {
+	t.Helper()
+	needRoot(t)
+	dir := t.TempDir()
+	h := &host{namespaces: filepath.Join(dir, "netns"), options: control.Options{
+		ControlSocket: filepath.Join(dir, "c"), StateFile: filepath.Join(dir, "state"), LogFile: filepath.Join(dir, "log"),
+	}}
+	h.options.Command = []string{os.Args[0], "switch", h.options.ControlSocket, h.options.StateFile, "hosttest", h.namespaces}
+	h.open(t)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if err := h.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+		h.nothingLeft(t)
+		if b, _ := os.ReadFile(h.options.LogFile); t.Failed() {
+			t.Logf("the switch said: %s", b)
+		}
+	})
+	return h
+}
+
+func (h *host) open(t *testing.T) {
+	t.Helper()
+	c, err := control.NewClient(h.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Attacher = control.Attacher{Client: c}
+}
+
+// nothingLeft wants a host as it was before.
+func (h *host) nothingLeft(t *testing.T) {
+	t.Helper()
+	if left, _ := os.ReadDir(h.namespaces); len(left) > 0 {
+		t.Errorf("namespaces are left: %v", left)
+	}
+	links, err := net.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range links {
+		if strings.HasPrefix(l.Name, "bhosttest") {
+			t.Errorf("the device %s is left", l.Name)
+		}
+	}
+}
+
+func (h *host) apply(t *testing.T) {
+	t.Helper()
+	if err := h.Apply(t.Context(), h.config); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var all = []network.Rule{{Protocol: "-1", Peers: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}}}
+
+// vpc adds a VPC with ports 10.0.1.10 and so on, everything allowed.
+func (h *host) vpc(id string, mtu, ports int) {
+	cidr := netip.MustParsePrefix("10.0.0.0/16")
+	h.config.VPCs = append(h.config.VPCs, network.VPC{
+		ID: id, CIDR: cidr, MTU: mtu, Subnets: []network.Subnet{{ID: "subnet-" + id, CIDR: netip.MustParsePrefix("10.0.1.0/24")}},
+	})
+	for i := range ports {
+		h.config.Ports = append(h.config.Ports, network.Port{
+			ID: fmt.Sprintf("eni-%s-%d", id, i), VPCID: id, SubnetID: "subnet-" + id, MAC: fmt.Sprintf("0a:00:00:00:%02x:%02x", len(h.config.VPCs), i+1),
+			PrivateIP: netip.AddrFrom4([4]byte{10, 0, 1, byte(10 + i)}), Ingress: all, Egress: all,
+		})
+	}
+}
+
+// guest attaches a guest to the i-th port.
+func (h *host) guest(t *testing.T, i int) *nettest.Guest {
+	t.Helper()
+	p := h.config.Ports[i]
+	mtu := 1500
+	for _, v := range h.config.VPCs {
+		if v.ID == p.VPCID && v.MTU != 0 {
+			mtu = v.MTU
+		}
+	}
+	card := newCard(func() (*os.File, error) { return h.Attach(context.Background(), p.ID) })
+	g := nettest.NewGuest(t, card, p.MAC, mtu)
+	g.Lease(t)
+	return g
+}
+
+func (h *host) status(t *testing.T, i int) network.PortStatus {
+	t.Helper()
+	id := h.config.Ports[i].ID
+	s, err := h.Status(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Ports[id]
+}
+
+// internet puts 192.0.2.2 beside the host, which is 192.0.2.1 there and forwards.
+// Sockets that do makes are 192.0.2.2's.
+func internet(t *testing.T) (do func(f func() error) error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "internet")
+	cmd := exec.Command("sleep", "1000")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNET}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait(); _ = exec.Command("ip", "link", "del", "lan").Run() })
+	pid := fmt.Sprint(cmd.Process.Pid)
+	if err := os.Symlink("/proc/"+pid+"/ns/net", path); err != nil {
+		t.Fatal(err)
+	}
+	do = func(f func() error) error {
+		done := make(chan error, 1)
+		go func() {
+			runtime.LockOSThread() // and never unlocked: the thread ends
+			ns, err := os.Open(path)
+			if err == nil {
+				defer ns.Close()
+				err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
+			}
+			if err == nil {
+				err = f()
+			}
+			done <- err
+		}()
+		return <-done
+	}
+	run(t, "ip", "link", "add", "lan", "type", "veth", "peer", "name", "lan", "netns", pid)
+	run(t, "ip", "address", "add", "192.0.2.1/24", "dev", "lan")
+	run(t, "ip", "link", "set", "lan", "up")
+	for _, argv := range [][]string{
+		{"ip", "link", "set", "lo", "up"}, {"ip", "address", "add", "192.0.2.2/24", "dev", "lan"}, {"ip", "link", "set", "lan", "up"},
+		{"ip", "route", "add", "default", "via", "192.0.2.1"},
+	} {
+		if err := do(func() error { return exec.Command(argv[0], argv[1:]...).Run() }); err != nil {
+			t.Fatal(argv, err)
+		}
+	}
+	return do
+}
+
+func forwarding(t *testing.T, on string) {
+	t.Helper()
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte(on), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// TestOutside: who has a route reaches the outside under the host's address, with
+// all protocols; nobody reaches the host, another VPC or a guest from outside.
+func TestOutside(t *testing.T) {
+	do := internet(t)
+	forwarding(t, "1")
+	h := newHost(t)
+	h.vpc("vpc-1", 1500, 2)
+	h.vpc("vpc-2", 1500, 1)
+	everywhere := []network.Route{{CIDR: netip.MustParsePrefix("0.0.0.0/0")}}
+	h.config.Ports[0].Routes = append(everywhere, network.Route{CIDR: netip.MustParsePrefix("198.51.100.0/24"), Blackhole: true})
+	h.config.Ports[2].Routes = everywhere
+	h.apply(t)
+	in, alone, other := h.guest(t, 0), h.guest(t, 1), h.guest(t, 2)
+
+	peers := make(chan string, 10)
+	var outside net.Listener
+	if err := do(func() (err error) { outside, err = net.Listen("tcp", "192.0.2.2:80"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer outside.Close()
+	go func() {
+		for {
+			c, err := outside.Accept()
+			if err != nil {
+				return
+			}
+			peers <- c.RemoteAddr().(*net.TCPAddr).IP.String()
+			go func() { defer c.Close(); _, _ = io.Copy(c, struct{ io.Reader }{c}) }()
+		}
+	}()
+	there := netip.MustParseAddrPort("192.0.2.2:80")
+	for _, g := range []*nettest.Guest{in, other} {
+		c, err := g.DialTCP(within(t, 5*time.Second), there)
+		if err != nil {
+			t.Fatalf("%s does not reach the outside: %v", g.MAC, err)
+		}
+		if err := nettest.RoundTrip(c, bytes.Repeat([]byte("out"), 200_000)); err != nil {
+			t.Error(err)
+		}
+		c.Close()
+		if peer := <-peers; peer != "192.0.2.1" {
+			t.Errorf("the outside sees %s", peer)
+		}
+	}
+	gw := in.ARP(t, netip.MustParseAddr("10.0.1.1"), 5*time.Second)
+	if !in.Ping(t, gw, there.Addr(), 5*time.Second) {
+		t.Error("no ping of the outside")
+	}
+	if _, err := alone.DialTCP(within(t, 300*time.Millisecond), there); err == nil {
+		t.Error("a guest without a route reached the outside")
+	}
+
+	// The host, by all addresses that it has, and what a host listens on.
+	l, err := net.Listen("tcp", "0.0.0.0:81")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	hosts := []string{"192.0.2.1", "127.0.0.1", "198.51.100.1"}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	uplinks := 0
+	for _, a := range addresses {
+		if ip := a.(*net.IPNet).IP; ip.IsLinkLocalUnicast() && ip.To4() != nil {
+			uplinks++
+			hosts = append(hosts, ip.String(), mustAddr(ip).Next().String())
+		}
+	}
+	if uplinks != 2 {
+		t.Errorf("%d uplinks have an address, want 2", uplinks)
+	}
+	for _, a := range hosts {
+		if c, err := in.DialTCP(within(t, 200*time.Millisecond), netip.MustParseAddrPort(a+":81")); err == nil {
+			c.Close()
+			t.Errorf("a guest reached %s", a)
+		}
+	}
+	// From outside, by a route to the uplinks.
+	go func() {
+		l := in.ListenTCP(t, 82)
+		for {
+			if _, err := l.Accept(); err != nil {
+				return
+			}
+		}
+	}()
+	for _, a := range hosts[3:] {
+		err := do(func() error {
+			c, err := net.DialTimeout("tcp", a+":82", 200*time.Millisecond)
+			if err == nil {
+				c.Close()
+			}
+			return err
+		})
+		if err == nil {
+			t.Errorf("%s was reached from outside", a)
+		}
+	}
+
+	if p := h.status(t, 0).Problems["internet"]; p != "" {
+		t.Errorf("a problem with nothing wrong: %s", p)
+	}
+	forwarding(t, "0")
+	if p := h.status(t, 0).Problems["internet"]; !strings.Contains(p, "ip_forward=1") {
+		t.Errorf("without forwarding: %q", p)
+	}
+	h.config.Ports[0].Routes, h.config.Ports[2].Routes = nil, nil
+	h.apply(t)
+	if list, _ := net.Interfaces(); len(list) != 2 { // lo, lan
+		t.Errorf("uplinks that nobody may use are left: %v", list)
+	}
+}
+
+func mustAddr(ip net.IP) netip.Addr {
+	a, _ := netip.AddrFromSlice(ip.To4())
+	return a
+}
+
+// TestSwitchIsReplaced: packets between guests pass while no switch runs and while
+// a new one takes over, none is lost.
+func TestSwitchIsReplaced(t *testing.T) {
+	h := newHost(t)
+	h.vpc("vpc-1", 9001, 2)
+	h.apply(t)
+	a, b := h.guest(t, 0), h.guest(t, 1)
+	from, to := a.UDP(t, 500), b.UDP(t, 500)
+	const datagrams = 1500
+	lost := make(chan int, 1)
+	go func() {
+		buf := make([]byte, 10_000)
+		got := 0
+		for got < datagrams {
+			_ = to.SetReadDeadline(time.Now().Add(2 * time.Second))
+			n, _, err := to.ReadFrom(buf)
+			if err != nil {
+				break
+			}
+			if n != 8900 {
+				t.Errorf("a datagram of %d bytes arrived", n)
+			}
+			got++
+		}
+		lost <- datagrams - got
+	}()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range datagrams {
+			_, _ = from.WriteTo(make([]byte, 8900), &net.UDPAddr{IP: b.IP.AsSlice(), Port: 500})
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	spoofed := h.status(t, 0).Spoofed
+	if err := a.Send(nettest.UDPFrame(a.MAC, b.MAC, b.IP, a.IP, 1, 2, nil)); err != nil {
+		t.Fatal(err)
+	}
+	h.kill(t)
+	time.Sleep(300 * time.Millisecond)
+	h.open(t)
+	for range 3 {
+		h.apply(t)
+	}
+	if n := h.status(t, 0).Spoofed; n != spoofed+1 {
+		t.Errorf("%d forged frames are known, want %d", n, spoofed+1)
+	}
+	<-done
+	if n := <-lost; n > 0 {
+		t.Errorf("%d of %d datagrams were lost", n, datagrams)
+	}
+}
+
+// kill ends the daemon's side and the switch, without warning.
+func (h *host) kill(t *testing.T) {
+	t.Helper()
+	h.Close()
+	out, err := exec.Command("pgrep", "-f", "switch "+h.options.ControlSocket).Output()
+	if err != nil {
+		t.Fatal("finding the switch: ", err)
+	}
+	run(t, "kill", "-9", strings.TrimSpace(string(out)))
+}
+
+// TestSweep: what a killed switch left is found by its name, taken away if nobody
+// needs it, and others' things are not touched.
+func TestSweep(t *testing.T) {
+	h := newHost(t)
+	h.vpc("vpc-1", 1500, 1)
+	h.vpc("vpc-2", 1500, 1)
+	for i := range h.config.Ports {
+		h.config.Ports[i].Routes = []network.Route{{CIDR: netip.MustParsePrefix("0.0.0.0/0")}}
+	}
+	h.apply(t)
+	foreign := filepath.Join(h.namespaces, "bundt-somebody-vpc-1")
+	if err := os.WriteFile(foreign, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	torn := filepath.Join(h.namespaces, "bundt-hosttest-vpc-3") // the making of a namespace was interrupted
+	if err := os.WriteFile(torn, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.kill(t)
+	if err := os.Remove(h.options.StateFile); err != nil {
+		t.Fatal(err)
+	}
+	h.open(t)
+	h.config.VPCs, h.config.Ports = h.config.VPCs[:1], h.config.Ports[:1]
+	h.apply(t)
+	entries, err := os.ReadDir(h.namespaces)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if got, want := strings.Join(names, " "), "bundt-hosttest-vpc-1 bundt-somebody-vpc-1"; got != want {
+		t.Errorf("namespaces are %s, want %s", got, want)
+	}
+	links, err := net.Interfaces()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := 0
+	for _, l := range links {
+		if strings.HasPrefix(l.Name, "bhosttest") {
+			ours++
+		}
+	}
+	if ours != 1 {
+		t.Errorf("%d uplinks are left, want 1", ours)
+	}
+	if err := os.Remove(foreign); err != nil {
+		t.Fatal(err)
+	}
+	h.guest(t, 0)
+}
