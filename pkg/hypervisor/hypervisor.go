@@ -87,6 +87,19 @@ type DiskPlugger interface {
 	ResizeDisk(ctx context.Context, id, diskID string, bytes int64) error
 }
 
+// NICPlugger is the capability to change the network interfaces of a running
+// machine. Its methods are like DiskPlugger's.
+type NICPlugger interface {
+	// NICs returns the ids of the interfaces that the guest has right now.
+	NICs(ctx context.Context, id string) ([]string, error)
+	// AttachNIC gives the guest another interface, whose socket Status tells then.
+	// tap is its open tap device if it has Tap set; the caller closes its own.
+	AttachNIC(ctx context.Context, id string, nic NIC, tap *os.File) error
+	// DetachNIC asks the guest to let go of an interface, and takes it away when it
+	// has: see DetachDisk. The interface of index 0 cannot be taken away.
+	DetachNIC(ctx context.Context, id, nicID string) error
+}
+
 // Console is the capability to read what a machine wrote on its serial port.
 type Console interface {
 	// ConsoleOutput returns the last max bytes (64 KiB is kept at least), also
@@ -171,10 +184,11 @@ type Layer struct {
 // NIC is a network interface. Without Tap the driver makes QEMU listen on a unix
 // stream socket (-netdev stream,server=on) that the network's switch connects to.
 type NIC struct {
-	ID  string // interface id
-	MAC string
-	MTU int
-	Tap bool `json:",omitempty"` // attached to a tap, one of Spec.Taps
+	ID    string // interface id
+	MAC   string
+	MTU   int
+	Index int  // the guest finds interfaces in this order; 0 is the first, which stays
+	Tap   bool `json:",omitempty"` // attached to a tap
 }
 
 // State is what a machine's process does.

@@ -31,9 +31,8 @@ func (n *Node) Spec(ctx context.Context, inst *model.Instance) (hypervisor.Spec,
 		Accel: inst.RequestedAccel, Display: inst.Display,
 		Boot: hypervisor.BootSpec{Firmware: inst.Boot.Firmware, Cmdline: inst.Boot.Cmdline},
 	}
-	_, taps := n.Datapath.(network.Attacher)
 	for _, nic := range inst.Interfaces() {
-		s.NICs = append(s.NICs, hypervisor.NIC{ID: nic.ID, MAC: nic.MAC, MTU: n.mtu(), Tap: taps})
+		s.NICs = append(s.NICs, n.nicOf(&nic))
 	}
 	var err error
 	if s.Boot.Kernel, err = n.blob(inst.Boot.KernelDigest); err != nil {
@@ -62,6 +61,16 @@ func (n *Node) Spec(ctx context.Context, inst *model.Instance) (hypervisor.Spec,
 		return nil
 	})
 	return s, err
+}
+
+// nicOf describes an interface.
+func (n *Node) nicOf(nic *model.NetworkInterface) hypervisor.NIC {
+	_, taps := n.Datapath.(network.Attacher)
+	out := hypervisor.NIC{ID: nic.ID, MAC: nic.MAC, MTU: n.mtu(), Tap: taps}
+	if nic.Attachment != nil {
+		out.Index = nic.Attachment.DeviceIndex
+	}
+	return out
 }
 
 // diskOf describes a volume's chain of layers.

@@ -28,7 +28,7 @@ type Guest struct {
 	ShutdownTime time.Duration
 	// Agent says that a guest agent answers, so that snapshots are consistent.
 	Agent bool
-	// Holds says that the guest does not let go of its disks.
+	// Holds says that the guest does not let go of its disks and interfaces.
 	Holds bool
 }
 
@@ -51,6 +51,9 @@ const (
 	OpAttachDisk  Op = "AttachDisk"
 	OpDetachDisk  Op = "DetachDisk"
 	OpResizeDisk  Op = "ResizeDisk"
+	OpNICs        Op = "NICs"
+	OpAttachNIC   Op = "AttachNIC"
+	OpDetachNIC   Op = "DetachNIC"
 	OpScreenshot  Op = "Screenshot"
 	OpVariables   Op = "Variables"
 )
@@ -92,7 +95,7 @@ type machine struct {
 	started   time.Time
 	halted    bool
 	sockets   map[string]string
-	listeners []net.Listener
+	listeners map[string]net.Listener // by interface
 	console   []byte
 	resets    int
 	buttons   int
@@ -157,26 +160,32 @@ func (h *Host) start(m *machine) error {
 }
 
 func (h *Host) listen(m *machine) error {
-	m.sockets = map[string]string{}
-	for i, nic := range m.spec.NICs {
-		if nic.Tap {
-			m.sockets[nic.ID] = ""
-			continue
+	m.sockets, m.listeners = map[string]string{}, map[string]net.Listener{}
+	for _, nic := range m.spec.NICs {
+		if err := h.listenFor(m, nic); err != nil {
+			m.hangUp()
+			return err
 		}
-		path := fmt.Sprintf("fake:%s/nic%d.sock", m.spec.ID, i)
-		if h.SocketDir != "" {
-			path = filepath.Join(h.SocketDir, fmt.Sprintf("%s-nic%d.sock", m.spec.ID, i))
-			_ = os.Remove(path)
-			l, err := net.Listen("unix", path)
-			if err != nil {
-				m.hangUp()
-				return fmt.Errorf("listening for interface %s: %w", nic.ID, err)
-			}
-			m.listeners = append(m.listeners, l)
-			go discard(l)
-		}
-		m.sockets[nic.ID] = path
 	}
+	return nil
+}
+
+func (h *Host) listenFor(m *machine, nic hypervisor.NIC) error {
+	path := fmt.Sprintf("fake:%s/nic%d.sock", m.spec.ID, nic.Index)
+	switch {
+	case nic.Tap:
+		path = ""
+	case h.SocketDir != "":
+		path = filepath.Join(h.SocketDir, fmt.Sprintf("%s-nic%d.sock", m.spec.ID, nic.Index))
+		_ = os.Remove(path)
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			return fmt.Errorf("listening for interface %s: %w", nic.ID, err)
+		}
+		m.listeners[nic.ID] = l
+		go discard(l)
+	}
+	m.sockets[nic.ID] = path
 	return nil
 }
 
@@ -274,7 +283,7 @@ func (h *Host) Spec(id string) (hypervisor.Spec, bool) {
 	return m.spec, true
 }
 
-// LetGo makes a machine's guest give up the disks that it held.
+// LetGo makes a machine's guest give up the disks and interfaces that it held.
 func (h *Host) LetGo(id string) error {
 	return h.control(id, func(m *machine) {
 		m.guest.Holds = false

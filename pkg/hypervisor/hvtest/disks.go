@@ -1,6 +1,7 @@
 package hvtest
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -87,14 +88,19 @@ func (s *suite) disks(t *testing.T, d hypervisor.Driver) {
 
 func (s *suite) has(t *testing.T, p hypervisor.DiskPlugger, id string, want ...string) {
 	t.Helper()
-	got, err := p.Disks(t.Context(), id)
+	has(t, p.Disks, id, want...)
+}
+
+func has(t *testing.T, list func(context.Context, string) ([]string, error), id string, want ...string) {
+	t.Helper()
+	got, err := list(t.Context(), id)
 	if err != nil {
-		t.Fatalf("listing disks: %v", err)
+		t.Fatalf("listing what is plugged in: %v", err)
 	}
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
-		t.Errorf("it has the disks %v, want %v", got, want)
+		t.Errorf("plugged in are %v, want %v", got, want)
 	}
 }
 
@@ -121,14 +127,18 @@ func (s *suite) moment(t *testing.T, d hypervisor.Driver, spec hypervisor.Spec, 
 	return extra
 }
 
-// detach takes a disk from a machine, as the node does: it asks until the guest
-// has let go.
+// detach takes a disk from a machine.
 func (s *suite) detach(t *testing.T, d hypervisor.Driver, id, diskID string) {
 	t.Helper()
-	p := d.(hypervisor.DiskPlugger)
+	s.unplug(t, d, id, func() error { return d.(hypervisor.DiskPlugger).DetachDisk(t.Context(), id, diskID, false) })
+}
+
+// unplug does as the node does: it asks until the guest has let go.
+func (s *suite) unplug(t *testing.T, d hypervisor.Driver, id string, ask func() error) {
+	t.Helper()
 	released := false
 	for end := time.Now().Add(s.Patience); ; time.Sleep(20 * time.Millisecond) {
-		err := p.DetachDisk(t.Context(), id, diskID, false)
+		err := ask()
 		switch {
 		case err == nil:
 			return

@@ -31,7 +31,7 @@ type Harness struct {
 	// Written waits until the guest has written to the layer; nil if guests
 	// do not write.
 	Written func(t *testing.T, l hypervisor.Layer)
-	// Release makes the guest let go of disks that it was asked for; nil if it
+	// Release makes the guest let go of disks and interfaces that it was asked for; nil if it
 	// does so by itself.
 	Release func(t *testing.T, d hypervisor.Driver, id string)
 	// Size is how large a machine's disk is, in bytes.
@@ -66,6 +66,7 @@ func Run(t *testing.T, h Harness) {
 		{"Crash", s.crash},
 		{"Snapshot", s.snapshot},
 		{"Disks", s.disks},
+		{"NICs", s.nics},
 		{"Screenshot", s.screenshot},
 		{"Variables", s.variables},
 		{"Adoption", s.adoption},
@@ -248,17 +249,7 @@ func (s *suite) life(t *testing.T, d hypervisor.Driver) {
 		t.Errorf("a second start made process %d of %d", again.PID, first.PID)
 	}
 	for _, nic := range spec.NICs {
-		path := first.NICSockets[nic.ID]
-		if path == "" {
-			t.Errorf("interface %s has no socket", nic.ID)
-		}
-		if s.RealSockets {
-			c, err := net.Dial("unix", path)
-			if err != nil {
-				t.Fatalf("connecting to a NIC: %v", err)
-			}
-			_ = c.Close()
-		}
+		s.listens(t, first, nic.ID)
 	}
 	s.console(t, d, spec.ID, 1)
 	s.list(t, d, spec.ID)
@@ -289,6 +280,23 @@ func (s *suite) life(t *testing.T, d hypervisor.Driver) {
 		t.Errorf("removed: %v", err)
 	}
 	s.list(t, d)
+}
+
+// listens connects to an interface's socket.
+func (s *suite) listens(t *testing.T, st hypervisor.Status, nicID string) {
+	t.Helper()
+	path := st.NICSockets[nicID]
+	if path == "" {
+		t.Errorf("interface %s has no socket", nicID)
+	}
+	if !s.RealSockets {
+		return
+	}
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatalf("connecting to a NIC: %v", err)
+	}
+	_ = c.Close()
 }
 
 func (s *suite) list(t *testing.T, d hypervisor.Driver, ids ...string) {

@@ -25,8 +25,7 @@ const (
 const (
 	maxNodeName   = 31 // block node names
 	maxDiskSerial = 20 // VIRTIO_BLK_ID_BYTES
-	diskPorts     = 16
-	maxDisks      = 1 + diskPorts
+	maxDisks      = 17
 	maxNICs       = 8
 )
 
@@ -38,7 +37,7 @@ const (
 	slotNIC    = 0x04
 	slotDisk   = 0x0c // of the root disk
 	slotVideo  = 0x0d
-	slotPorts  = 0x1c // and the next: eight ports each; 0x1f is q35's own
+	slotPlaces = 0x1b // of what comes and goes, and the next two; 0x1f is q35's own
 )
 
 var idPattern = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}$`)
@@ -74,8 +73,6 @@ func check(spec hypervisor.Spec) error {
 		return fmt.Errorf("%d vCPUs and %d MiB of memory are too few", spec.VCPUs, spec.MemoryMiB)
 	case len(spec.Disks) > maxDisks:
 		return fmt.Errorf("%d disks are more than %d", len(spec.Disks), maxDisks)
-	case len(spec.NICs) > maxNICs:
-		return fmt.Errorf("%d network interfaces are more than %d", len(spec.NICs), maxNICs)
 	case spec.Boot.Kernel == "" && len(spec.Disks) == 0:
 		return fmt.Errorf("it has neither a disk nor a kernel to boot")
 	case spec.Accel != "" && spec.Accel != accelKVM && spec.Accel != accelTCG:
@@ -85,6 +82,26 @@ func check(spec hypervisor.Spec) error {
 		if err := checkDisk(d); err != nil {
 			return err
 		}
+	}
+	taken := map[int]bool{}
+	for _, n := range spec.NICs {
+		if err := checkNIC(n); err != nil {
+			return err
+		}
+		if taken[n.Index] {
+			return fmt.Errorf("two network interfaces have the index %d", n.Index)
+		}
+		taken[n.Index] = true
+	}
+	return nil
+}
+
+func checkNIC(n hypervisor.NIC) error {
+	if !idPattern.MatchString(n.ID) {
+		return fmt.Errorf("%q cannot be a network interface's id", n.ID)
+	}
+	if n.Index < 0 || n.Index >= maxNICs {
+		return fmt.Errorf("network interface %s has the index %d: there are 0 to %d", n.ID, n.Index, maxNICs-1)
 	}
 	return nil
 }
@@ -172,12 +189,17 @@ func nameArg(id string) string { return "guest=" + id + ",debug-threads=on" }
 // board names the machine type without a version: no memory image depends on
 // it, and distributions rename or drop versions.
 func (b *builder) board() string {
-	board := "q35,vmport=off"
-	if !b.x86() {
+	// Nothing is ever plugged into its disk controller and its system management bus.
+	board := "q35,vmport=off,smm=off,sata=off,smbus=off"
+	switch {
+	case !b.x86() && b.accel == accelKVM:
+		board = "virt,gic-version=host"
+	case !b.x86():
 		board = "virt,gic-version=3"
-		if b.accel == accelKVM {
-			board = "virt,gic-version=host"
-		}
+	case b.direct():
+		// Linux has better clocks than the HPET, and nobody types. Other systems,
+		// which come with a boot loader, may expect a whole PC.
+		board += ",hpet=off,i8042=off"
 	}
 	board += ",memory-backend=ram"
 	if b.spec.Boot.Firmware == model.FirmwareUEFI {
@@ -186,10 +208,18 @@ func (b *builder) board() string {
 	return board
 }
 
+// direct reports whether a kernel is started without UEFI in between.
+func (b *builder) direct() bool {
+	return b.spec.Boot.Kernel != "" && b.spec.Boot.Firmware != model.FirmwareUEFI
+}
+
 // cpu names a model. Under emulation it is one that has what current
 // distributions need (x86-64-v2, ARMv8.0) and not `max`, whose many extensions
-// make guests spend seconds on self-tests. A KVM that is an emulator itself
-// gets the same: it refuses registers of the host's CPU that it announces.
+// make guests spend seconds on self-tests. Of x86's it is AMD's: of Intel's Linux
+// believes that they need page table isolation against Meltdown, and every system
+// call would make QEMU forget the guest's page tables. A KVM that is an emulator
+// itself gets a named model, too: it refuses registers of the host's CPU that it
+// announces.
 func (b *builder) cpu() string {
 	switch {
 	case b.accel == accelKVM && b.host.KVM.Usable:
@@ -198,8 +228,10 @@ func (b *builder) cpu() string {
 		return "cortex-a72"
 	case b.spec.Arch == model.I386:
 		return "Nehalem,lm=off,syscall=off"
+	case b.accel == accelKVM:
+		return "Nehalem"
 	}
-	return "Nehalem"
+	return "Opteron_G3,misalignsse=off,ssse3=on,sse4.1=on,sse4.2=on" // QEMU does not emulate misalignsse
 }
 
 // boot adds the firmware and the kernel.
@@ -261,9 +293,9 @@ func (b *builder) uefi() error {
 		return fmt.Errorf("UEFI needs %d MiB of memory, it has %d: use a larger instance type", minUEFIMemory, b.spec.MemoryMiB)
 	}
 	flash := func(node, path string, readOnly bool) {
-		b.addJSON("-blockdev", blockdev{
+		b.addJSON("-blockdev", properties{
 			"driver": imageFormat(path), "node-name": node, "read-only": readOnly,
-			"file": blockdev{"driver": "file", "filename": path, "read-only": readOnly},
+			"file": properties{"driver": "file", "filename": path, "read-only": readOnly},
 		})
 	}
 	flash("efi-code", fw.Code, true)
@@ -273,10 +305,8 @@ func (b *builder) uefi() error {
 	return nil
 }
 
-// devices adds monitors, serial port, guest agent port, random numbers and
-// the ports for disks that come and go: each needs a root port of its own, which
-// cannot be added later. They reserve no I/O ports, of which a machine has too
-// few for all of them.
+// devices adds monitors, serial port, guest agent port, random numbers and the
+// places for disks and interfaces that come and go.
 func (b *builder) devices() error {
 	for _, m := range []struct {
 		id string
@@ -298,13 +328,7 @@ func (b *builder) devices() error {
 	if b.spec.Display {
 		b.add("-device", fmt.Sprintf("%s,id=video0,addr=%#x", b.video(), slotVideo))
 	}
-	for i := range diskPorts {
-		port := fmt.Sprintf("pcie-root-port,id=%s,chassis=%d,slot=%d,addr=%#x.%d,io-reserve=0", diskPort(i), i+1, i+1, slotPorts+i/8, i%8)
-		if i%8 == 0 {
-			port += ",multifunction=on"
-		}
-		b.add("-device", port)
-	}
+	b.places()
 	return nil
 }
 
@@ -317,20 +341,21 @@ func (b *builder) video() string {
 	return "virtio-gpu-pci"
 }
 
-// blockdev is the description of a block node, for -blockdev and blockdev-add.
-// https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html (BlockdevOptions)
-type blockdev map[string]any
+// properties describe a block node, a device or the host's side of an interface,
+// on the command line and in blockdev-add, device_add and netdev_add alike.
+// https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html
+type properties map[string]any
 
 // layerNode describes a layer's node. The format is always said: a file that is
 // probed is a file whose guest chooses how it is read.
-func layerNode(l hypervisor.Layer, head bool, backing any) blockdev {
-	node := blockdev{
+func layerNode(l hypervisor.Layer, head bool, backing any) properties {
+	node := properties{
 		"driver": "qcow2", "node-name": l.ID, "read-only": !head, "backing": backing,
-		"file": blockdev{"driver": "file", "filename": l.Path, "read-only": !head},
+		"file": properties{"driver": "file", "filename": l.Path, "read-only": !head},
 	}
 	if head {
 		node["discard"], node["detect-zeroes"] = "unmap", "unmap"
-		node["file"].(blockdev)["discard"] = "unmap"
+		node["file"].(properties)["discard"] = "unmap"
 	}
 	return node
 }
@@ -359,50 +384,71 @@ func (b *builder) disks() error {
 }
 
 // coldDisk is the device of a disk that is there from the start: the root disk on
-// the root complex, the others on ports, which can be unplugged.
-func (b *builder) coldDisk(i int, disk hypervisor.Disk) blockdev {
-	port := ""
+// the root complex, the others where they can be unplugged.
+func (b *builder) coldDisk(i int, disk hypervisor.Disk) properties {
+	at := onRoot(slotDisk)
 	if i > 0 {
-		port = diskPort(i - 1)
+		at = diskPlaces(b.x86())[i-1]
 	}
-	args := diskArgs(disk, port)
-	if i == 0 {
-		args["bus"], args["addr"] = "pcie.0", fmt.Sprintf("%#x", slotDisk)
-	}
+	args := diskArgs(disk, at)
 	args["bootindex"] = i + 1 // 0 belongs to the ROM that loads a -kernel
 	return args
 }
 
 // diskArgs are a virtio disk's properties, for -device and device_add.
-func diskArgs(disk hypervisor.Disk, port string) blockdev {
-	return blockdev{
-		"driver": "virtio-blk-pci", "id": diskDevice(disk.ID), "drive": disk.Layers[0].ID, "serial": serial(disk.ID),
-		"bus": port, "werror": "stop", "rerror": "report",
-	}
+func diskArgs(disk hypervisor.Disk, at place) properties {
+	return at.put(properties{
+		"driver": diskDriver, "id": diskDevice(disk.ID), "drive": disk.Layers[0].ID, "serial": serial(disk.ID),
+		"werror": "stop", "rerror": "report",
+	})
 }
 
 // diskDevice is the id of a disk's device.
 func diskDevice(diskID string) string { return serial(diskID) }
 
-// diskPort is the id of a port for a disk that comes and goes.
-func diskPort(i int) string { return fmt.Sprintf("port%d", i) }
-
-// nics adds the interfaces. At a socket QEMU listens, so that the network's switch
-// can come and go; a tap comes open. No option ROM: nothing boots from the network.
+// nics adds the interfaces, the first on the root complex, the others where they
+// can be unplugged.
 func (b *builder) nics() error {
 	tap := firstTapFD
-	for i, nic := range b.spec.NICs {
+	for _, nic := range b.spec.NICs {
+		at := onRoot(slotNIC)
+		if nic.Index > 0 {
+			at = nicPlace(b.x86(), nic.Index)
+		}
+		fd := ""
 		if nic.Tap {
-			b.add("-netdev", fmt.Sprintf("tap,id=net%d,fd=%d,vhost=off", i, tap))
+			fd = strconv.Itoa(tap)
 			tap++
-		} else {
-			b.add("-netdev", fmt.Sprintf("stream,id=net%d,server=on,addr.type=unix,addr.path=%s", i, quote(b.paths.NIC(i))))
 		}
-		device := fmt.Sprintf("virtio-net-pci,id=nic%d,netdev=net%d,mac=%s,addr=%#x,romfile=", i, i, quote(nic.MAC), slotNIC+i)
-		if nic.MTU > 0 {
-			device += fmt.Sprintf(",host_mtu=%d", nic.MTU)
-		}
-		b.add("-device", device)
+		b.addJSON("-netdev", b.paths.netdev(nic, fd))
+		b.addJSON("-device", nicArgs(nic, at))
 	}
 	return nil
 }
+
+// netdev is the host's side of an interface, for -netdev and netdev_add. At a
+// socket QEMU listens, so that the network's switch can come and go; a tap comes
+// open, as tap.
+func (p Paths) netdev(nic hypervisor.NIC, tap string) properties {
+	if nic.Tap {
+		return properties{"type": "tap", "id": netdevID(nic.ID), "fd": tap, "vhost": false}
+	}
+	return properties{
+		"type": "stream", "id": netdevID(nic.ID), "server": true,
+		"addr": properties{"type": "unix", "path": p.NIC(nic.Index)},
+	}
+}
+
+// nicArgs are a virtio interface's properties, for -device and device_add. No
+// option ROM: nothing boots from the network.
+func nicArgs(nic hypervisor.NIC, at place) properties {
+	args := at.put(properties{
+		"driver": nicDriver, "id": nic.ID, "netdev": netdevID(nic.ID), "mac": nic.MAC, "romfile": "",
+	})
+	if nic.MTU > 0 {
+		args["host_mtu"] = nic.MTU
+	}
+	return args
+}
+
+func netdevID(nicID string) string { return "net-" + nicID }

@@ -44,7 +44,10 @@ func testSpec(arch model.Arch, boot hypervisor.BootSpec) hypervisor.Spec {
 				{ID: "layer-00000000000000000", Path: "/layers/0"},
 			}},
 		},
-		NICs: []hypervisor.NIC{{ID: "eni-0123456789abcdef0", MAC: "02:00:00:00:00:01", MTU: 1500}},
+		NICs: []hypervisor.NIC{
+			{ID: "eni-0123456789abcdef0", MAC: "02:00:00:00:00:01", MTU: 1500},
+			{ID: "eni-0123456789abcdef1", MAC: "02:00:00:00:00:02", Index: 2},
+		},
 	}
 }
 
@@ -81,7 +84,7 @@ func TestArgvGolden(t *testing.T) {
 				spec.Accel, spec.Display = "", true
 			}
 			if tc.accel == "tap" {
-				spec.Accel, spec.NICs = "", append(spec.NICs, hypervisor.NIC{ID: "eni-1", MAC: "02:00:00:00:00:02", MTU: 9001, Tap: true})
+				spec.Accel, spec.NICs = "", append(spec.NICs, hypervisor.NIC{ID: "eni-1", MAC: "02:00:00:00:00:02", MTU: 9001, Tap: true, Index: 1})
 			}
 			argv, err := Argv(spec, testHost(), testPaths)
 			if err != nil {
@@ -122,6 +125,9 @@ func TestArgvRefuses(t *testing.T) {
 		"long layer id":                {func(s *hypervisor.Spec) { s.Disks[0].Layers[0].ID = strings.Repeat("l", 32) }, "block node"},
 		"relative layer":               {func(s *hypervisor.Spec) { s.Disks[0].Layers[0].Path = "x" }, "absolute path"},
 		"two disks with one head":      {func(s *hypervisor.Spec) { s.Disks[1].Layers = s.Disks[0].Layers }, "used twice"},
+		"two NICs of one index":        {func(s *hypervisor.Spec) { s.NICs[1].Index = 0 }, "the index 0"},
+		"index of no place":            {func(s *hypervisor.Spec) { s.NICs[1].Index = 8 }, "0 to 7"},
+		"id that is no device's":       {func(s *hypervisor.Spec) { s.NICs[1].ID = "eni,x" }, "cannot be a network interface's id"},
 		"long serial":                  {func(s *hypervisor.Spec) { s.Disks[0].ID = strings.Repeat("v", 21) }, "serial"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -132,6 +138,33 @@ func TestArgvRefuses(t *testing.T) {
 				t.Errorf("got %v, %v", argv, err)
 			}
 		})
+	}
+}
+
+// Everything that can be plugged in has a place of its own.
+func TestPlaces(t *testing.T) {
+	for _, x86 := range []bool{true, false} {
+		taken := map[place]bool{onRoot(slotDisk): true, onRoot(slotNIC): true}
+		places := diskPlaces(x86)
+		for index := 1; index < maxNICs; index++ {
+			places = append(places, nicPlace(x86, index))
+		}
+		for _, p := range places {
+			if taken[p] || !p.hot {
+				t.Errorf("x86 %v: %+v is taken, or for devices that stay", x86, p)
+			}
+			taken[p] = true
+		}
+		if len(places) != hotPlaces {
+			t.Errorf("x86 %v: %d places, made are %d", x86, len(places), hotPlaces)
+		}
+	}
+	devices := map[string]place{"root": {}, "a": diskPlaces(true)[0], "nic": nicPlace(true, 1)}
+	if p, err := freePlace(devices, diskPlaces(true)); err != nil || p != diskPlaces(true)[1] {
+		t.Errorf("the free place is %+v, %v", p, err)
+	}
+	if _, err := freePlace(devices, diskPlaces(true)[:1]); err == nil {
+		t.Error("a place was found where all are taken")
 	}
 }
 

@@ -2,23 +2,16 @@ package qemu
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/hypervisor/qemu/qmp"
 )
 
-// peripherals is where QEMU keeps the devices that have an id.
-const peripherals = "/machine/peripheral/"
-
-// unplugTime is how long a call waits for the guest to let go of a disk. Guests
-// that use PCI Express' own hot-plug blink the slot's light for five seconds first.
-const unplugTime = 2 * time.Second
+const diskDriver = "virtio-blk-pci"
 
 // Disks returns the ids of the disks that QEMU shows the guest.
 func (d *Driver) Disks(ctx context.Context, id string) ([]string, error) {
@@ -44,7 +37,7 @@ func (d *Driver) Disks(ctx context.Context, id string) ([]string, error) {
 }
 
 // AttachDisk opens the disk's layers that are not open yet and puts a virtio disk
-// on a free port.
+// in a free place.
 func (d *Driver) AttachDisk(ctx context.Context, id string, disk hypervisor.Disk) error {
 	if err := checkDisk(disk); err != nil {
 		return fmt.Errorf("machine %s: %w", id, err)
@@ -60,13 +53,13 @@ func (d *Driver) AttachDisk(ctx context.Context, id string, disk hypervisor.Disk
 			}
 			return m.noteDisk(disk)
 		}
-		port, err := freePort(devices)
+		at, err := freePlace(devices, diskPlaces(m.x86()))
 		if err != nil {
 			return err
 		}
 		opened, err := openChain(ctx, client, disk.Layers)
 		if err == nil {
-			err = client.Execute(ctx, "device_add", diskArgs(disk, port), nil)
+			err = client.Execute(ctx, "device_add", diskArgs(disk, at), nil)
 		}
 		if err != nil {
 			closeNodes(client, opened)
@@ -86,7 +79,7 @@ func (d *Driver) DetachDisk(ctx context.Context, id, diskID string, force bool) 
 		if i == 0 {
 			return fmt.Errorf("disk %s is the root disk: %w", diskID, hypervisor.ErrUnsupported)
 		}
-		err := unplug(ctx, client, diskDevice(diskID))
+		err := unplug(ctx, client, diskDriver, diskDevice(diskID))
 		if force && errors.Is(err, hypervisor.ErrBusy) {
 			err = pull(ctx, client, diskDevice(diskID))
 		}
@@ -118,70 +111,14 @@ func (d *Driver) ResizeDisk(ctx context.Context, id, diskID string, bytes int64)
 	})
 }
 
-// plugging calls f with the machine's monitor, while nothing else changes it.
-func (d *Driver) plugging(ctx context.Context, id string, f func(*machine, *run, *qmp.Client) error) error {
-	m, err := d.known(id)
-	if err != nil {
-		return err
-	}
-	m.op.Lock()
-	defer m.op.Unlock()
-	r, client, err := m.monitor(ctx)
-	if err != nil {
-		return err
-	}
-	if err := f(m, r, client); err != nil {
-		return fmt.Errorf("machine %s: %w", id, err)
-	}
-	return nil
-}
-
-// diskDevices returns the virtio disks by device id, each with the id of the port
-// that it is on, "" for one on the root complex.
-func diskDevices(ctx context.Context, client *qmp.Client) (map[string]string, error) {
-	var list []struct{ Name, Type string }
-	if err := client.Execute(ctx, "qom-list", map[string]any{"path": strings.TrimSuffix(peripherals, "/")}, &list); err != nil {
-		return nil, err
-	}
-	devices := map[string]string{}
-	for _, dev := range list {
-		if dev.Type != "child<virtio-blk-pci>" {
-			continue
-		}
-		var bus string // /machine/peripheral/port3/port3
-		err := client.Execute(ctx, "qom-get", map[string]any{"path": peripherals + dev.Name, "property": "parent_bus"}, &bus)
-		var refusal *qmp.Error
-		if errors.As(err, &refusal) {
-			continue // gone between the two commands
-		}
-		if err != nil {
-			return nil, err
-		}
-		port, onPort := strings.CutPrefix(bus, peripherals)
-		if port, _, _ = strings.Cut(port, "/"); !onPort {
-			port = ""
-		}
-		devices[dev.Name] = port
-	}
-	return devices, nil
+// diskDevices returns the virtio disks by device id, each with its place.
+func diskDevices(ctx context.Context, client *qmp.Client) (map[string]place, error) {
+	return plugged(ctx, client, diskDriver)
 }
 
 // diskOf is the inverse of diskDevice: volume ids have one dash, after their prefix.
 func diskOf(device string) string {
 	return "vol-" + strings.TrimPrefix(device, "vol")
-}
-
-func freePort(devices map[string]string) (string, error) {
-	taken := map[string]bool{}
-	for _, port := range devices {
-		taken[port] = true
-	}
-	for i := range diskPorts {
-		if p := diskPort(i); !taken[p] {
-			return p, nil
-		}
-	}
-	return "", fmt.Errorf("all of its %d ports for disks are taken", diskPorts)
 }
 
 // openChain opens the layers that QEMU does not have open yet, base first, and
@@ -230,45 +167,6 @@ func closeNodes(client *qmp.Client, nodes []string) {
 	}
 }
 
-// unplug asks for the end of a device and waits for it, a little.
-func unplug(ctx context.Context, client *qmp.Client, device string) error {
-	events := client.Subscribe()
-	defer events.Close()
-	devices, err := diskDevices(ctx, client)
-	if err != nil {
-		return err
-	}
-	if _, there := devices[device]; !there {
-		return nil
-	}
-	err = client.Execute(ctx, "device_del", map[string]any{"id": device}, nil)
-	var refusal *qmp.Error
-	switch {
-	case errors.As(err, &refusal) && refusal.Class == "DeviceNotFound":
-		return nil
-	case errors.As(err, &refusal) && strings.Contains(refusal.Desc, "unplug"): // asked already
-	case err != nil:
-		return err
-	}
-	patience := time.NewTimer(unplugTime)
-	defer patience.Stop()
-	for {
-		select {
-		case e, ok := <-events.C():
-			if !ok {
-				return qmp.ErrClosed
-			}
-			if deletedDevice(e) == device {
-				return nil
-			}
-		case <-patience.C:
-			return fmt.Errorf("unplugging %s: %w", device, hypervisor.ErrBusy)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
 // goneNode is what a device reads and writes whose disk was taken away by force.
 func goneNode(device string) string { return "gone-" + device }
 
@@ -292,10 +190,10 @@ func pull(ctx context.Context, client *qmp.Client, device string) error {
 	}
 	_ = client.Execute(ctx, "blockdev-del", map[string]any{"node-name": node}, nil) // of an earlier time
 	const eio = 5
-	err = client.Execute(ctx, "blockdev-add", blockdev{
+	err = client.Execute(ctx, "blockdev-add", properties{
 		"driver": "blkdebug", "node-name": node,
-		"inject-error": []blockdev{{"event": "none", "iotype": "read", "errno": eio, "once": false}},
-		"image":        blockdev{"driver": "null-co", "size": b.size},
+		"inject-error": []properties{{"event": "none", "iotype": "read", "errno": eio, "once": false}},
+		"image":        properties{"driver": "null-co", "size": b.size},
 	}, nil)
 	if err != nil {
 		return err
@@ -307,28 +205,15 @@ func pull(ctx context.Context, client *qmp.Client, device string) error {
 	return err
 }
 
-// deletedDevice returns the id of the device whose end an event tells, or "".
-func deletedDevice(e qmp.Event) string {
-	var d struct{ Device string }
-	if e.Name != "DEVICE_DELETED" || json.Unmarshal(e.Data, &d) != nil {
-		return ""
-	}
-	return d.Device
-}
-
 // noteDisk records a disk that QEMU has.
 func (m *machine) noteDisk(disk hypervisor.Disk) error {
-	m.mu.Lock()
-	if diskIndex(m.rec.Spec, disk.ID) >= 0 {
-		m.mu.Unlock()
-		return nil
-	}
-	spec := m.rec.Spec
-	spec.Disks = append(slices.Clone(spec.Disks), disk)
-	m.rec.Spec = spec
-	rec := m.rec
-	m.mu.Unlock()
-	return save(m.paths.spec(), rec, true)
+	return m.renote(func(s *hypervisor.Spec) bool {
+		if diskIndex(*s, disk.ID) >= 0 {
+			return false
+		}
+		s.Disks = append(slices.Clone(s.Disks), disk)
+		return true
+	})
 }
 
 // dropDisk closes the layers of a disk that the guest no longer has, those that

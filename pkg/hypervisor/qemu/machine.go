@@ -106,10 +106,10 @@ func (m *machine) status(ctx context.Context) (hypervisor.Status, error) {
 	s.State, s.Detail = m.run.state, m.run.detail
 	s.PID, s.Started = m.run.proc.pid, m.run.started
 	s.NICSockets = make(map[string]string, len(m.rec.Spec.NICs))
-	for i, nic := range m.rec.Spec.NICs {
+	for _, nic := range m.rec.Spec.NICs {
 		s.NICSockets[nic.ID] = ""
 		if !nic.Tap {
-			s.NICSockets[nic.ID] = m.paths.NIC(i)
+			s.NICSockets[nic.ID] = m.paths.NIC(nic.Index)
 		}
 	}
 	return s, nil

@@ -26,8 +26,8 @@ func (p Paths) Telemetry() string { return filepath.Join(p.Run, "stat.sock") }
 // Agent is the unix socket of the guest agent's virtio-serial port.
 func (p Paths) Agent() string { return filepath.Join(p.Run, "qga.sock") }
 
-// NIC is the unix stream socket of the i-th network interface.
-func (p Paths) NIC(i int) string { return filepath.Join(p.Run, fmt.Sprintf("nic%d.sock", i)) }
+// NIC is the unix stream socket of the network interface with that index.
+func (p Paths) NIC(index int) string { return filepath.Join(p.Run, fmt.Sprintf("nic%d.sock", index)) }
 
 // Log is what QEMU itself said.
 func (p Paths) Log() string { return filepath.Join(p.State, "qemu.log") }
@@ -49,11 +49,9 @@ func (p Paths) frozen() string  { return filepath.Join(p.State, "frozen") }
 // maxSocketPath is what struct sockaddr_un holds, without the final NUL.
 const maxSocketPath = 107
 
-func (p Paths) check(nics int) error {
-	for _, path := range []string{p.ConsoleSocket(), p.NIC(max(nics-1, 0))} {
-		if len(path) > maxSocketPath {
-			return fmt.Errorf("socket path %s is longer than %d bytes: use a shorter run directory", path, maxSocketPath)
-		}
+func (p Paths) check() error {
+	if path := p.ConsoleSocket(); len(path) > maxSocketPath { // the longest
+		return fmt.Errorf("socket path %s is longer than %d bytes: use a shorter run directory", path, maxSocketPath)
 	}
 	return nil
 }

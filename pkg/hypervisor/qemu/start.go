@@ -44,7 +44,7 @@ func (m *machine) start(ctx context.Context, spec hypervisor.Spec) (hypervisor.S
 	if err != nil {
 		return hypervisor.Status{}, err
 	}
-	if err := m.paths.check(len(spec.NICs)); err != nil {
+	if err := m.paths.check(); err != nil {
 		return hypervisor.Status{}, err
 	}
 	if n := taps(spec); n != len(spec.Taps) {

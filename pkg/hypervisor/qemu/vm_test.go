@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/digitalocean/go-qemu/qemu"
+	"golang.org/x/sys/unix"
 
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/hypervisor/hvtest"
@@ -352,6 +353,54 @@ func TestVariables(t *testing.T) {
 	}
 }
 
+// tap opens a tap device that ends with its file.
+func tap(t *testing.T, name string) *os.File {
+	t.Helper()
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Skipf("no taps here: %v", err)
+	}
+	f := os.NewFile(uintptr(fd), name)
+	t.Cleanup(func() { _ = f.Close() })
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
+		t.Skipf("making a tap: %v", err)
+	}
+	return f
+}
+
+// QEMU takes taps, at its start and while it runs.
+func TestTaps(t *testing.T) {
+	w := newWorld(t, accelTCG)
+	d := w.driver(t)
+	defer d.Close()
+	spec := w.spec(t, "i-taps")
+	spec.NICs[0].Tap, spec.Taps = true, []*os.File{tap(t, "bundttap0")}
+	if _, err := d.Start(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	extra := hypervisor.NIC{ID: "eni-00000000000000002", MAC: "02:00:00:00:00:02", Index: 1, Tap: true}
+	if err := d.AttachNIC(t.Context(), spec.ID, extra, nil); err == nil {
+		t.Error("attached without its tap")
+	}
+	if err := d.AttachNIC(t.Context(), spec.ID, extra, tap(t, "bundttap1")); err != nil {
+		t.Fatal(err)
+	}
+	if ids, err := d.NICs(t.Context(), spec.ID); err != nil || len(ids) != 2 {
+		t.Errorf("it has %v, %v", ids, err)
+	}
+	if st, err := d.Status(t.Context(), spec.ID); err != nil || len(st.NICSockets) != 2 || st.NICSockets[extra.ID] != "" {
+		t.Errorf("it has %+v, %v", st, err)
+	}
+	if err := d.Remove(t.Context(), spec.ID); err != nil {
+		t.Error(err)
+	}
+}
+
 // A QEMU whose record was never written, or whose whole directory is gone, is found.
 func TestOrphans(t *testing.T) {
 	w := newWorld(t, accelTCG)
@@ -416,7 +465,7 @@ func bareGreeting(b *testing.B, w *world, argv []string, p Paths) time.Duration 
 	}
 	defer lock.Close()
 	begun := time.Now()
-	proc, err := m.exec(argv, lock)
+	proc, err := m.exec(argv, lock, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
