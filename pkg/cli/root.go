@@ -108,6 +108,7 @@ func addCommands(root *cobra.Command, f *factory.Factory) {
 		network.NewSubnetCommand(f),
 		network.NewAddressCommand(f),
 		network.NewInterfaceCommand(f),
+		network.NewCommand(f),
 		instancetype.NewCommand(f),
 		launchtemplate.NewCommand(f),
 		account.NewCommand(f),

@@ -43,6 +43,16 @@ func (c *Client) DescribeInstanceDetails(ctx context.Context, in *bundttypes.Des
 	return call[bundttypes.DescribeInstanceDetailsOutput](ctx, c, "DescribeInstanceDetails", in)
 }
 
+// GetNetworkTrace tells what becomes of a packet, place by place.
+func (c *Client) GetNetworkTrace(ctx context.Context, in *bundttypes.GetNetworkTraceInput) (*bundttypes.GetNetworkTraceOutput, error) {
+	return call[bundttypes.GetNetworkTraceOutput](ctx, c, "GetNetworkTrace", in)
+}
+
+// GetInstanceDiagnosis tells why an instance's port is reached, or not, layer by layer.
+func (c *Client) GetInstanceDiagnosis(ctx context.Context, in *bundttypes.GetInstanceDiagnosisInput) (*bundttypes.GetInstanceDiagnosisOutput, error) {
+	return call[bundttypes.GetInstanceDiagnosisOutput](ctx, c, "GetInstanceDiagnosis", in)
+}
+
 // ModifyImageRetention says how long deregistered images stay in the recycle bin.
 func (c *Client) ModifyImageRetention(ctx context.Context, in *bundttypes.ModifyImageRetentionInput) (*bundttypes.ImageRetention, error) {
 	return call[bundttypes.ImageRetention](ctx, c, "ModifyImageRetention", in)

@@ -7,9 +7,12 @@ import (
 	"image"
 	"slices"
 
+	"github.com/bundt/bundt/pkg/api/actions"
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/network"
+	"github.com/bundt/bundt/pkg/node"
 	"github.com/bundt/bundt/pkg/uefi"
 )
 
@@ -91,11 +94,11 @@ func (v *view) Details(ctx context.Context, inst *model.Instance) (bundttypes.In
 }
 
 func (v *view) addPort(ctx context.Context, inst *model.Instance, out *bundttypes.InstanceDetails) error {
-	net, err := v.daemon.datapath.Status(ctx, inst.Interface.ID)
+	status, err := v.daemon.datapath.Status(ctx, inst.Interface.ID)
 	if err != nil {
 		return fmt.Errorf("asking the network: %w", err)
 	}
-	port, ok := net.Ports[inst.Interface.ID]
+	port, ok := status.Ports[inst.Interface.ID]
 	if !ok {
 		return nil
 	}
@@ -117,4 +120,32 @@ func (v *view) addPort(ctx context.Context, inst *model.Instance, out *bundttype
 		}
 	}
 	return nil
+}
+
+func (v *view) Trace(ctx context.Context, p actions.Packet) (*bundttypes.GetNetworkTraceOutput, error) {
+	steps, err := v.daemon.node.Trace(ctx, network.Probe{
+		From: p.InterfaceID, Source: p.Source, Destination: p.Destination, Protocol: p.Protocol, Port: p.Port, Type: p.Type, Code: p.Code,
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := &bundttypes.GetNetworkTraceOutput{}
+	for _, s := range steps {
+		out.Steps = append(out.Steps, bundttypes.NetworkTraceStep{Component: s.Component, Detail: s.Detail, Passes: s.Passes, Place: string(s.Place), Rule: s.Rule})
+		out.Passes = s.Passes
+	}
+	return out, nil
+}
+
+func (v *view) Diagnose(ctx context.Context, inst *model.Instance, port uint16) ([]bundttypes.HostCheck, error) {
+	found, err := v.daemon.node.Diagnose(ctx, inst, port)
+	if err != nil {
+		return nil, err
+	}
+	health := map[node.Health]string{node.Well: bundttypes.CheckOK, node.Doubtful: bundttypes.CheckWarn, node.Failing: bundttypes.CheckFail}
+	out := make([]bundttypes.HostCheck, 0, len(found))
+	for _, f := range found {
+		out = append(out, bundttypes.HostCheck{Name: f.Layer, Status: health[f.Health], Detail: f.Detail, Fix: f.Fix})
+	}
+	return out, nil
 }

@@ -28,6 +28,10 @@ type Node interface {
 	UEFIVariables(ctx context.Context, instanceID string) ([]uefi.Variable, error)
 	// Details returns what an instance is like beyond EC2's shapes.
 	Details(ctx context.Context, inst *model.Instance) (bundttypes.InstanceDetails, error)
+	// Trace follows a packet. Addresses are resolved, and the sender is the caller's.
+	Trace(ctx context.Context, p Packet) (*bundttypes.GetNetworkTraceOutput, error)
+	// Diagnose looks at what lies between this host and a TCP port of an instance.
+	Diagnose(ctx context.Context, inst *model.Instance, port uint16) ([]bundttypes.HostCheck, error)
 	// Host returns facts and checks of the host; refresh measures again what is
 	// otherwise remembered.
 	Host(ctx context.Context, refresh bool) (*bundttypes.DescribeHostOutput, error)
@@ -62,6 +66,7 @@ func Register(t *api.Table, c *cloud.Cloud, n Node) {
 	a.registerLaunchTemplates(t)
 	a.registerNetworks(t)
 	a.registerBundt(t)
+	a.registerDiagnosis(t)
 	a.registerEndpoint(t)
 }
 

@@ -238,3 +238,46 @@ type GetInstanceIdentityCertificateInput struct{}
 type GetInstanceIdentityCertificateOutput struct {
 	Certificate string `json:"Certificate" xml:"certificate"` // X.509, PEM
 }
+
+// GetNetworkTraceInput is the request of GetNetworkTrace: the first packet of a flow
+// that could be. It is sent by an instance, by one of its interfaces, or, if neither
+// is named, by a client beyond the VPCs to a public address.
+type GetNetworkTraceInput struct {
+	DestinationAddress *string `json:"DestinationAddress,omitempty" query:"DestinationAddress" required:"true"`
+	DestinationPort    *int32  `json:"DestinationPort,omitempty" query:"DestinationPort"`
+	IcmpCode           *int32  `json:"IcmpCode,omitempty" query:"IcmpCode"`
+	IcmpType           *int32  `json:"IcmpType,omitempty" query:"IcmpType"` // 8, an echo request, if it is not given
+	InstanceId         *string `json:"InstanceId,omitempty" query:"InstanceId"`
+	NetworkInterfaceId *string `json:"NetworkInterfaceId,omitempty" query:"NetworkInterfaceId"`
+	Protocol           *string `json:"Protocol,omitempty" query:"Protocol"`           // as in a security group's rule; tcp if it is not given
+	SourceAddress      *string `json:"SourceAddress,omitempty" query:"SourceAddress"` // the interface's primary one, or 127.0.0.1, if it is not given
+}
+
+// GetNetworkTraceOutput is the response of GetNetworkTrace: each place that judges
+// the packet, in their order. The last one decides.
+type GetNetworkTraceOutput struct {
+	Passes bool               `json:"Passes" xml:"passes"`
+	Steps  []NetworkTraceStep `json:"Steps,omitzero" xml:"stepSet>item"`
+}
+
+// NetworkTraceStep is the judgement of one place on a packet's way.
+type NetworkTraceStep struct {
+	Component string `json:"Component,omitempty" xml:"component,omitempty"` // id of the object that judges; "" for the host
+	Detail    string `json:"Detail" xml:"detail"`
+	Passes    bool   `json:"Passes" xml:"passes"`
+	Place     string `json:"Place" xml:"place"`
+	Rule      string `json:"Rule,omitempty" xml:"rule,omitempty"` // that decided: a security group rule's id, or a route's destination
+}
+
+// GetInstanceDiagnosisInput is the request of GetInstanceDiagnosis.
+type GetInstanceDiagnosisInput struct {
+	InstanceId *string `json:"InstanceId,omitempty" query:"InstanceId" required:"true"`
+	Port       *int32  `json:"Port,omitempty" query:"Port"` // TCP; 22 if it is not given
+}
+
+// GetInstanceDiagnosisOutput is the response of GetInstanceDiagnosis: what lies
+// between a client on this host and the port of the instance, layer by layer. What
+// depends on a layer that failed is left out.
+type GetInstanceDiagnosisOutput struct {
+	Checks []HostCheck `json:"Checks,omitzero" xml:"checkSet>item"`
+}

@@ -53,6 +53,7 @@ var types = []any{
 	bundttypes.WatchBuildInput{}, bundttypes.DescribeLineageInput{}, bundttypes.DescribeLineageOutput{}, bundttypes.DescribeHostInput{},
 	bundttypes.DescribeHostOutput{}, bundttypes.DescribeInventoryInput{}, bundttypes.DescribeInventoryOutput{},
 	bundttypes.DescribeInstanceDetailsInput{}, bundttypes.DescribeInstanceDetailsOutput{},
+	bundttypes.GetNetworkTraceInput{}, bundttypes.GetNetworkTraceOutput{}, bundttypes.GetInstanceDiagnosisInput{}, bundttypes.GetInstanceDiagnosisOutput{},
 	bundttypes.GetInstanceIdentityCertificateInput{}, bundttypes.GetInstanceIdentityCertificateOutput{},
 }
 

@@ -54,6 +54,7 @@ anything will not work. Without a running daemon the checks are fewer.`,
 			return failure.Wrap(run(cmd.Context(), o), "examine", "this host")
 		},
 	}
+	cmd.AddCommand(newDoctorInstanceCommand(f))
 	o.Output.AddFlags(cmd)
 	cmd.Flags().BoolVar(&o.Refresh, "refresh", false, "let the daemon measure again what it remembers")
 	return cmd
@@ -64,15 +65,20 @@ func doctor(ctx context.Context, o *DoctorOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.Output.ForPeople() {
-		printReport(o, found)
-	} else if o.Output.Format == output.Name {
+	return report(o.Factory.IO, &o.Output, found)
+}
+
+// report prints what was found, and fails if a check did.
+func report(s *iostreams.IOStreams, o *output.Options, found *bundttypes.DescribeHostOutput) error {
+	if o.ForPeople() {
+		printReport(s, found)
+	} else if o.Format == output.Name {
 		for _, c := range found.Checks {
 			if c.Status != bundttypes.CheckOK {
-				fmt.Fprintln(o.Factory.IO.Out, c.Name)
+				fmt.Fprintln(s.Out, c.Name)
 			}
 		}
-	} else if err := output.Data(o.Factory.IO, &o.Output, found); err != nil {
+	} else if err := output.Data(s, o, found); err != nil {
 		return err
 	}
 	for _, c := range found.Checks {
@@ -156,8 +162,7 @@ func kvm(device string) bundttypes.HostCheck {
 	}
 }
 
-func printReport(o *DoctorOptions, found *bundttypes.DescribeHostOutput) {
-	s := o.Factory.IO
+func printReport(s *iostreams.IOStreams, found *bundttypes.DescribeHostOutput) {
 	width := 0
 	for _, c := range found.Checks {
 		width = max(width, len([]rune(c.Name)))

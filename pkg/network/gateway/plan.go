@@ -76,6 +76,7 @@ func NewPlan(c network.Config) (*Plan, error) {
 	return p, nil
 }
 
+//nolint:gocyclo // one check after another
 func (p *Plan) addVPC(v network.VPC) error {
 	switch {
 	case v.ID == "":

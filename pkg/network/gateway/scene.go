@@ -55,7 +55,7 @@ func (s *PlanScene) Way(p *Port, src, dst netip.Addr) Way {
 		}
 	}
 	switch {
-	case !p.Owns(src) && !(p.AnySource && inside(dst) && !service[dst]):
+	case !p.Owns(src) && (!p.AnySource || !inside(dst) || service[dst]):
 		return Forged
 	case service[dst]:
 		return ToService

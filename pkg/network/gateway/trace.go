@@ -129,11 +129,11 @@ func (t *tracer) toService(p *Port) {
 // toVPC goes to another guest: its own route is the VPC's, which is always there.
 func (t *tracer) toVPC(p *Port) {
 	to := t.scene.PortAt(p.VPCID, t.Destination)
-	switch {
-	case to == nil:
+	switch to {
+	case nil:
 		t.step(network.TraceStep{Place: network.PlaceVPC, On: p.VPCID, Why: fmt.Sprintf("no interface of a running instance has %s in the VPC", t.Destination)})
 		return
-	case to == p:
+	case p:
 		t.step(network.TraceStep{Place: network.PlaceVPC, On: p.VPCID, Why: fmt.Sprintf("%s is the sender's own address", t.Destination)})
 		return
 	}
