@@ -54,7 +54,7 @@ func (b *bench) crowd(ctx context.Context, _ string) (err error) {
 			return fmt.Errorf("%w; the daemon says: %s", err, d.Log())
 		}
 	}
-	full, err := c.memory()
+	full, err := c.settledMemory(ctx)
 	if err != nil {
 		return err
 	}
@@ -166,6 +166,17 @@ func (c *crowd) awaitRunning(ctx context.Context, want int) error {
 			return fmt.Errorf("waiting for %d instances: %w", want, ctx.Err())
 		case <-time.After(look):
 		}
+	}
+}
+
+// settledMemory is what the daemon holds when the work is done.
+func (c *crowd) settledMemory(ctx context.Context) (float64, error) {
+	const settle = 20 * time.Second
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-time.After(settle):
+		return c.memory()
 	}
 }
 

@@ -215,6 +215,7 @@ func (d *Daemon) Run(ctx context.Context, ready func()) (err error) {
 	background.Go(func() { d.accounts.Run(ctx) })
 	background.Go(func() { d.audit.Run(ctx) })
 	background.Go(func() { d.makeSigningKey(ctx) })
+	background.Go(func() { trimMemory(ctx) })
 	defer func() { cancel(nil); background.Wait() }()
 	select {
 	case <-d.node.Ready():

@@ -202,7 +202,7 @@ const (
 	// compactAfter revisions a compaction is worth its cost.
 	compactAfter = 2000
 	// keepRevisions are kept for readers and watchers that lag behind.
-	keepRevisions = 10000
+	keepRevisions = 4000
 )
 
 // compactPeriodically drops old revisions of the embedded etcd. etcd's own
