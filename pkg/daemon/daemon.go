@@ -206,7 +206,7 @@ func (d *Daemon) Run(ctx context.Context, ready func()) (err error) {
 	if err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	server := &http.Server{Handler: d.handler, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	server := &http.Server{Handler: d.handler, ReadHeaderTimeout: idleTime, BaseContext: func(net.Listener) context.Context { return ctx }}
 	endpoint := d.endpointServer(ctx)
 	serving := make(chan error, 2)
 	reconciling := make(chan error, 1)

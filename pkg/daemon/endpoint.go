@@ -153,14 +153,20 @@ func (d *Daemon) Endpoint() string {
 	return ""
 }
 
-// endpointServer serves the network: everybody's requests have little time.
+// idleTime is how long clients may keep a connection that they do not use. They
+// must be the first to close it, or they send a request into one that is just being
+// closed, and do not send it again if it is the first on that connection. AWS's SDKs
+// and Go's HTTP client keep theirs for 90 seconds, and have some that they opened
+// and found no use for: for those it is ReadHeaderTimeout that counts.
+const idleTime = 2 * time.Minute
+
+// endpointServer serves the network. The endpoint itself says how long bodies and
+// answers may take.
 func (d *Daemon) endpointServer(ctx context.Context) *http.Server {
 	return &http.Server{
 		Handler:           d.endpoint,
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      2 * time.Minute,
-		IdleTimeout:       2 * time.Minute,
+		ReadHeaderTimeout: idleTime,
+		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    32 << 10,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}

@@ -7,6 +7,7 @@ package endpoint
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/auth/sigv4"
@@ -52,15 +54,24 @@ type Options struct {
 	Region string
 	// Services, the first of which answers what names no service.
 	Services []Service
+	// BodyTime is how long a client may take to send a request's body, and
+	// AnswerTime how long it may take to receive an answer; 30 s if they are zero.
+	BodyTime, AnswerTime time.Duration
 	// Keys finds the secrets of access keys and their principals.
 	Keys sigv4.Keys[api.Principal]
 }
 
-// Handler returns the endpoint.
+const defaultTime = 30 * time.Second
+
+// Handler returns the endpoint. It sets the deadlines of bodies and answers itself:
+// the ReadTimeout of an http.Server begins when the client connects, and its
+// WriteTimeout before the call is worked on, which would cut off the answers to
+// calls that take long.
 func Handler(o Options) (http.Handler, error) {
 	if len(o.Services) == 0 || o.Keys == nil || o.Region == "" {
 		return nil, errors.New("making the endpoint: it needs a region, services and keys")
 	}
+	o.BodyTime, o.AnswerTime = cmp.Or(o.BodyTime, defaultTime), cmp.Or(o.AnswerTime, defaultTime)
 	s := &server{options: o, services: map[string]*Service{}}
 	for i := range o.Services {
 		s.services[o.Services[i].Name] = &o.Services[i]
@@ -86,6 +97,10 @@ func (s *server) answersFor(region, service string) bool {
 // ServeHTTP answers one request of any service.
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := api.NewRequestID()
+	connection := http.NewResponseController(w)
+	// Not every ResponseWriter has deadlines, as those of tests.
+	_ = connection.SetWriteDeadline(time.Time{}) // that of an answer before
+	_ = connection.SetReadDeadline(time.Now().Add(s.options.BodyTime))
 	svc := &s.options.Services[0]
 	signed, err := sigv4.Parse(r)
 	if err == nil && s.services[signed.Service] != nil {
@@ -99,6 +114,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		status, body = svc.Codec.Failure(id, s.publicError(svc, id, err))
 	}
+	_ = connection.SetWriteDeadline(time.Now().Add(s.options.AnswerTime))
 	h := w.Header()
 	h.Set("Content-Type", svc.Codec.ContentType())
 	h.Set("X-Amzn-Requestid", id)

@@ -50,6 +50,12 @@ func dispatcher(t *testing.T, table *api.Table) *api.Dispatcher {
 // serve answers for EC2, STS and SSM, with one action each.
 func serve(t *testing.T) *httptest.Server {
 	t.Helper()
+	return serveWithin(t, 0)
+}
+
+// serveWithin gives bodies that long.
+func serveWithin(t *testing.T, bodyTime time.Duration) *httptest.Server {
+	t.Helper()
 	ec2, sts, ssm := api.NewTable(), api.NewTable(), api.NewTable()
 	api.Register(ec2, api.Action[ec2types.DescribeRegionsInput, ec2types.DescribeRegionsOutput]{
 		Name: "DescribeRegions", Acts: []string{"RegionNames"},
@@ -77,7 +83,7 @@ func serve(t *testing.T) *httptest.Server {
 		},
 	})
 	h, err := endpoint.Handler(endpoint.Options{
-		Region: "local-1",
+		Region: "local-1", BodyTime: bodyTime,
 		Keys: sigv4.KeysFunc[api.Principal](func(_ context.Context, r *sigv4.Request) ([]byte, api.Principal, error) {
 			switch r.AccessKeyID {
 			case credentials.AccessKeyID:
@@ -218,5 +224,32 @@ func TestServices(t *testing.T) {
 func TestHandlerNeedsItsParts(t *testing.T) {
 	if _, err := endpoint.Handler(endpoint.Options{Region: "local-1"}); err == nil {
 		t.Error("a handler without services and keys was made")
+	}
+}
+
+// TestBodyTime: a client has little time to send a body.
+func TestBodyTime(t *testing.T) {
+	s := serveWithin(t, 100*time.Millisecond)
+	const form = "Action=DescribeRegions&Version=2016-11-15"
+	stalled, stop := io.Pipe()
+	defer stop.Close()
+	r, err := http.NewRequest(http.MethodPost, s.URL, stalled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.ContentLength = int64(len(form))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	sum := sha256.Sum256([]byte(form))
+	if err := v4.NewSigner().SignHTTP(t.Context(), credentials, r, hex.EncodeToString(sum[:]), "ec2", "local-1", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusBadRequest || time.Since(begun) > 10*time.Second {
+		t.Errorf("a body that does not come is answered %d after %v", response.StatusCode, time.Since(begun))
 	}
 }
