@@ -15,6 +15,12 @@ func (c *Client) AllocateAddress(ctx context.Context, in *ec2types.AllocateAddre
 	return call[ec2types.AllocateAddressOutput](ctx, c, "AllocateAddress", in)
 }
 
+// AssignIpv6Addresses calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssignIpv6Addresses.html
+func (c *Client) AssignIpv6Addresses(ctx context.Context, in *ec2types.AssignIpv6AddressesInput) (*ec2types.AssignIpv6AddressesOutput, error) {
+	return call[ec2types.AssignIpv6AddressesOutput](ctx, c, "AssignIpv6Addresses", in)
+}
+
 // AssignPrivateIpAddresses calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssignPrivateIpAddresses.html
 func (c *Client) AssignPrivateIpAddresses(ctx context.Context, in *ec2types.AssignPrivateIpAddressesInput) (*ec2types.AssignPrivateIpAddressesOutput, error) {
@@ -43,6 +49,18 @@ func (c *Client) AssociateIamInstanceProfile(ctx context.Context, in *ec2types.A
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateRouteTable.html
 func (c *Client) AssociateRouteTable(ctx context.Context, in *ec2types.AssociateRouteTableInput) (*ec2types.AssociateRouteTableOutput, error) {
 	return call[ec2types.AssociateRouteTableOutput](ctx, c, "AssociateRouteTable", in)
+}
+
+// AssociateSubnetCidrBlock calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateSubnetCidrBlock.html
+func (c *Client) AssociateSubnetCidrBlock(ctx context.Context, in *ec2types.AssociateSubnetCidrBlockInput) (*ec2types.AssociateSubnetCidrBlockOutput, error) {
+	return call[ec2types.AssociateSubnetCidrBlockOutput](ctx, c, "AssociateSubnetCidrBlock", in)
+}
+
+// AssociateVpcCidrBlock calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateVpcCidrBlock.html
+func (c *Client) AssociateVpcCidrBlock(ctx context.Context, in *ec2types.AssociateVpcCidrBlockInput) (*ec2types.AssociateVpcCidrBlockOutput, error) {
+	return call[ec2types.AssociateVpcCidrBlockOutput](ctx, c, "AssociateVpcCidrBlock", in)
 }
 
 // AttachInternetGateway calls the EC2 action of that name.
@@ -109,6 +127,12 @@ func (c *Client) CreateDefaultVpc(ctx context.Context, in *ec2types.CreateDefaul
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateDhcpOptions.html
 func (c *Client) CreateDhcpOptions(ctx context.Context, in *ec2types.CreateDhcpOptionsInput) (*ec2types.CreateDhcpOptionsOutput, error) {
 	return call[ec2types.CreateDhcpOptionsOutput](ctx, c, "CreateDhcpOptions", in)
+}
+
+// CreateEgressOnlyInternetGateway calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateEgressOnlyInternetGateway.html
+func (c *Client) CreateEgressOnlyInternetGateway(ctx context.Context, in *ec2types.CreateEgressOnlyInternetGatewayInput) (*ec2types.CreateEgressOnlyInternetGatewayOutput, error) {
+	return call[ec2types.CreateEgressOnlyInternetGatewayOutput](ctx, c, "CreateEgressOnlyInternetGateway", in)
 }
 
 // CreateImage calls the EC2 action of that name.
@@ -205,6 +229,12 @@ func (c *Client) CreateVpc(ctx context.Context, in *ec2types.CreateVpcInput) (*e
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteDhcpOptions.html
 func (c *Client) DeleteDhcpOptions(ctx context.Context, in *ec2types.DeleteDhcpOptionsInput) (*ec2types.DeleteDhcpOptionsOutput, error) {
 	return call[ec2types.DeleteDhcpOptionsOutput](ctx, c, "DeleteDhcpOptions", in)
+}
+
+// DeleteEgressOnlyInternetGateway calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteEgressOnlyInternetGateway.html
+func (c *Client) DeleteEgressOnlyInternetGateway(ctx context.Context, in *ec2types.DeleteEgressOnlyInternetGatewayInput) (*ec2types.DeleteEgressOnlyInternetGatewayOutput, error) {
+	return call[ec2types.DeleteEgressOnlyInternetGatewayOutput](ctx, c, "DeleteEgressOnlyInternetGateway", in)
 }
 
 // DeleteInternetGateway calls the EC2 action of that name.
@@ -347,6 +377,29 @@ func (c *Client) DescribeDhcpOptionsPages(ctx context.Context, in *ec2types.Desc
 		}
 		for {
 			out, err := c.DescribeDhcpOptions(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DescribeEgressOnlyInternetGateways calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeEgressOnlyInternetGateways.html
+func (c *Client) DescribeEgressOnlyInternetGateways(ctx context.Context, in *ec2types.DescribeEgressOnlyInternetGatewaysInput) (*ec2types.DescribeEgressOnlyInternetGatewaysOutput, error) {
+	return call[ec2types.DescribeEgressOnlyInternetGatewaysOutput](ctx, c, "DescribeEgressOnlyInternetGateways", in)
+}
+
+// DescribeEgressOnlyInternetGatewaysPages calls DescribeEgressOnlyInternetGateways for one page after another, until the last or an error.
+func (c *Client) DescribeEgressOnlyInternetGatewaysPages(ctx context.Context, in *ec2types.DescribeEgressOnlyInternetGatewaysInput) iter.Seq2[*ec2types.DescribeEgressOnlyInternetGatewaysOutput, error] {
+	return func(yield func(*ec2types.DescribeEgressOnlyInternetGatewaysOutput, error) bool) {
+		var page ec2types.DescribeEgressOnlyInternetGatewaysInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeEgressOnlyInternetGateways(ctx, &page)
 			if !yield(out, err) || err != nil || out.NextToken == nil {
 				return
 			}
@@ -1015,6 +1068,18 @@ func (c *Client) DisassociateRouteTable(ctx context.Context, in *ec2types.Disass
 	return call[ec2types.DisassociateRouteTableOutput](ctx, c, "DisassociateRouteTable", in)
 }
 
+// DisassociateSubnetCidrBlock calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateSubnetCidrBlock.html
+func (c *Client) DisassociateSubnetCidrBlock(ctx context.Context, in *ec2types.DisassociateSubnetCidrBlockInput) (*ec2types.DisassociateSubnetCidrBlockOutput, error) {
+	return call[ec2types.DisassociateSubnetCidrBlockOutput](ctx, c, "DisassociateSubnetCidrBlock", in)
+}
+
+// DisassociateVpcCidrBlock calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateVpcCidrBlock.html
+func (c *Client) DisassociateVpcCidrBlock(ctx context.Context, in *ec2types.DisassociateVpcCidrBlockInput) (*ec2types.DisassociateVpcCidrBlockOutput, error) {
+	return call[ec2types.DisassociateVpcCidrBlockOutput](ctx, c, "DisassociateVpcCidrBlock", in)
+}
+
 // EnableImage calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableImage.html
 func (c *Client) EnableImage(ctx context.Context, in *ec2types.EnableImageInput) (*ec2types.EnableImageOutput, error) {
@@ -1288,6 +1353,12 @@ func (c *Client) StopInstances(ctx context.Context, in *ec2types.StopInstancesIn
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_TerminateInstances.html
 func (c *Client) TerminateInstances(ctx context.Context, in *ec2types.TerminateInstancesInput) (*ec2types.TerminateInstancesOutput, error) {
 	return call[ec2types.TerminateInstancesOutput](ctx, c, "TerminateInstances", in)
+}
+
+// UnassignIpv6Addresses calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UnassignIpv6Addresses.html
+func (c *Client) UnassignIpv6Addresses(ctx context.Context, in *ec2types.UnassignIpv6AddressesInput) (*ec2types.UnassignIpv6AddressesOutput, error) {
+	return call[ec2types.UnassignIpv6AddressesOutput](ctx, c, "UnassignIpv6Addresses", in)
 }
 
 // UnassignPrivateIpAddresses calls the EC2 action of that name.

@@ -59,7 +59,7 @@ func checkDHCPOption(o *model.DHCPOption) error {
 		}
 		for _, v := range o.Values {
 			a, err := netip.ParseAddr(v)
-			if (err != nil || !a.Is4()) && (v != amazonDNS || o.Key != "domain-name-servers") {
+			if (err != nil || a.Zone() != "" || (a.Is6() && o.Key != "domain-name-servers")) && (v != amazonDNS || o.Key != "domain-name-servers") {
 				return bad(v)
 			}
 		}

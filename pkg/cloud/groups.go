@@ -82,10 +82,14 @@ func checkGroup(name, description string) error {
 }
 
 func newGroup(id string, vpc *model.VPC, name, description string, now time.Time) model.SecurityGroup {
-	return model.SecurityGroup{
+	g := model.SecurityGroup{
 		ID: id, OwnerID: vpc.OwnerID, VPCID: vpc.ID, Name: name, Description: description, Created: now,
 		Rules: []model.SecurityGroupRule{{ID: model.NewID(model.RulePrefix), Egress: true, Protocol: "-1", FromPort: -1, ToPort: -1, CIDR: anywhere}},
 	}
+	if vpc.CIDRv6 != "" {
+		g.Rules = append(g.Rules, allOutV6())
+	}
+	return g
 }
 
 // defaultGroup is a VPC's default group: its members reach each other.

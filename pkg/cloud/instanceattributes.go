@@ -165,6 +165,7 @@ type MetadataChange struct {
 	HopLimit     *int
 	Disabled     *bool
 	InstanceTags *bool
+	IPv6         *bool
 }
 
 // ModifyMetadata changes the options of an instance's metadata service. A running
@@ -179,6 +180,7 @@ func (c *Account) ModifyMetadata(ctx context.Context, id string, ch MetadataChan
 		set(&i.Metadata.HopLimit, ch.HopLimit)
 		set(&i.Metadata.Disabled, ch.Disabled)
 		set(&i.Metadata.InstanceTags, ch.InstanceTags)
+		set(&i.Metadata.IPv6, ch.IPv6)
 		i.Metadata.Pending = i.State == model.InstanceRunning
 		out = i
 		return records.Instances.Put(tx, &i)

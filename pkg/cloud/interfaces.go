@@ -25,6 +25,8 @@ type InterfaceSpec struct {
 	PrivateIP      string   // "" for any
 	Secondary      []string // given secondary private addresses
 	SecondaryCount int      // more of them, any
+	IPv6           []string // given IPv6 addresses
+	IPv6Count      *int     // so many of any; nil and no IPv6: as the subnet says
 	Description    string
 }
 
@@ -109,7 +111,17 @@ func (c *Account) newInterface(tx *store.Tx, s InterfaceSpec) (n model.NetworkIn
 		return n, subnet, err
 	}
 	n.PrivateIP = private
-	return n, subnet, addSecondary(tx, &n, &subnet, s.Secondary, s.SecondaryCount)
+	if err := addSecondary(tx, &n, &subnet, s.Secondary, s.SecondaryCount); err != nil {
+		return n, subnet, err
+	}
+	more := 0
+	switch {
+	case s.IPv6Count != nil:
+		more = *s.IPv6Count
+	case len(s.IPv6) == 0 && subnet.AssignIPv6:
+		more = 1
+	}
+	return n, subnet, addIPv6(tx, &n, &subnet, s.IPv6, more)
 }
 
 func (c *Account) subnetOrDefault(tx *store.Tx, id string) (model.Subnet, error) {

@@ -34,11 +34,11 @@ func (l *Launch) checkInterfaces() error {
 		}
 		seen = append(seen, n.DeviceIndex)
 		switch {
-		case l.MaxCount > 1 && (n.InterfaceID != "" || n.PrivateIP != "" || len(n.Secondary) > 0):
+		case l.MaxCount > 1 && (n.InterfaceID != "" || n.PrivateIP != "" || len(n.Secondary)+len(n.IPv6) > 0):
 			return model.Errorf(model.CodeInvalidParameterCombination, "A network interface or a private address of your choice can be for one instance only: MaxCount must be 1")
 		case n.AssociatePublic != nil && (n.InterfaceID != "" || n.DeviceIndex != 0 || len(l.Interfaces) > 1):
 			return model.Errorf(model.CodeInvalidParameterCombination, "The associatePublicIPAddress parameter can only be specified for the network interface with DeviceIndex 0, new and the only one")
-		case n.InterfaceID != "" && (n.SubnetID+n.PrivateIP+n.Description != "" || len(n.GroupIDs)+len(n.Secondary)+n.SecondaryCount > 0):
+		case n.InterfaceID != "" && (n.SubnetID+n.PrivateIP+n.Description != "" || len(n.GroupIDs)+len(n.Secondary)+n.SecondaryCount+len(n.IPv6) > 0 || n.IPv6Count != nil):
 			return model.Errorf(model.CodeInvalidParameterCombination, "A network interface may not specify both a network interface ID and a subnet, groups, addresses or a description")
 		}
 	}

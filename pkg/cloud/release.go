@@ -82,6 +82,7 @@ func networkOf(tx *store.Tx, account string, d *records.Default) []func() (strin
 			}
 			return g.ID
 		}),
+		owns(tx, records.EgressOnlyGateways, account, "the egress-only internet gateway", func(g *model.EgressOnlyGateway) string { return g.ID }),
 		owns(tx, records.RouteTables, account, "the route table", func(t *model.RouteTable) string {
 			if t.Main() && t.VPCID == d.VPCID {
 				return ""

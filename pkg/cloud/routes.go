@@ -74,10 +74,10 @@ func (c *Account) DeleteRouteTable(ctx context.Context, id string) error {
 	})
 }
 
-// AddRoute adds a route to an internet gateway; with replace it changes the one
-// that there is.
+// AddRoute adds a route to an internet gateway, or for IPv6 to an egress-only one;
+// with replace it changes the one that there is.
 func (c *Account) AddRoute(ctx context.Context, tableID, cidr, gatewayID string, replace bool) error {
-	cidr, err := canonicalCIDR(cidr, true)
+	cidr, err := routeCIDR(cidr)
 	if err != nil {
 		return err
 	}
@@ -86,22 +86,18 @@ func (c *Account) AddRoute(ctx context.Context, tableID, cidr, gatewayID string,
 		if err != nil {
 			return err
 		}
-		g, err := c.gateway(tx, gatewayID)
-		if err != nil {
+		if err := c.checkTarget(tx, &t, cidr, gatewayID); err != nil {
 			return err
-		}
-		if g.VPCID != t.VPCID {
-			return model.Errorf(model.CodeInvalidParameterValue, "route table %s and network gateway %s belong to different networks", t.ID, g.ID)
 		}
 		v, err := records.VPCs.Get(tx, t.VPCID)
 		if err != nil {
 			return err
 		}
-		if p := netip.MustParsePrefix(cidr); p.Overlaps(netip.MustParsePrefix(v.CIDR)) && p.Bits() >= netip.MustParsePrefix(v.CIDR).Bits() {
+		if partOfVPC(&v, cidr) {
 			return model.Errorf(model.CodeInvalidParameterValue, "The destination CIDR block %s is equal to or more specific than one of this VPC's CIDR blocks. This route can target only an interface or an instance.", cidr)
 		}
 		i := slices.IndexFunc(t.Routes, func(r model.Route) bool { return r.CIDR == cidr })
-		route := model.Route{CIDR: cidr, GatewayID: g.ID}
+		route := model.Route{CIDR: cidr, GatewayID: gatewayID}
 		switch {
 		case replace && i < 0:
 			return routeNotFound(t.ID, cidr)
@@ -118,9 +114,51 @@ func (c *Account) AddRoute(ctx context.Context, tableID, cidr, gatewayID string,
 	})
 }
 
-// DeleteRoute removes a route. The one to the VPC itself stays.
+// routeCIDR is the canonical form of a route's destination, of IPv4 or IPv6.
+func routeCIDR(cidr string) (string, error) {
+	p, err := netip.ParsePrefix(cidr)
+	return canonicalCIDR(cidr, err != nil || p.Addr().Is4())
+}
+
+// checkTarget refuses a gateway that a route of the table cannot lead to.
+func (c *Account) checkTarget(tx *store.Tx, t *model.RouteTable, cidr, gatewayID string) error {
+	var vpc string
+	if model.CheckID(model.EgressGatewayPrefix, gatewayID) == nil {
+		g, err := c.egressGateway(tx, gatewayID)
+		if err != nil {
+			return err
+		}
+		if netip.MustParsePrefix(cidr).Addr().Is4() {
+			return model.Errorf(model.CodeInvalidParameterValue, "An egress-only internet gateway is for IPv6: %s cannot lead to %s", cidr, g.ID)
+		}
+		vpc = g.VPCID
+	} else {
+		g, err := c.gateway(tx, gatewayID)
+		if err != nil {
+			return err
+		}
+		vpc = g.VPCID
+	}
+	if vpc != t.VPCID {
+		return model.Errorf(model.CodeInvalidParameterValue, "route table %s and network gateway %s belong to different networks", t.ID, gatewayID)
+	}
+	return nil
+}
+
+// partOfVPC says if a route's destination is in one of the VPC's own ranges.
+func partOfVPC(v *model.VPC, cidr string) bool {
+	p := netip.MustParsePrefix(cidr) // it is canonical
+	for _, own := range []string{v.CIDR, v.CIDRv6} {
+		if o, err := netip.ParsePrefix(own); err == nil && p.Overlaps(o) && p.Bits() >= o.Bits() {
+			return true
+		}
+	}
+	return false
+}
+
+// DeleteRoute removes a route. Those to the VPC itself stay.
 func (c *Account) DeleteRoute(ctx context.Context, tableID, cidr string) error {
-	cidr, err := canonicalCIDR(cidr, true)
+	cidr, err := routeCIDR(cidr)
 	if err != nil {
 		return err
 	}
@@ -133,7 +171,7 @@ func (c *Account) DeleteRoute(ctx context.Context, tableID, cidr string) error {
 		if err != nil {
 			return err
 		}
-		if v.CIDR == cidr {
+		if v.CIDR == cidr || v.CIDRv6 == cidr {
 			return model.Errorf(model.CodeInvalidParameterValue, "cannot remove local route %s in route table %s", cidr, t.ID)
 		}
 		n := len(t.Routes)

@@ -52,8 +52,9 @@ func capacity(cidr string) int32 {
 	return int32(1)<<(32-p.Bits()) - reservedAddresses
 }
 
-// CreateSubnet makes a subnet of a VPC.
-func (c *Account) CreateSubnet(ctx context.Context, vpcID, cidr string, tags model.Tags) (s Subnet, err error) {
+// CreateSubnet makes a subnet of a VPC, with a range of IPv6 addresses if cidrV6
+// is not "".
+func (c *Account) CreateSubnet(ctx context.Context, vpcID, cidr, cidrV6 string, tags model.Tags) (s Subnet, err error) {
 	if err := checkTags(tags); err != nil {
 		return s, err
 	}
@@ -73,6 +74,11 @@ func (c *Account) CreateSubnet(ctx context.Context, vpcID, cidr string, tags mod
 			ID: model.NewID(model.SubnetPrefix), OwnerID: c.id, VPCID: v.ID, CIDR: cidr,
 			ACLAssocID: model.NewID(model.ACLAssocPrefix), Created: c.Now(), Tags: tags,
 		}, capacity(cidr)}
+		if cidrV6 != "" {
+			if err := setRangeV6(tx, &v, &s.Subnet, cidrV6); err != nil {
+				return err
+			}
+		}
 		return records.Subnets.Put(tx, &s.Subnet)
 	})
 	return s, err
@@ -166,13 +172,15 @@ func (c *Account) DeleteSubnet(ctx context.Context, id string) error {
 }
 
 // EditSubnet changes a subnet's attributes.
-func (c *Account) EditSubnet(ctx context.Context, id string, edit func(*model.Subnet)) error {
+func (c *Account) EditSubnet(ctx context.Context, id string, edit func(*model.Subnet) error) error {
 	return c.updateNetwork(ctx, func(tx *store.Tx) error {
 		s, err := c.subnet(tx, id)
 		if err != nil {
 			return err
 		}
-		edit(&s)
+		if err := edit(&s); err != nil {
+			return err
+		}
 		return records.Subnets.Put(tx, &s)
 	})
 }

@@ -24,8 +24,9 @@ func (c *Account) NetworkACLs(ctx context.Context) ([]model.NetworkACL, error) {
 	return networkObjects(ctx, c, records.NetworkACLs)
 }
 
-// CreateVPC makes a VPC of a range of 16 to 65,536 addresses.
-func (c *Account) CreateVPC(ctx context.Context, cidr string, tags model.Tags) (v model.VPC, err error) {
+// CreateVPC makes a VPC of a range of 16 to 65,536 addresses, and of one of IPv6
+// addresses if ipv6 is set.
+func (c *Account) CreateVPC(ctx context.Context, cidr string, ipv6 bool, tags model.Tags) (v model.VPC, err error) {
 	if cidr, err = checkRange(cidr, "InvalidVpc.Range"); err != nil {
 		return v, err
 	}
@@ -41,6 +42,11 @@ func (c *Account) CreateVPC(ctx context.Context, cidr string, tags model.Tags) (
 		v = model.VPC{
 			ID: model.NewID(model.VPCPrefix), OwnerID: c.id, CIDR: cidr, CIDRAssocID: model.NewID(model.CIDRAssocPrefix),
 			DHCPOptionsID: d.DHCPOptionsID, DNSSupport: true, Created: now, Tags: tags,
+		}
+		if ipv6 {
+			if err := giveRangeV6(tx, &v); err != nil {
+				return err
+			}
 		}
 		g := defaultGroup(model.NewID(model.GroupPrefix), &v, now)
 		return putVPC(tx, &v, &g, nil)
@@ -198,6 +204,15 @@ func madeInVPC(tx *store.Tx, vpc string) (string, error) {
 	for _, g := range gateways {
 		if g.VPCID == vpc {
 			return "the attachment of " + g.ID, nil
+		}
+	}
+	egress, err := records.EgressOnlyGateways.List(tx)
+	if err != nil {
+		return "", err
+	}
+	for _, g := range egress {
+		if g.VPCID == vpc {
+			return g.ID, nil
 		}
 	}
 	return "", nil

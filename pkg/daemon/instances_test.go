@@ -303,8 +303,11 @@ func TestMetadataOptionsAndMonitoring(t *testing.T) {
 	}
 	_, err = c.ModifyInstanceMetadataOptions(t.Context(), &ec2types.ModifyInstanceMetadataOptionsInput{InstanceId: &id})
 	wantCode(t, "no option", err, "MissingParameter")
-	_, err = c.ModifyInstanceMetadataOptions(t.Context(), &ec2types.ModifyInstanceMetadataOptionsInput{InstanceId: &id, HttpProtocolIpv6: new("enabled")})
-	wantCode(t, "IPv6", err, "UnsupportedOperation")
+	out, err = c.ModifyInstanceMetadataOptions(t.Context(), &ec2types.ModifyInstanceMetadataOptionsInput{InstanceId: &id, HttpProtocolIpv6: new("enabled")})
+	c.must(err)
+	if m := out.InstanceMetadataOptions; *m.HttpProtocolIpv6 != "enabled" || *m.HttpTokens != "required" {
+		t.Errorf("with IPv6 the options are %+v", m)
+	}
 
 	on, err := c.MonitorInstances(t.Context(), &ec2types.MonitorInstancesInput{InstanceIds: []string{id}})
 	c.must(err)

@@ -123,7 +123,7 @@ func (c *caller) learn(answer any) {
 // idPrefixes are those of the ids in members of these names. Members of one kind
 // have several names in EC2's API.
 var idPrefixes = map[string]string{
-	"AllocationId": "eipalloc", "AllocationIds": "eipalloc", "DhcpOptionsIds": "dopt", "GroupIds": "sg", "GroupId": "sg",
+	"AllocationId": "eipalloc", "AllocationIds": "eipalloc", "DhcpOptionsIds": "dopt", "EgressOnlyInternetGatewayId": "eigw", "EgressOnlyInternetGatewayIds": "eigw", "GroupIds": "sg", "GroupId": "sg",
 	"ImageId": "ami", "ImageIds": "ami", "InstanceId": "i", "InstanceIds": "i", "InternetGatewayId": "igw", "InternetGatewayIds": "igw",
 	"KeyPairIds": "key", "LaunchTemplateId": "lt", "LaunchTemplateIds": "lt", "NetworkAclId": "acl", "NetworkAclIds": "acl",
 	"NetworkInterfaceId": "eni", "NetworkInterfaceIds": "eni", "RouteTableId": "rtb", "RouteTableIds": "rtb",
@@ -143,9 +143,11 @@ var alsoRequired = map[string][]string{
 	"ModifyImageAttribute": {"Description"}, // or another attribute
 	"RunInstances":         {"ImageId"},     // or a launch template
 
-	"AssociateAddress":           {"AllocationId"},                      // or the address
-	"AssociateRouteTable":        {"SubnetId"},                          // or a gateway
-	"CreateSubnet":               {"CidrBlock"},                         // or an IPv6 one
+	"AssociateAddress":           {"AllocationId"}, // or the address
+	"AssociateRouteTable":        {"SubnetId"},     // or a gateway
+	"CreateSubnet":               {"CidrBlock"},    // or an IPv6 one
+	"AssociateSubnetCidrBlock":   {"Ipv6CidrBlock"},
+	"AssociateVpcCidrBlock":      {"AmazonProvidedIpv6CidrBlock"},
 	"CreateRoute":                {"DestinationCidrBlock", "GatewayId"}, // or other destinations and targets
 	"ReplaceRoute":               {"DestinationCidrBlock", "GatewayId"},
 	"DeleteRoute":                {"DestinationCidrBlock"},
@@ -158,6 +160,9 @@ var alsoRequired = map[string][]string{
 	"DescribeLaunchTemplateVersions": {"LaunchTemplateId"},
 	"ModifyLaunchTemplate":           {"LaunchTemplateId", "DefaultVersion"},
 }
+
+// insteadOf are the members that one replaces, with which it cannot be given.
+var insteadOf = map[string][]string{"EgressOnlyInternetGatewayId": {"GatewayId"}, "DestinationIpv6CidrBlock": {"DestinationCidrBlock"}}
 
 // minimal is a request with what is required, and nothing else.
 func (c *caller) minimal(a action) object { return c.structure(a, a.input, "", nil) }
@@ -175,6 +180,9 @@ func (c *caller) full(a action) object {
 func (c *caller) with(a action, path string) object {
 	in := object{}
 	for _, p := range append(slices.Clone(alsoRequired[a.Name]), path) {
+		if p != path && slices.Contains(insteadOf[path], p) {
+			continue
+		}
 		maps.Copy(in, c.structure(a, a.input, "", strings.Split(p, ".")))
 	}
 	return in

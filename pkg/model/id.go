@@ -12,33 +12,35 @@ type IDPrefix string
 
 // The prefixes of ids. Those that EC2 has are EC2's; Layer, Build and Set are bundt's own.
 const (
-	ImagePrefix       IDPrefix = "ami"
-	InstancePrefix    IDPrefix = "i"
-	VolumePrefix      IDPrefix = "vol"
-	SnapshotPrefix    IDPrefix = "snap"
-	KeyPairPrefix     IDPrefix = "key"
-	ReservationPrefix IDPrefix = "r"
-	InterfacePrefix   IDPrefix = "eni"
-	LayerPrefix       IDPrefix = "layer"
-	BuildPrefix       IDPrefix = "build"
-	ImportPrefix      IDPrefix = "import-ami"
-	ExportPrefix      IDPrefix = "export-ami"
-	SetPrefix         IDPrefix = "set"
-	VPCPrefix         IDPrefix = "vpc"
-	SubnetPrefix      IDPrefix = "subnet"
-	GroupPrefix       IDPrefix = "sg"
-	RulePrefix        IDPrefix = "sgr"
-	GatewayPrefix     IDPrefix = "igw"
-	RouteTablePrefix  IDPrefix = "rtb"
-	RouteAssocPrefix  IDPrefix = "rtbassoc"
-	ACLPrefix         IDPrefix = "acl"
-	ACLAssocPrefix    IDPrefix = "aclassoc"
-	DHCPOptionsPrefix IDPrefix = "dopt"
-	CIDRAssocPrefix   IDPrefix = "vpc-cidr-assoc"
-	AttachmentPrefix  IDPrefix = "eni-attach"
-	AllocationPrefix  IDPrefix = "eipalloc"
-	AddrAssocPrefix   IDPrefix = "eipassoc"
-	ProfAssocPrefix   IDPrefix = "iip-assoc" // of an instance profile with an instance
+	ImagePrefix           IDPrefix = "ami"
+	InstancePrefix        IDPrefix = "i"
+	VolumePrefix          IDPrefix = "vol"
+	SnapshotPrefix        IDPrefix = "snap"
+	KeyPairPrefix         IDPrefix = "key"
+	ReservationPrefix     IDPrefix = "r"
+	InterfacePrefix       IDPrefix = "eni"
+	LayerPrefix           IDPrefix = "layer"
+	BuildPrefix           IDPrefix = "build"
+	ImportPrefix          IDPrefix = "import-ami"
+	ExportPrefix          IDPrefix = "export-ami"
+	SetPrefix             IDPrefix = "set"
+	VPCPrefix             IDPrefix = "vpc"
+	SubnetPrefix          IDPrefix = "subnet"
+	GroupPrefix           IDPrefix = "sg"
+	RulePrefix            IDPrefix = "sgr"
+	GatewayPrefix         IDPrefix = "igw"
+	RouteTablePrefix      IDPrefix = "rtb"
+	RouteAssocPrefix      IDPrefix = "rtbassoc"
+	ACLPrefix             IDPrefix = "acl"
+	ACLAssocPrefix        IDPrefix = "aclassoc"
+	DHCPOptionsPrefix     IDPrefix = "dopt"
+	CIDRAssocPrefix       IDPrefix = "vpc-cidr-assoc"
+	SubnetCIDRAssocPrefix IDPrefix = "subnet-cidr-assoc"
+	EgressGatewayPrefix   IDPrefix = "eigw"
+	AttachmentPrefix      IDPrefix = "eni-attach"
+	AllocationPrefix      IDPrefix = "eipalloc"
+	AddrAssocPrefix       IDPrefix = "eipassoc"
+	ProfAssocPrefix       IDPrefix = "iip-assoc" // of an instance profile with an instance
 
 	LaunchTemplatePrefix IDPrefix = "lt"
 )
@@ -50,7 +52,7 @@ func (p IDPrefix) ResourceType() string { return resourceTypes[p] }
 var resourceTypes = map[IDPrefix]string{
 	ImagePrefix: "image", InstancePrefix: "instance", VolumePrefix: "volume", SnapshotPrefix: "snapshot", KeyPairPrefix: "key-pair",
 	InterfacePrefix: "network-interface", VPCPrefix: "vpc", SubnetPrefix: "subnet", GroupPrefix: "security-group", LaunchTemplatePrefix: "launch-template",
-	"acl": "network-acl", "dopt": "dhcp-options", "eipalloc": "elastic-ip", "igw": "internet-gateway", "rtb": "route-table", "sgr": "security-group-rule",
+	"acl": "network-acl", "dopt": "dhcp-options", "eipalloc": "elastic-ip", "igw": "internet-gateway", "eigw": "egress-only-internet-gateway", "rtb": "route-table", "sgr": "security-group-rule",
 	"import-ami": "import-image-task", "export-ami": "export-image-task",
 }
 

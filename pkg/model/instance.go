@@ -82,6 +82,7 @@ type NetworkInterface struct {
 	MAC           string           `json:"mac"`
 	PrivateIP     string           `json:"privateIP"`
 	Secondary     []PrivateAddress `json:"secondary,omitempty"`
+	IPv6          []string         `json:"ipv6,omitempty"`          // the instance's for as long as the interface is, over stops too
 	PublicIP      string           `json:"publicIP,omitempty"`      // in user mode a loopback address of its own
 	AutoPublic    bool             `json:"autoPublic,omitempty"`    // gets a public address whenever its instance starts
 	AllocationID  string           `json:"allocationID,omitempty"`  // if PublicIP is an elastic address
@@ -114,6 +115,7 @@ type MetadataOptions struct {
 	HopLimit     int    `json:"hopLimit"`
 	Disabled     bool   `json:"disabled,omitempty"`
 	InstanceTags bool   `json:"instanceTags,omitempty"`
+	IPv6         bool   `json:"ipv6,omitempty"` // the service answers at its IPv6 address too
 	// Pending is set while a change has not reached the instance's metadata service.
 	Pending bool `json:"pending,omitempty"`
 }

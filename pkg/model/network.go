@@ -9,6 +9,8 @@ type VPC struct {
 	OwnerID       string    `json:"ownerID"`
 	CIDR          string    `json:"cidr"`
 	CIDRAssocID   string    `json:"cidrAssocID"` // EC2's id of the range in the VPC
+	CIDRv6        string    `json:"cidrV6,omitempty"`
+	CIDRv6AssocID string    `json:"cidrV6AssocID,omitempty"`
 	Default       bool      `json:"default,omitempty"`
 	DHCPOptionsID string    `json:"dhcpOptionsID"` // "default" for none
 	DNSSupport    bool      `json:"dnsSupport"`    // the VPC has a name server
@@ -21,15 +23,18 @@ type VPC struct {
 // Subnet is a part of a VPC's range of addresses.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Subnet.html
 type Subnet struct {
-	ID          string    `json:"id"`
-	OwnerID     string    `json:"ownerID"`
-	VPCID       string    `json:"vpcID"`
-	CIDR        string    `json:"cidr"`
-	Default     bool      `json:"default,omitempty"`     // the zone's default subnet
-	MapPublicIP bool      `json:"mapPublicIP,omitempty"` // instances get a public address
-	ACLAssocID  string    `json:"aclAssocID"`            // EC2's id of its tie to the VPC's network ACL
-	Created     time.Time `json:"created"`
-	Tags        Tags      `json:"tags,omitempty"`
+	ID            string    `json:"id"`
+	OwnerID       string    `json:"ownerID"`
+	VPCID         string    `json:"vpcID"`
+	CIDR          string    `json:"cidr"`
+	Default       bool      `json:"default,omitempty"`     // the zone's default subnet
+	MapPublicIP   bool      `json:"mapPublicIP,omitempty"` // instances get a public address
+	CIDRv6        string    `json:"cidrV6,omitempty"`      // a /64 of the VPC's
+	CIDRv6AssocID string    `json:"cidrV6AssocID,omitempty"`
+	AssignIPv6    bool      `json:"assignIPv6,omitempty"` // interfaces get an IPv6 address
+	ACLAssocID    string    `json:"aclAssocID"`           // EC2's id of its tie to the VPC's network ACL
+	Created       time.Time `json:"created"`
+	Tags          Tags      `json:"tags,omitempty"`
 }
 
 // SecurityGroup is a set of rules that say what may reach the interfaces in it
@@ -57,7 +62,7 @@ type SecurityGroupRule struct {
 	FromPort    int    `json:"fromPort"` // the ICMP type for ICMP; -1 for all
 	ToPort      int    `json:"toPort"`   // the ICMP code for ICMP; -1 for all
 	CIDR        string `json:"cidr,omitempty"`
-	CIDRv6      string `json:"cidrv6,omitempty"` // kept and shown; the datapath carries no IPv6 yet
+	CIDRv6      string `json:"cidrv6,omitempty"`
 	GroupID     string `json:"groupID,omitempty"`
 	Description string `json:"description,omitempty"`
 	Tags        Tags   `json:"tags,omitempty"`
@@ -101,12 +106,24 @@ func (t *RouteTable) Main() bool {
 	return false
 }
 
-// Route leads from a route table to an internet gateway. It is a black hole
-// while that is not attached to the table's VPC.
+// Route leads from a route table to an internet gateway or, for IPv6, an
+// egress-only one. It is a black hole while that is not attached to the table's VPC.
 type Route struct {
-	CIDR      string `json:"cidr"`
+	CIDR      string `json:"cidr"` // of IPv4 or IPv6
 	GatewayID string `json:"gatewayID"`
 }
+
+// EgressOnlyGateway lets the IPv6 of a VPC out, and only answers in.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EgressOnlyInternetGateway.html
+type EgressOnlyGateway struct {
+	ID      string `json:"id"`
+	OwnerID string `json:"ownerID"`
+	VPCID   string `json:"vpcID"`
+	Tags    Tags   `json:"tags,omitempty"`
+}
+
+// Owner is the account that the egress-only internet gateway belongs to.
+func (g *EgressOnlyGateway) Owner() string { return g.OwnerID }
 
 // RouteAssociation ties a subnet to a route table; without a subnet the table is
 // the VPC's main one.

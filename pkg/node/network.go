@@ -115,7 +115,7 @@ func (n *Node) document(t *topology, inst *model.Instance) metadata.Document {
 		KeyName:        inst.KeyName, PublicKey: inst.PublicKey, UserData: inst.UserData, RootDevice: inst.RootDevice,
 		BlockDevices: map[string]string{},
 		Options: metadata.Options{
-			Disabled: inst.Metadata.Disabled, TokensRequired: inst.Metadata.HTTPTokens == "required", HopLimit: inst.Metadata.HopLimit,
+			Disabled: inst.Metadata.Disabled, TokensRequired: inst.Metadata.HTTPTokens == "required", HopLimit: inst.Metadata.HopLimit, IPv6: inst.Metadata.IPv6,
 		},
 	}
 	for _, nic := range inst.Interfaces() {
@@ -146,6 +146,13 @@ func (t *topology) interfaceDocument(nic *model.NetworkInterface) metadata.Inter
 		PrivateIPs: []metadata.PrivateIP{{IP: nic.PrivateIP, Public: nic.PublicIP}},
 		VPCID:      nic.VPCID, VPCCIDR: t.vpcs[nic.VPCID].CIDR, SubnetID: nic.SubnetID, SubnetCIDR: t.subnets[nic.SubnetID].CIDR,
 		SecurityGroups: t.namedGroups(nic),
+	}
+	out.IPv6s = nic.IPv6
+	if cidr := t.vpcs[nic.VPCID].CIDRv6; cidr != "" {
+		out.VPCCIDRsV6 = []string{cidr}
+	}
+	if cidr := t.subnets[nic.SubnetID].CIDRv6; cidr != "" {
+		out.SubnetCIDRsV6 = []string{cidr}
 	}
 	if nic.Attachment != nil {
 		out.DeviceIndex = nic.Attachment.DeviceIndex

@@ -26,7 +26,7 @@ type topology struct {
 	subnets  map[string]model.Subnet
 	groups   map[string]model.SecurityGroup
 	options  map[string]model.DHCPOptions
-	attached map[string]string             // internet gateway -> VPC
+	attached map[string]string             // internet gateway, egress-only ones too -> VPC
 	tables   map[string]model.RouteTable   // subnet, or VPC for the main table -> route table
 	reverse  map[netip.Addr]string         // elastic address -> its domain name
 	named    map[string]bool               // security groups that rules name
@@ -37,13 +37,13 @@ type topology struct {
 
 // exits are how a subnet is left.
 type exits struct {
-	routes []network.Route
-	public bool // by an internet gateway
+	v4, v6 []network.Route
+	public bool // by an internet gateway, for IPv4
 }
 
 // topologyCollections are what a topology is made from.
 var topologyCollections = []string{
-	records.VPCs.Name(), records.Subnets.Name(), records.Groups.Name(), records.Gateways.Name(),
+	records.VPCs.Name(), records.Subnets.Name(), records.Groups.Name(), records.Gateways.Name(), records.EgressOnlyGateways.Name(),
 	records.RouteTables.Name(), records.DHCPOptions.Name(), records.ElasticAddresses.Name(), records.SigningKeys.Name(),
 }
 
@@ -85,6 +85,13 @@ func (t *topology) list(tx *store.Tx) error {
 	}
 	t.attached = make(map[string]string, len(gateways))
 	for _, g := range gateways {
+		t.attached[g.ID] = g.VPCID
+	}
+	egress, err := records.EgressOnlyGateways.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, g := range egress {
 		t.attached[g.ID] = g.VPCID
 	}
 	switch key, err := records.SigningKeys.Get(tx, records.TheCloud); {
@@ -129,7 +136,7 @@ func (t *topology) members(nics []*model.NetworkInterface) map[string][]netip.Ad
 	for _, nic := range nics {
 		for _, g := range nic.Groups {
 			if t.named[g] {
-				members[g] = append(members[g], privateAddresses(nic)...)
+				members[g] = append(append(members[g], privateAddresses(nic)...), ipv6Addresses(nic)...)
 			}
 		}
 	}
@@ -139,6 +146,15 @@ func (t *topology) members(nics []*model.NetworkInterface) map[string][]netip.Ad
 // privateAddresses are an interface's, the primary one first.
 func privateAddresses(n *model.NetworkInterface) (out []netip.Addr) {
 	for _, ip := range append([]string{n.PrivateIP}, secondaryIPs(n)...) {
+		if a, err := netip.ParseAddr(ip); err == nil { // every address was parsed before it was stored
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func ipv6Addresses(n *model.NetworkInterface) (out []netip.Addr) {
+	for _, ip := range n.IPv6 {
 		if a, err := netip.ParseAddr(ip); err == nil { // every address was parsed before it was stored
 			out = append(out, a)
 		}
@@ -278,6 +294,9 @@ func (t *topology) vpc(id string) (network.VPC, error) {
 	out := network.VPC{
 		ID: id, CIDR: cidr, MTU: t.mtu, DomainName: model.PrivateDomain(t.region), NoDNS: !v.DNSSupport, DHCP: t.dhcp(&v), Reverse: t.reverse,
 	}
+	if out.CIDRv6, err = prefixV6(v.CIDRv6); err != nil {
+		return out, fmt.Errorf("reading the IPv6 range of %s: %w", id, err)
+	}
 	for _, s := range t.subnets {
 		if s.VPCID != id {
 			continue
@@ -285,10 +304,22 @@ func (t *topology) vpc(id string) (network.VPC, error) {
 		if cidr, err = netip.ParsePrefix(s.CIDR); err != nil {
 			return out, fmt.Errorf("reading the range of %s: %w", s.ID, err)
 		}
-		out.Subnets = append(out.Subnets, network.Subnet{ID: s.ID, CIDR: cidr})
+		v6, err := prefixV6(s.CIDRv6)
+		if err != nil {
+			return out, fmt.Errorf("reading the IPv6 range of %s: %w", s.ID, err)
+		}
+		out.Subnets = append(out.Subnets, network.Subnet{ID: s.ID, CIDR: cidr, CIDRv6: v6})
 	}
 	slices.SortFunc(out.Subnets, func(a, b network.Subnet) int { return strings.Compare(a.ID, b.ID) })
 	return out, nil
+}
+
+// prefixV6 is the zero prefix for "".
+func prefixV6(cidr string) (netip.Prefix, error) {
+	if cidr == "" {
+		return netip.Prefix{}, nil
+	}
+	return netip.ParsePrefix(cidr)
 }
 
 // dhcp is what the VPC's DHCP options tell guests; options that are "default" are none.
@@ -313,7 +344,7 @@ func (t *topology) dhcp(v *model.VPC) *network.DHCP {
 	return out
 }
 
-// exits of a subnet, by internet gateways.
+// exits of a subnet, by internet gateways, for IPv4 and for IPv6.
 func (t *topology) exits(subnetID, vpcID string) exits {
 	e, ok := t.out[subnetID]
 	if !ok {
@@ -334,8 +365,13 @@ func (t *topology) findExits(subnetID, vpcID string) (e exits) {
 			continue
 		}
 		active := t.attached[r.GatewayID] == vpcID
+		route := network.Route{CIDR: cidr, Blackhole: !active}
+		if cidr.Addr().Is6() {
+			e.v6 = append(e.v6, route)
+			continue
+		}
 		e.public = e.public || active
-		e.routes = append(e.routes, network.Route{CIDR: cidr, Blackhole: !active})
+		e.v4 = append(e.v4, route)
 	}
 	return e
 }
@@ -347,7 +383,8 @@ func (n *Node) port(t *topology, inst *model.Instance, nic *model.NetworkInterfa
 	}
 	p := network.Port{
 		ID: nic.ID, InstanceID: inst.ID, VPCID: nic.VPCID, SubnetID: nic.SubnetID, MAC: nic.MAC,
-		PrivateIP: addresses[0], Secondary: addresses[1:], Socket: socket, Metadata: n.document(t, inst), AnySource: nic.NoSourceDestCheck,
+		PrivateIP: addresses[0], Secondary: addresses[1:], Socket: socket, Metadata: n.document(t, inst),
+		IPv6: ipv6Addresses(nic), AnySource: nic.NoSourceDestCheck,
 	}
 	if nic.ID == inst.Interface.ID {
 		p.Names = inst.HostNames()
@@ -372,9 +409,12 @@ func (n *Node) port(t *topology, inst *model.Instance, nic *model.NetworkInterfa
 
 // public gives a port its public addresses, and what it reaches by them: as on
 // EC2, an internet gateway translates addresses, so an interface without a
-// public one reaches nothing by it.
+// public one reaches nothing by it. An IPv6 address needs no translation.
 func (t *topology) public(p *network.Port, nic *model.NetworkInterface) error {
 	out := t.exits(nic.SubnetID, nic.VPCID)
+	if len(p.IPv6) > 0 {
+		p.Routes = out.v6
+	}
 	if !out.public {
 		return nil
 	}
@@ -401,7 +441,7 @@ func (t *topology) public(p *network.Port, nic *model.NetworkInterface) error {
 		p.Forwards = append(p.Forwards, f)
 	}
 	if p.PublicIP.IsValid() || len(p.Forwards) > 0 {
-		p.Routes = out.routes
+		p.Routes = slices.Concat(out.v4, p.Routes)
 	}
 	return nil
 }
@@ -431,23 +471,21 @@ func (t *topology) rulesOf(groupID string) (*[2][]network.Rule, error) {
 	return out, nil
 }
 
-// rule is false for rules that allow nothing in a network without IPv6.
+// rule is false for rules without a peer.
 func (t *topology) rule(r *model.SecurityGroupRule) (network.Rule, bool, error) {
 	out := network.Rule{ID: r.ID, Protocol: r.Protocol}
 	switch r.Protocol {
 	case "tcp", "udp":
 		out.FromPort, out.ToPort = uint16(r.FromPort), uint16(r.ToPort)
-	case "icmp":
+	case "icmp", "icmpv6":
 		out.ICMPType, out.ICMPCode = octet(r.FromPort), octet(r.ToPort)
-	case "icmpv6":
-		out.Protocol = "58"
 	}
 	switch {
 	case r.GroupID != "":
 		out.Group = r.GroupID
 		t.named[r.GroupID] = true
-	case r.CIDR != "":
-		p, err := netip.ParsePrefix(r.CIDR)
+	case r.CIDR+r.CIDRv6 != "": // one of them
+		p, err := netip.ParsePrefix(r.CIDR + r.CIDRv6)
 		if err != nil {
 			return out, false, err
 		}

@@ -64,6 +64,11 @@ func DropSecondary(tx *store.Tx, n *model.NetworkInterface, p model.PrivateAddre
 	return Addresses.Delete(tx, AddressKey(n.SubnetID, p.IP))
 }
 
+// DropIPv6 frees one IPv6 address of an interface.
+func DropIPv6(tx *store.Tx, n *model.NetworkInterface, ip string) error {
+	return Addresses.Delete(tx, AddressKey(PoolV6(n.SubnetID), ip))
+}
+
 // DeleteInterface removes an interface and frees its addresses.
 func DeleteInterface(tx *store.Tx, n *model.NetworkInterface) error {
 	if err := DropPublic(tx, n); err != nil {
@@ -71,6 +76,11 @@ func DeleteInterface(tx *store.Tx, n *model.NetworkInterface) error {
 	}
 	for _, p := range n.Secondary {
 		if err := DropSecondary(tx, n, p); err != nil {
+			return err
+		}
+	}
+	for _, ip := range n.IPv6 {
+		if err := DropIPv6(tx, n, ip); err != nil {
 			return err
 		}
 	}

@@ -38,17 +38,18 @@ var (
 	Exports    = store.NewCollection("exports", func(t *model.ExportTask) string { return t.ID })
 	Idempotent = store.NewCollection("tokens", func(t *Token) string { return TokenKey(t.OwnerID, t.Action, t.Token) })
 
-	VPCs             = store.NewCollection("vpcs", func(v *model.VPC) string { return v.ID })
-	Subnets          = store.NewCollection("subnets", func(s *model.Subnet) string { return s.ID })
-	Groups           = store.NewCollection("securitygroups", func(g *model.SecurityGroup) string { return g.ID })
-	Gateways         = store.NewCollection("internetgateways", func(g *model.InternetGateway) string { return g.ID })
-	RouteTables      = store.NewCollection("routetables", func(t *model.RouteTable) string { return t.ID })
-	NetworkACLs      = store.NewCollection("networkacls", func(a *model.NetworkACL) string { return a.ID })
-	DHCPOptions      = store.NewCollection("dhcpoptions", func(d *model.DHCPOptions) string { return d.ID })
-	Interfaces       = store.NewCollection("interfaces", func(n *model.NetworkInterface) string { return n.ID })
-	ElasticAddresses = store.NewCollection("elasticaddresses", func(a *model.ElasticAddress) string { return a.ID })
-	SigningKeys      = store.NewCollection("signingkeys", func(*model.SigningKey) string { return TheCloud })
-	Defaults         = store.NewCollection("defaultnetworks", func(d *Default) string { return d.AccountID })
+	VPCs               = store.NewCollection("vpcs", func(v *model.VPC) string { return v.ID })
+	Subnets            = store.NewCollection("subnets", func(s *model.Subnet) string { return s.ID })
+	Groups             = store.NewCollection("securitygroups", func(g *model.SecurityGroup) string { return g.ID })
+	Gateways           = store.NewCollection("internetgateways", func(g *model.InternetGateway) string { return g.ID })
+	EgressOnlyGateways = store.NewCollection("egressonlygateways", func(g *model.EgressOnlyGateway) string { return g.ID })
+	RouteTables        = store.NewCollection("routetables", func(t *model.RouteTable) string { return t.ID })
+	NetworkACLs        = store.NewCollection("networkacls", func(a *model.NetworkACL) string { return a.ID })
+	DHCPOptions        = store.NewCollection("dhcpoptions", func(d *model.DHCPOptions) string { return d.ID })
+	Interfaces         = store.NewCollection("interfaces", func(n *model.NetworkInterface) string { return n.ID })
+	ElasticAddresses   = store.NewCollection("elasticaddresses", func(a *model.ElasticAddress) string { return a.ID })
+	SigningKeys        = store.NewCollection("signingkeys", func(*model.SigningKey) string { return TheCloud })
+	Defaults           = store.NewCollection("defaultnetworks", func(d *Default) string { return d.AccountID })
 
 	LaunchTemplates        = store.NewCollection("launchtemplates", func(t *model.LaunchTemplate) string { return t.ID })
 	LaunchTemplateVersions = store.NewCollection("launchtemplateversions", func(v *model.LaunchTemplateVersion) string { return TemplateVersionKey(v.TemplateID, v.Number) })
@@ -77,7 +78,7 @@ type Name struct {
 	ID      string         `json:"id"`
 }
 
-// Address reserves an IP address of a pool ("public", or a subnet's id).
+// Address reserves an IP address of a pool ("public", a subnet's id, or PoolV6 of it).
 type Address struct {
 	Pool        string `json:"pool"`
 	IP          string `json:"ip"`
@@ -105,3 +106,6 @@ type Token struct {
 
 // PublicPool is the Address.Pool of public addresses.
 const PublicPool = "public"
+
+// PoolV6 is the Address.Pool of a subnet's IPv6 addresses.
+func PoolV6(subnetID string) string { return subnetID + "-ipv6" }

@@ -29,7 +29,7 @@ func (a *Actions) registerInstanceAttributes(t *api.Table) {
 	})
 	api.Register(t, api.Action[ec2types.ModifyInstanceMetadataOptionsInput, ec2types.ModifyInstanceMetadataOptionsOutput]{
 		Name: "ModifyInstanceMetadataOptions", Handler: a.modifyInstanceMetadataOptions,
-		Acts: []string{"InstanceId", "HttpTokens", "HttpEndpoint", "HttpPutResponseHopLimit", "InstanceMetadataTags", "HttpProtocolIpv6=disabled"},
+		Acts: []string{"InstanceId", "HttpTokens", "HttpEndpoint", "HttpPutResponseHopLimit", "InstanceMetadataTags", "HttpProtocolIpv6"},
 	})
 	api.Register(t, api.Action[ec2types.MonitorInstancesInput, ec2types.MonitorInstancesOutput]{
 		Name: "MonitorInstances", Acts: []string{"InstanceIds"},
@@ -253,6 +253,9 @@ func (a *Actions) modifyInstanceMetadataOptions(ctx context.Context, in *ec2type
 	}
 	if in.InstanceMetadataTags != nil {
 		ch.InstanceTags = ptr(*in.InstanceMetadataTags == ec2types.InstanceMetadataTagsStateEnabled)
+	}
+	if in.HttpProtocolIpv6 != nil {
+		ch.IPv6 = ptr(*in.HttpProtocolIpv6 == ec2types.InstanceMetadataProtocolStateEnabled)
 	}
 	i, err := a.account(ctx).ModifyMetadata(ctx, *in.InstanceId, ch)
 	return &ec2types.ModifyInstanceMetadataOptionsOutput{InstanceId: in.InstanceId, InstanceMetadataOptions: metadataOptionsOf(i.Metadata, i.State)}, err

@@ -67,7 +67,7 @@ func runActs() []string {
 		"ImageId", "InstanceType", "KeyName", "UserData", "MinCount", "MaxCount", "ClientToken", "TagSpecifications",
 		"IamInstanceProfile", "InstanceInitiatedShutdownBehavior", "Placement.AvailabilityZone", "Placement.Tenancy=default",
 		"MetadataOptions.HttpTokens", "MetadataOptions.HttpEndpoint", "MetadataOptions.HttpPutResponseHopLimit", "MetadataOptions.InstanceMetadataTags",
-		"MetadataOptions.HttpProtocolIpv6=disabled",
+		"MetadataOptions.HttpProtocolIpv6",
 		"DisableApiTermination", "DisableApiStop", "Monitoring", "CreditSpecification", "EbsOptimized", "CpuOptions.CoreCount", "CpuOptions.ThreadsPerCore=1",
 		"MaintenanceOptions", "PrivateDnsNameOptions.HostnameType", "PrivateDnsNameOptions.EnableResourceNameDnsARecord",
 		"PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord=false", "HibernationOptions.Configured=false", "EnclaveOptions.Enabled=false", "LaunchTemplate",

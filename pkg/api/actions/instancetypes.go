@@ -118,7 +118,7 @@ func typeOf(t *model.InstanceType) ec2types.InstanceTypeInfo {
 		NetworkInfo: &ec2types.NetworkInfo{
 			EnaSupport: ptr("unsupported"), EfaSupported: ptr(false), EncryptionInTransitSupported: ptr(false), DefaultNetworkCardIndex: ptr(int32(0)),
 			MaximumNetworkCards: ptr(int32(1)), MaximumNetworkInterfaces: ptr(int32(cloud.MaxInterfaces)), Ipv4AddressesPerInterface: ptr(int32(cloud.MaxPrivateAddresses)),
-			Ipv6Supported: ptr(false), Ipv6AddressesPerInterface: ptr(int32(0)), NetworkPerformance: ptr("Up to the host's"),
+			Ipv6Supported: ptr(true), Ipv6AddressesPerInterface: ptr(int32(cloud.MaxPrivateAddresses)), NetworkPerformance: ptr("Up to the host's"),
 			NetworkCards: []ec2types.NetworkCardInfo{{NetworkCardIndex: ptr(int32(0)), MaximumNetworkInterfaces: ptr(int32(cloud.MaxInterfaces)), NetworkPerformance: ptr("Up to the host's")}},
 		},
 		NitroEnclavesSupport: ptr("unsupported"), NitroTpmSupport: ptr("unsupported"),

@@ -139,7 +139,7 @@ func (a *Actions) getLaunchTemplateData(ctx context.Context, in *ec2types.GetLau
 		Placement:          &ec2types.LaunchTemplatePlacement{AvailabilityZone: ptr(a.cloud.Zone()), Tenancy: ptr("default")},
 		MetadataOptions: &ec2types.LaunchTemplateInstanceMetadataOptions{
 			HttpEndpoint: ptr(enabled(!i.Metadata.Disabled)), HttpTokens: ptr(i.Metadata.HTTPTokens),
-			HttpPutResponseHopLimit: ptr(int32(i.Metadata.HopLimit)), InstanceMetadataTags: ptr(enabled(i.Metadata.InstanceTags)),
+			HttpPutResponseHopLimit: ptr(int32(i.Metadata.HopLimit)), InstanceMetadataTags: ptr(enabled(i.Metadata.InstanceTags)), HttpProtocolIpv6: ptr(enabled(i.Metadata.IPv6)),
 		},
 		PrivateDnsNameOptions: &ec2types.LaunchTemplatePrivateDnsNameOptions{
 			HostnameType: ptr(hostnameType(o)), EnableResourceNameDnsARecord: ptr(o.ResourceARecord),
@@ -174,6 +174,9 @@ func (a *Actions) getLaunchTemplateData(ctx context.Context, in *ec2types.GetLau
 func templateInterfaceOf(n *model.NetworkInterface) ec2types.LaunchTemplateInstanceNetworkInterfaceSpecification {
 	out := ec2types.LaunchTemplateInstanceNetworkInterfaceSpecification{
 		Description: str(n.Description), Groups: n.Groups, SubnetId: ptr(n.SubnetID), DeviceIndex: ptr(int32(0)), DeleteOnTermination: ptr(true),
+	}
+	if len(n.IPv6) > 0 {
+		out.Ipv6AddressCount = ptr(int32(len(n.IPv6)))
 	}
 	if at := n.Attachment; at != nil {
 		out.DeviceIndex, out.DeleteOnTermination = ptr(int32(at.DeviceIndex)), ptr(at.DeleteOnTermination)

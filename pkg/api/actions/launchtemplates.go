@@ -65,7 +65,7 @@ func templateDataActs() []string {
 	var out []string
 	for _, path := range runActs() {
 		switch name, _, _ := strings.Cut(path, "."); name {
-		case "MinCount", "MaxCount", "ClientToken", "SubnetId", "PrivateIpAddress", "LaunchTemplate":
+		case "MinCount", "MaxCount", "ClientToken", "SubnetId", "PrivateIpAddress", "Ipv6Addresses", "Ipv6AddressCount", "LaunchTemplate":
 		default:
 			out = append(out, "LaunchTemplateData."+path)
 		}

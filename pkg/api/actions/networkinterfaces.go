@@ -18,7 +18,7 @@ func (a *Actions) registerInterfaces(t *api.Table) {
 		Name: "CreateNetworkInterface", Handler: a.createNetworkInterface,
 		Acts: []string{
 			"SubnetId", "Groups", "Description", "PrivateIpAddress", "PrivateIpAddresses", "SecondaryPrivateIpAddressCount",
-			"InterfaceType=interface", "ClientToken", "TagSpecifications",
+			"Ipv6Addresses.Ipv6Address", "Ipv6AddressCount", "InterfaceType=interface", "ClientToken", "TagSpecifications",
 		},
 	})
 	api.Register(t, api.Action[ec2types.DeleteNetworkInterfaceInput, ec2types.DeleteNetworkInterfaceOutput]{
@@ -84,6 +84,9 @@ func (a *Actions) createNetworkInterface(ctx context.Context, in *ec2types.Creat
 	if err != nil {
 		return nil, err
 	}
+	if err := addV6(&spec, in.Ipv6Addresses, in.Ipv6AddressCount); err != nil {
+		return nil, err
+	}
 	spec.GroupIDs, spec.Description = in.Groups, ec2types.Value(in.Description)
 	n, err := a.account(ctx).CreateNetworkInterface(ctx, spec, ec2types.Value(in.ClientToken), tags)
 	if err != nil {
@@ -105,6 +108,12 @@ func (a *Actions) interfaceOf(n *model.NetworkInterface) ec2types.NetworkInterfa
 	}
 	if n.Attachment != nil {
 		out.Status = ptr("in-use")
+	}
+	for i, ip := range n.IPv6 {
+		if i == 0 {
+			out.Ipv6Address = ptr(ip)
+		}
+		out.Ipv6Addresses = append(out.Ipv6Addresses, ec2types.NetworkInterfaceIpv6Address{Ipv6Address: ptr(ip), IsPrimaryIpv6: ptr(false)})
 	}
 	for _, p := range n.Secondary {
 		out.PrivateIpAddresses = append(out.PrivateIpAddresses, ec2types.NetworkInterfacePrivateIpAddress{
@@ -185,22 +194,23 @@ func (a *Actions) interfaceFields() map[string]func(*model.NetworkInterface) []s
 			}
 			return []string{n.OwnerID}
 		},
-		"attachment.status":    attached(func(*model.InterfaceAttachment) string { return "attached" }),
-		"availability-zone":    one(func(*model.NetworkInterface) string { return a.cloud.Zone() }),
-		"description":          one(func(n *model.NetworkInterface) string { return n.Description }),
-		"group-id":             func(n *model.NetworkInterface) []string { return n.Groups },
-		"group-name":           func(n *model.NetworkInterface) []string { return n.Names.Groups },
-		"interface-type":       one(func(*model.NetworkInterface) string { return "interface" }),
-		"mac-address":          one(func(n *model.NetworkInterface) string { return n.MAC }),
-		"network-interface-id": one(func(n *model.NetworkInterface) string { return n.ID }),
-		"owner-id":             one(func(n *model.NetworkInterface) string { return n.OwnerID }),
-		"private-dns-name":     one(func(n *model.NetworkInterface) string { return a.privateName(n.PrivateIP) }),
-		"private-ip-address":   one(func(n *model.NetworkInterface) string { return n.PrivateIP }),
-		"requester-managed":    one(func(*model.NetworkInterface) string { return "false" }),
-		"source-dest-check":    one(func(n *model.NetworkInterface) string { return yesNo(!n.NoSourceDestCheck) }),
-		"status":               one(func(n *model.NetworkInterface) string { return *a.interfaceOf(n).Status }),
-		"subnet-id":            one(func(n *model.NetworkInterface) string { return n.SubnetID }),
-		"vpc-id":               one(func(n *model.NetworkInterface) string { return n.VPCID }),
+		"attachment.status":           attached(func(*model.InterfaceAttachment) string { return "attached" }),
+		"availability-zone":           one(func(*model.NetworkInterface) string { return a.cloud.Zone() }),
+		"description":                 one(func(n *model.NetworkInterface) string { return n.Description }),
+		"group-id":                    func(n *model.NetworkInterface) []string { return n.Groups },
+		"group-name":                  func(n *model.NetworkInterface) []string { return n.Names.Groups },
+		"interface-type":              one(func(*model.NetworkInterface) string { return "interface" }),
+		"ipv6-addresses.ipv6-address": func(n *model.NetworkInterface) []string { return n.IPv6 },
+		"mac-address":                 one(func(n *model.NetworkInterface) string { return n.MAC }),
+		"network-interface-id":        one(func(n *model.NetworkInterface) string { return n.ID }),
+		"owner-id":                    one(func(n *model.NetworkInterface) string { return n.OwnerID }),
+		"private-dns-name":            one(func(n *model.NetworkInterface) string { return a.privateName(n.PrivateIP) }),
+		"private-ip-address":          one(func(n *model.NetworkInterface) string { return n.PrivateIP }),
+		"requester-managed":           one(func(*model.NetworkInterface) string { return "false" }),
+		"source-dest-check":           one(func(n *model.NetworkInterface) string { return yesNo(!n.NoSourceDestCheck) }),
+		"status":                      one(func(n *model.NetworkInterface) string { return *a.interfaceOf(n).Status }),
+		"subnet-id":                   one(func(n *model.NetworkInterface) string { return n.SubnetID }),
+		"vpc-id":                      one(func(n *model.NetworkInterface) string { return n.VPCID }),
 	}
 }
 

@@ -8,7 +8,8 @@ import (
 
 // launchNetworkActs are the members of RunInstances that launchInterfaces acts on.
 var launchNetworkActs = []string{
-	"SubnetId", "SecurityGroupIds", "SecurityGroups", "PrivateIpAddress",
+	"SubnetId", "SecurityGroupIds", "SecurityGroups", "PrivateIpAddress", "Ipv6Addresses.Ipv6Address", "Ipv6AddressCount",
+	"NetworkInterfaces.Ipv6Addresses.Ipv6Address", "NetworkInterfaces.Ipv6AddressCount",
 	"NetworkInterfaces.DeviceIndex", "NetworkInterfaces.NetworkInterfaceId", "NetworkInterfaces.SubnetId", "NetworkInterfaces.Groups",
 	"NetworkInterfaces.PrivateIpAddress", "NetworkInterfaces.PrivateIpAddresses", "NetworkInterfaces.SecondaryPrivateIpAddressCount",
 	"NetworkInterfaces.Description", "NetworkInterfaces.AssociatePublicIpAddress", "NetworkInterfaces.DeleteOnTermination",
@@ -21,11 +22,15 @@ func launchInterfaces(in *ec2types.RunInstancesInput) ([]cloud.LaunchInterface, 
 	top := cloud.InterfaceSpec{
 		SubnetID: ec2types.Value(in.SubnetId), GroupIDs: in.SecurityGroupIds, GroupNames: in.SecurityGroups, PrivateIP: ec2types.Value(in.PrivateIpAddress),
 	}
+	if err := addV6(&top, in.Ipv6Addresses, in.Ipv6AddressCount); err != nil {
+		return nil, err
+	}
 	if len(in.NetworkInterfaces) == 0 {
 		return []cloud.LaunchInterface{{InterfaceSpec: top}}, nil
 	}
 	for name, given := range map[string]bool{
 		"subnet ID": top.SubnetID != "", "security groups": len(top.GroupIDs)+len(top.GroupNames) > 0, "private address": top.PrivateIP != "",
+		"IPv6 address": len(top.IPv6) > 0 || top.IPv6Count != nil,
 	} {
 		if given {
 			return nil, model.Errorf(model.CodeInvalidParameterCombination, "Network interfaces and an instance-level %s may not be specified on the same request", name)
@@ -39,6 +44,9 @@ func launchInterfaces(in *ec2types.RunInstancesInput) ([]cloud.LaunchInterface, 
 		}
 		spec, err := interfaceSpec(n.SubnetId, n.PrivateIpAddress, n.PrivateIpAddresses, n.SecondaryPrivateIpAddressCount)
 		if err != nil {
+			return nil, err
+		}
+		if err := addV6(&spec, n.Ipv6Addresses, n.Ipv6AddressCount); err != nil {
 			return nil, err
 		}
 		spec.GroupIDs, spec.Description = n.Groups, ec2types.Value(n.Description)
@@ -78,6 +86,9 @@ func (a *Actions) addNetwork(out *ec2types.Instance, i *model.Instance) {
 	out.PrivateIpAddress, out.PrivateDnsName = &n.PrivateIP, ptr(i.Hostname()+"."+a.domain())
 	out.PublicIpAddress, out.PublicDnsName = str(n.PublicIP), ptr(a.publicName(n, n.PublicIP))
 	out.SubnetId, out.VpcId, out.SecurityGroups, out.SourceDestCheck = &n.SubnetID, &n.VPCID, groupsOf(n), ptr(!n.NoSourceDestCheck)
+	if len(n.IPv6) > 0 {
+		out.Ipv6Address = &n.IPv6[0]
+	}
 	nics := i.Interfaces()
 	out.NetworkInterfaces = make([]ec2types.InstanceNetworkInterface, len(nics))
 	for k := range nics {
@@ -100,6 +111,9 @@ func (a *Actions) instanceInterfaceOf(n *model.NetworkInterface) ec2types.Instan
 			AttachTime: &at.Attached, AttachmentId: &at.ID, DeleteOnTermination: &at.DeleteOnTermination,
 			DeviceIndex: ptr(int32(at.DeviceIndex)), NetworkCardIndex: ptr(int32(0)), Status: ptr("attached"),
 		}
+	}
+	for _, ip := range n.IPv6 {
+		out.Ipv6Addresses = append(out.Ipv6Addresses, ec2types.InstanceIpv6Address{Ipv6Address: ptr(ip), IsPrimaryIpv6: ptr(false)})
 	}
 	for _, p := range n.Secondary {
 		out.PrivateIpAddresses = append(out.PrivateIpAddresses, ec2types.InstancePrivateIpAddress{

@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"strings"
 
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/ec2types"
@@ -22,25 +23,26 @@ func (a *Actions) registerRoutes(t *api.Table) {
 		Name: "DescribeRouteTables", Handler: a.describeRouteTables, Acts: []string{"RouteTableIds", "Filters", "MaxResults", "NextToken"},
 	})
 	api.Register(t, api.Action[ec2types.CreateRouteInput, ec2types.CreateRouteOutput]{
-		Name: "CreateRoute", Acts: []string{"RouteTableId", "DestinationCidrBlock", "GatewayId"},
+		Name: "CreateRoute", Acts: []string{"RouteTableId", "DestinationCidrBlock", "DestinationIpv6CidrBlock", "GatewayId", "EgressOnlyInternetGatewayId"},
 		Handler: func(ctx context.Context, in *ec2types.CreateRouteInput) (*ec2types.CreateRouteOutput, error) {
-			err := a.addRoute(ctx, in.RouteTableId, in.DestinationCidrBlock, in.GatewayId, false)
+			err := a.addRoute(ctx, in.RouteTableId, destination{in.DestinationCidrBlock, in.DestinationIpv6CidrBlock}, target{in.GatewayId, in.EgressOnlyInternetGatewayId}, false)
 			return &ec2types.CreateRouteOutput{Return: ptr(err == nil)}, err
 		},
 	})
 	api.Register(t, api.Action[ec2types.ReplaceRouteInput, ec2types.ReplaceRouteOutput]{
-		Name: "ReplaceRoute", Acts: []string{"RouteTableId", "DestinationCidrBlock", "GatewayId", "LocalTarget=false"},
+		Name: "ReplaceRoute", Acts: []string{"RouteTableId", "DestinationCidrBlock", "DestinationIpv6CidrBlock", "GatewayId", "EgressOnlyInternetGatewayId", "LocalTarget=false"},
 		Handler: func(ctx context.Context, in *ec2types.ReplaceRouteInput) (*ec2types.ReplaceRouteOutput, error) {
-			return &ec2types.ReplaceRouteOutput{}, a.addRoute(ctx, in.RouteTableId, in.DestinationCidrBlock, in.GatewayId, true)
+			return &ec2types.ReplaceRouteOutput{}, a.addRoute(ctx, in.RouteTableId, destination{in.DestinationCidrBlock, in.DestinationIpv6CidrBlock}, target{in.GatewayId, in.EgressOnlyInternetGatewayId}, true)
 		},
 	})
 	api.Register(t, api.Action[ec2types.DeleteRouteInput, ec2types.DeleteRouteOutput]{
-		Name: "DeleteRoute", Acts: []string{"RouteTableId", "DestinationCidrBlock"},
+		Name: "DeleteRoute", Acts: []string{"RouteTableId", "DestinationCidrBlock", "DestinationIpv6CidrBlock"},
 		Handler: func(ctx context.Context, in *ec2types.DeleteRouteInput) (*ec2types.DeleteRouteOutput, error) {
-			if in.DestinationCidrBlock == nil {
-				return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter destinationCidrBlock")
+			cidr, err := destination{in.DestinationCidrBlock, in.DestinationIpv6CidrBlock}.cidr()
+			if err != nil {
+				return nil, err
 			}
-			return &ec2types.DeleteRouteOutput{}, a.account(ctx).DeleteRoute(ctx, ec2types.Value(in.RouteTableId), *in.DestinationCidrBlock)
+			return &ec2types.DeleteRouteOutput{}, a.account(ctx).DeleteRoute(ctx, ec2types.Value(in.RouteTableId), cidr)
 		},
 	})
 	api.Register(t, api.Action[ec2types.AssociateRouteTableInput, ec2types.AssociateRouteTableOutput]{
@@ -78,14 +80,58 @@ func associated() *ec2types.RouteTableAssociationState {
 	return &ec2types.RouteTableAssociationState{State: ptr("associated")}
 }
 
-func (a *Actions) addRoute(ctx context.Context, table, cidr, gateway *string, replace bool) error {
-	if cidr == nil {
-		return model.Errorf(model.CodeMissingParameter, "The request must contain the parameter destinationCidrBlock")
+// destination is a route's, in one of the two members for it.
+type destination struct{ v4, v6 *string }
+
+func (d destination) cidr() (string, error) {
+	switch {
+	case d.v4 != nil && d.v6 != nil:
+		return "", model.Errorf(model.CodeInvalidParameterCombination, "The parameters destinationCidrBlock and destinationIpv6CidrBlock cannot be used together")
+	case d.v4 == nil && d.v6 == nil:
+		return "", model.Errorf(model.CodeMissingParameter, "The request must contain the parameter destinationCidrBlock or destinationIpv6CidrBlock")
+	case d.v4 != nil:
+		if strings.Contains(*d.v4, ":") {
+			return "", model.Errorf(model.CodeInvalidParameterValue, "CIDR block %s is malformed", *d.v4)
+		}
+		return *d.v4, nil
 	}
-	if gateway == nil {
-		return model.Errorf(model.CodeMissingParameter, "The request must contain the parameter gatewayId")
+	if !strings.Contains(*d.v6, ":") {
+		return "", model.Errorf(model.CodeInvalidParameterValue, "CIDR block %s is malformed", *d.v6)
 	}
-	return a.account(ctx).AddRoute(ctx, ec2types.Value(table), *cidr, *gateway, replace)
+	return *d.v6, nil
+}
+
+// target is where a route leads, in one of the members for it.
+type target struct{ gateway, egressOnly *string }
+
+func (t target) id() (string, error) {
+	switch {
+	case t.gateway != nil && t.egressOnly != nil:
+		return "", model.Errorf(model.CodeInvalidParameterCombination, "The parameters gatewayId and egressOnlyInternetGatewayId cannot be used together")
+	case t.gateway != nil:
+		if strings.HasPrefix(*t.gateway, string(model.EgressGatewayPrefix)) {
+			return "", model.Errorf("InvalidInternetGatewayId.Malformed", "Invalid id: \"%s\" (expecting \"igw-...\")", *t.gateway)
+		}
+		return *t.gateway, nil
+	case t.egressOnly != nil:
+		if !isID(model.EgressGatewayPrefix)(*t.egressOnly) {
+			return "", model.Errorf("InvalidEgressOnlyInternetGatewayId.Malformed", "Invalid id: \"%s\" (expecting \"eigw-...\")", *t.egressOnly)
+		}
+		return *t.egressOnly, nil
+	}
+	return "", model.Errorf(model.CodeMissingParameter, "The request must contain the parameter gatewayId or egressOnlyInternetGatewayId")
+}
+
+func (a *Actions) addRoute(ctx context.Context, table *string, d destination, t target, replace bool) error {
+	cidr, err := d.cidr()
+	if err != nil {
+		return err
+	}
+	id, err := t.id()
+	if err != nil {
+		return err
+	}
+	return a.account(ctx).AddRoute(ctx, ec2types.Value(table), cidr, id, replace)
 }
 
 func (a *Actions) createRouteTable(ctx context.Context, in *ec2types.CreateRouteTableInput) (*ec2types.CreateRouteTableOutput, error) {
@@ -130,29 +176,62 @@ func (a *Actions) routeTables(ctx context.Context) ([]routeTable, error) {
 	if err != nil {
 		return nil, err
 	}
-	cidrs, attached := map[string]string{}, map[string]string{}
+	egress, err := a.account(ctx).EgressOnlyGateways(ctx)
+	if err != nil {
+		return nil, err
+	}
+	of, attached := map[string]*model.VPC{}, map[string]string{}
 	for i := range vpcs {
-		cidrs[vpcs[i].ID] = vpcs[i].CIDR
+		of[vpcs[i].ID] = &vpcs[i]
+	}
+	for i := range egress {
+		attached[egress[i].ID] = egress[i].VPCID
 	}
 	for i := range gateways {
 		attached[gateways[i].ID] = gateways[i].VPCID
 	}
 	out := make([]routeTable, len(tables))
 	for i, t := range tables {
-		out[i] = routeTable{t, []ec2types.Route{{
-			DestinationCidrBlock: ptr(cidrs[t.VPCID]), GatewayId: ptr("local"), Origin: ptr("CreateRouteTable"), State: ptr("active"),
-		}}}
+		out[i] = routeTable{t, localRoutes(of[t.VPCID])}
 		for _, r := range t.Routes {
 			state := "blackhole"
 			if attached[r.GatewayID] == t.VPCID {
 				state = "active"
 			}
-			out[i].routes = append(out[i].routes, ec2types.Route{
-				DestinationCidrBlock: ptr(r.CIDR), GatewayId: ptr(r.GatewayID), Origin: ptr("CreateRoute"), State: ptr(state),
-			})
+			shown := ec2types.Route{Origin: ptr("CreateRoute"), State: ptr(state)}
+			shown.DestinationCidrBlock, shown.DestinationIpv6CidrBlock = byFamily(r.CIDR)
+			if isID(model.EgressGatewayPrefix)(r.GatewayID) {
+				shown.EgressOnlyInternetGatewayId = ptr(r.GatewayID)
+			} else {
+				shown.GatewayId = ptr(r.GatewayID)
+			}
+			out[i].routes = append(out[i].routes, shown)
 		}
 	}
 	return out, nil
+}
+
+// localRoutes lead to the VPC itself; nil is a VPC that has just gone.
+func localRoutes(v *model.VPC) (out []ec2types.Route) {
+	if v == nil {
+		return nil
+	}
+	for _, cidr := range []string{v.CIDR, v.CIDRv6} {
+		if cidr != "" {
+			r := ec2types.Route{GatewayId: ptr("local"), Origin: ptr("CreateRouteTable"), State: ptr("active")}
+			r.DestinationCidrBlock, r.DestinationIpv6CidrBlock = byFamily(cidr)
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// byFamily puts a destination into the member that EC2 has for its kind.
+func byFamily(cidr string) (v4, v6 *string) {
+	if strings.Contains(cidr, ":") {
+		return nil, &cidr
+	}
+	return &cidr, nil
 }
 
 func tableOf(t *routeTable) ec2types.RouteTable {
@@ -183,14 +262,16 @@ func (a *Actions) describeRouteTables(ctx context.Context, in *ec2types.Describe
 			"association.route-table-id": func(t *routeTable) []string {
 				return each(associations, func(*model.RouteAssociation) string { return t.ID })(t)
 			},
-			"association.subnet-id":        each(associations, func(as *model.RouteAssociation) string { return as.SubnetID }),
-			"owner-id":                     one(func(t *routeTable) string { return t.OwnerID }),
-			"route-table-id":               one(func(t *routeTable) string { return t.ID }),
-			"route.destination-cidr-block": each(routes, func(r *ec2types.Route) string { return *r.DestinationCidrBlock }),
-			"route.gateway-id":             each(routes, func(r *ec2types.Route) string { return *r.GatewayId }),
-			"route.origin":                 each(routes, func(r *ec2types.Route) string { return *r.Origin }),
-			"route.state":                  each(routes, func(r *ec2types.Route) string { return *r.State }),
-			"vpc-id":                       one(func(t *routeTable) string { return t.VPCID }),
+			"association.subnet-id":                 each(associations, func(as *model.RouteAssociation) string { return as.SubnetID }),
+			"owner-id":                              one(func(t *routeTable) string { return t.OwnerID }),
+			"route-table-id":                        one(func(t *routeTable) string { return t.ID }),
+			"route.destination-cidr-block":          each(routes, func(r *ec2types.Route) string { return ec2types.Value(r.DestinationCidrBlock) }),
+			"route.destination-ipv6-cidr-block":     each(routes, func(r *ec2types.Route) string { return ec2types.Value(r.DestinationIpv6CidrBlock) }),
+			"route.egress-only-internet-gateway-id": each(routes, func(r *ec2types.Route) string { return ec2types.Value(r.EgressOnlyInternetGatewayId) }),
+			"route.gateway-id":                      each(routes, func(r *ec2types.Route) string { return ec2types.Value(r.GatewayId) }),
+			"route.origin":                          each(routes, func(r *ec2types.Route) string { return *r.Origin }),
+			"route.state":                           each(routes, func(r *ec2types.Route) string { return *r.State }),
+			"vpc-id":                                one(func(t *routeTable) string { return t.VPCID }),
 		},
 		tags: func(t *routeTable) model.Tags { return t.Tags }, max: in.MaxResults, token: in.NextToken, least: 5, most: 100,
 	})

@@ -16,6 +16,8 @@ func (a *Actions) registerNetworks(t *api.Table) {
 	a.registerGateways(t)
 	a.registerDHCPOptions(t)
 	a.registerInterfaces(t)
+	a.registerIPv6(t)
+	a.registerEgressGateways(t)
 	a.registerAddresses(t)
 	a.registerAddressNames(t)
 }

@@ -12,7 +12,7 @@ import (
 
 func (a *Actions) registerSubnets(t *api.Table) {
 	api.Register(t, api.Action[ec2types.CreateSubnetInput, ec2types.CreateSubnetOutput]{
-		Name: "CreateSubnet", Handler: a.createSubnet, Acts: []string{"VpcId", "CidrBlock", "AvailabilityZone", "AvailabilityZoneId", "Ipv6Native=false", "TagSpecifications"},
+		Name: "CreateSubnet", Handler: a.createSubnet, Acts: []string{"VpcId", "CidrBlock", "Ipv6CidrBlock", "AvailabilityZone", "AvailabilityZoneId", "Ipv6Native=false", "TagSpecifications"},
 	})
 	api.Register(t, api.Action[ec2types.CreateDefaultSubnetInput, ec2types.CreateDefaultSubnetOutput]{
 		Name: "CreateDefaultSubnet", Acts: []string{"AvailabilityZone", "Ipv6Native=false"},
@@ -39,7 +39,7 @@ func (a *Actions) registerSubnets(t *api.Table) {
 	api.Register(t, api.Action[ec2types.ModifySubnetAttributeInput, ec2types.ModifySubnetAttributeOutput]{
 		Name: "ModifySubnetAttribute", Handler: a.modifySubnetAttribute,
 		Acts: []string{
-			"SubnetId", "MapPublicIpOnLaunch", "AssignIpv6AddressOnCreation.Value=false", "EnableDns64.Value=false",
+			"SubnetId", "MapPublicIpOnLaunch", "AssignIpv6AddressOnCreation", "EnableDns64.Value=false",
 			"EnableResourceNameDnsAAAARecordOnLaunch.Value=false", "EnableResourceNameDnsARecordOnLaunch.Value=false",
 			"MapCustomerOwnedIpOnLaunch.Value=false", "PrivateDnsHostnameTypeOnLaunch=ip-name",
 		},
@@ -68,7 +68,7 @@ func (a *Actions) createSubnet(ctx context.Context, in *ec2types.CreateSubnetInp
 	if err := a.checkZone(in.AvailabilityZone, in.AvailabilityZoneId); err != nil {
 		return nil, err
 	}
-	s, err := a.account(ctx).CreateSubnet(ctx, ec2types.Value(in.VpcId), *in.CidrBlock, tags)
+	s, err := a.account(ctx).CreateSubnet(ctx, ec2types.Value(in.VpcId), *in.CidrBlock, ec2types.Value(in.Ipv6CidrBlock), tags)
 	if err != nil {
 		return nil, err
 	}
@@ -76,15 +76,20 @@ func (a *Actions) createSubnet(ctx context.Context, in *ec2types.CreateSubnetInp
 }
 
 func (a *Actions) subnetOf(s *cloud.Subnet) ec2types.Subnet {
-	return ec2types.Subnet{
-		AssignIpv6AddressOnCreation: ptr(false), AvailabilityZone: ptr(a.cloud.Zone()), AvailabilityZoneId: ptr(a.zoneID()),
+	out := ec2types.Subnet{
+		AssignIpv6AddressOnCreation: ptr(s.AssignIPv6), AvailabilityZone: ptr(a.cloud.Zone()), AvailabilityZoneId: ptr(a.zoneID()),
 		AvailableIpAddressCount: ptr(s.Available), CidrBlock: ptr(s.CIDR), DefaultForAz: ptr(s.Default), EnableDns64: ptr(false), Ipv6Native: ptr(false),
 		MapCustomerOwnedIpOnLaunch: ptr(false), MapPublicIpOnLaunch: ptr(s.MapPublicIP), OwnerId: ptr(s.OwnerID), State: ptr("available"),
 		SubnetArn: ptr(a.subnetARN(s)), SubnetId: ptr(s.ID), VpcId: ptr(s.VPCID), Tags: tagsOf(s.Tags),
 		PrivateDnsNameOptionsOnLaunch: &ec2types.PrivateDnsNameOptionsOnLaunch{
 			EnableResourceNameDnsAAAARecord: ptr(false), EnableResourceNameDnsARecord: ptr(false), HostnameType: ptr("ip-name"),
 		},
+		Ipv6CidrBlockAssociationSet: []ec2types.SubnetIpv6CidrBlockAssociation{},
 	}
+	if s.CIDRv6 != "" {
+		out.Ipv6CidrBlockAssociationSet = append(out.Ipv6CidrBlockAssociationSet, subnetRangeV6(&s.Subnet, "associated"))
+	}
+	return out
 }
 
 func (a *Actions) subnetARN(s *cloud.Subnet) string {
@@ -106,13 +111,16 @@ func (a *Actions) describeSubnets(ctx context.Context, in *ec2types.DescribeSubn
 			"available-ip-address-count": one(func(s *cloud.Subnet) string { return strconv.Itoa(int(s.Available)) }),
 			"cidr":                       cidr, "cidr-block": cidr, "cidrBlock": cidr,
 			"default-for-az": isDefault, "defaultForAz": isDefault,
-			"ipv6-native":             one(func(*cloud.Subnet) string { return "false" }),
-			"map-public-ip-on-launch": one(func(s *cloud.Subnet) string { return yesNo(s.MapPublicIP) }),
-			"owner-id":                one(func(s *cloud.Subnet) string { return s.OwnerID }),
-			"state":                   one(func(*cloud.Subnet) string { return "available" }),
-			"subnet-arn":              one(a.subnetARN),
-			"subnet-id":               one(func(s *cloud.Subnet) string { return s.ID }),
-			"vpc-id":                  one(func(s *cloud.Subnet) string { return s.VPCID }),
+			"ipv6-cidr-block-association.ipv6-cidr-block": optional(func(s *cloud.Subnet) string { return s.CIDRv6 }),
+			"ipv6-cidr-block-association.association-id":  optional(func(s *cloud.Subnet) string { return s.CIDRv6AssocID }),
+			"ipv6-cidr-block-association.state":           optional(func(s *cloud.Subnet) string { return ifThere(s.CIDRv6, "associated") }),
+			"ipv6-native":                                 one(func(*cloud.Subnet) string { return "false" }),
+			"map-public-ip-on-launch":                     one(func(s *cloud.Subnet) string { return yesNo(s.MapPublicIP) }),
+			"owner-id":                                    one(func(s *cloud.Subnet) string { return s.OwnerID }),
+			"state":                                       one(func(*cloud.Subnet) string { return "available" }),
+			"subnet-arn":                                  one(a.subnetARN),
+			"subnet-id":                                   one(func(s *cloud.Subnet) string { return s.ID }),
+			"vpc-id":                                      one(func(s *cloud.Subnet) string { return s.VPCID }),
 		},
 		tags: func(s *cloud.Subnet) model.Tags { return s.Tags }, max: in.MaxResults, token: in.NextToken, least: 5, most: 1000,
 	})
@@ -127,9 +135,16 @@ func (a *Actions) describeSubnets(ctx context.Context, in *ec2types.DescribeSubn
 }
 
 func (a *Actions) modifySubnetAttribute(ctx context.Context, in *ec2types.ModifySubnetAttributeInput) (*ec2types.ModifySubnetAttributeOutput, error) {
-	return &ec2types.ModifySubnetAttributeOutput{}, a.account(ctx).EditSubnet(ctx, ec2types.Value(in.SubnetId), func(s *model.Subnet) {
+	return &ec2types.ModifySubnetAttributeOutput{}, a.account(ctx).EditSubnet(ctx, ec2types.Value(in.SubnetId), func(s *model.Subnet) error {
 		if in.MapPublicIpOnLaunch != nil {
 			s.MapPublicIP = ec2types.Value(in.MapPublicIpOnLaunch.Value)
 		}
+		if assign := in.AssignIpv6AddressOnCreation; assign != nil {
+			s.AssignIPv6 = ec2types.Value(assign.Value)
+			if s.AssignIPv6 && s.CIDRv6 == "" {
+				return model.Errorf(model.CodeInvalidParameterValue, "Invalid value 'true' for assignIpv6AddressOnCreation. The subnet %s has no IPv6 CIDR block", s.ID)
+			}
+		}
+		return nil
 	})
 }

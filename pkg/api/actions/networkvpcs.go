@@ -11,7 +11,7 @@ import (
 
 func (a *Actions) registerVPCs(t *api.Table) {
 	api.Register(t, api.Action[ec2types.CreateVpcInput, ec2types.CreateVpcOutput]{
-		Name: "CreateVpc", Acts: []string{"CidrBlock", "InstanceTenancy=default", "AmazonProvidedIpv6CidrBlock=false", "TagSpecifications"},
+		Name: "CreateVpc", Acts: []string{"CidrBlock", "InstanceTenancy=default", "AmazonProvidedIpv6CidrBlock", "TagSpecifications"},
 		Handler: a.createVpc,
 	})
 	api.Register(t, api.Action[ec2types.CreateDefaultVpcInput, ec2types.CreateDefaultVpcOutput]{
@@ -21,7 +21,7 @@ func (a *Actions) registerVPCs(t *api.Table) {
 			if err != nil {
 				return nil, err
 			}
-			return &ec2types.CreateDefaultVpcOutput{Vpc: ptr(vpcOf(&v))}, nil
+			return &ec2types.CreateDefaultVpcOutput{Vpc: ptr(a.vpcOf(&v))}, nil
 		},
 	})
 	api.Register(t, api.Action[ec2types.DeleteVpcInput, ec2types.DeleteVpcOutput]{
@@ -53,23 +53,30 @@ func (a *Actions) createVpc(ctx context.Context, in *ec2types.CreateVpcInput) (*
 	if in.CidrBlock == nil {
 		return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter cidrBlock")
 	}
-	v, err := a.account(ctx).CreateVPC(ctx, *in.CidrBlock, tags)
+	v, err := a.account(ctx).CreateVPC(ctx, *in.CidrBlock, ec2types.Value(in.AmazonProvidedIpv6CidrBlock), tags)
 	if err != nil {
 		return nil, err
 	}
-	out := vpcOf(&v)
+	out := a.vpcOf(&v)
 	out.State = ptr("pending") // what EC2 says of a VPC that it has just made
+	for i := range out.Ipv6CidrBlockAssociationSet {
+		out.Ipv6CidrBlockAssociationSet[i].Ipv6CidrBlockState.State = ptr("associating")
+	}
 	return &ec2types.CreateVpcOutput{Vpc: &out}, nil
 }
 
-func vpcOf(v *model.VPC) ec2types.Vpc {
-	return ec2types.Vpc{
+func (a *Actions) vpcOf(v *model.VPC) ec2types.Vpc {
+	out := ec2types.Vpc{
 		CidrBlock: ptr(v.CIDR), DhcpOptionsId: ptr(v.DHCPOptionsID), InstanceTenancy: ptr("default"), IsDefault: ptr(v.Default),
 		OwnerId: ptr(v.OwnerID), State: ptr("available"), VpcId: ptr(v.ID), Tags: tagsOf(v.Tags),
 		CidrBlockAssociationSet: []ec2types.VpcCidrBlockAssociation{{
 			AssociationId: ptr(v.CIDRAssocID), CidrBlock: ptr(v.CIDR), CidrBlockState: &ec2types.VpcCidrBlockState{State: ptr("associated")},
 		}},
 	}
+	if v.CIDRv6 != "" {
+		out.Ipv6CidrBlockAssociationSet = []ec2types.VpcIpv6CidrBlockAssociation{a.vpcRangeV6(v, "associated")}
+	}
+	return out
 }
 
 func (a *Actions) describeVpcs(ctx context.Context, in *ec2types.DescribeVpcsInput) (*ec2types.DescribeVpcsOutput, error) {
@@ -81,16 +88,20 @@ func (a *Actions) describeVpcs(ctx context.Context, in *ec2types.DescribeVpcsInp
 	page, next, err := describe(a, query[model.VPC]{
 		action: "DescribeVpcs", all: all, ids: in.VpcIds, kind: vpcKind, filters: in.Filters,
 		fields: map[string]func(*model.VPC) []string{
-			"cidr":                                  cidr,
-			"cidr-block-association.cidr-block":     cidr,
-			"cidr-block-association.association-id": one(func(v *model.VPC) string { return v.CIDRAssocID }),
-			"cidr-block-association.state":          one(func(*model.VPC) string { return "associated" }),
-			"dhcp-options-id":                       one(func(v *model.VPC) string { return v.DHCPOptionsID }),
-			"is-default":                            one(func(v *model.VPC) string { return yesNo(v.Default) }),
-			"isDefault":                             one(func(v *model.VPC) string { return yesNo(v.Default) }),
-			"owner-id":                              one(func(v *model.VPC) string { return v.OwnerID }),
-			"state":                                 one(func(*model.VPC) string { return "available" }),
-			"vpc-id":                                one(func(v *model.VPC) string { return v.ID }),
+			"cidr":                                        cidr,
+			"cidr-block-association.cidr-block":           cidr,
+			"cidr-block-association.association-id":       one(func(v *model.VPC) string { return v.CIDRAssocID }),
+			"cidr-block-association.state":                one(func(*model.VPC) string { return "associated" }),
+			"dhcp-options-id":                             one(func(v *model.VPC) string { return v.DHCPOptionsID }),
+			"ipv6-cidr-block-association.ipv6-cidr-block": optional(func(v *model.VPC) string { return v.CIDRv6 }),
+			"ipv6-cidr-block-association.ipv6-pool":       optional(func(v *model.VPC) string { return ifThere(v.CIDRv6, "Amazon") }),
+			"ipv6-cidr-block-association.association-id":  optional(func(v *model.VPC) string { return v.CIDRv6AssocID }),
+			"ipv6-cidr-block-association.state":           optional(func(v *model.VPC) string { return ifThere(v.CIDRv6, "associated") }),
+			"is-default":                                  one(func(v *model.VPC) string { return yesNo(v.Default) }),
+			"isDefault":                                   one(func(v *model.VPC) string { return yesNo(v.Default) }),
+			"owner-id":                                    one(func(v *model.VPC) string { return v.OwnerID }),
+			"state":                                       one(func(*model.VPC) string { return "available" }),
+			"vpc-id":                                      one(func(v *model.VPC) string { return v.ID }),
 		},
 		tags: func(v *model.VPC) model.Tags { return v.Tags }, max: in.MaxResults, token: in.NextToken, least: 5, most: 1000,
 	})
@@ -99,7 +110,7 @@ func (a *Actions) describeVpcs(ctx context.Context, in *ec2types.DescribeVpcsInp
 	}
 	out := &ec2types.DescribeVpcsOutput{NextToken: next}
 	for i := range page {
-		out.Vpcs = append(out.Vpcs, vpcOf(&page[i]))
+		out.Vpcs = append(out.Vpcs, a.vpcOf(&page[i]))
 	}
 	return out, nil
 }
@@ -152,6 +163,7 @@ func (a *Actions) modifyVpcAttribute(ctx context.Context, in *ec2types.ModifyVpc
 type networkACL struct {
 	model.NetworkACL
 	subnets []model.Subnet
+	ipv6    bool // its VPC has IPv6
 }
 
 func (a *Actions) describeNetworkAcls(ctx context.Context, in *ec2types.DescribeNetworkAclsInput) (*ec2types.DescribeNetworkAclsOutput, error) {
@@ -163,9 +175,14 @@ func (a *Actions) describeNetworkAcls(ctx context.Context, in *ec2types.Describe
 	if err != nil {
 		return nil, err
 	}
+	vpcs, err := a.account(ctx).VPCs(ctx)
+	if err != nil {
+		return nil, err
+	}
 	all := make([]networkACL, len(acls))
 	for i := range acls {
 		all[i].NetworkACL = acls[i]
+		all[i].ipv6 = slices.ContainsFunc(vpcs, func(v model.VPC) bool { return v.ID == acls[i].VPCID && v.CIDRv6 != "" })
 		for _, s := range subnets {
 			if s.VPCID == acls[i].VPCID {
 				all[i].subnets = append(all[i].subnets, s.Subnet)
@@ -196,17 +213,23 @@ func (a *Actions) describeNetworkAcls(ctx context.Context, in *ec2types.Describe
 	return out, nil
 }
 
-// aclOf is the default network ACL, which lets everything pass by rule 100.
+// aclOf is the default network ACL, which lets everything pass by rule 100, and
+// IPv6 by rule 101.
 func aclOf(n *networkACL) ec2types.NetworkAcl {
 	out := ec2types.NetworkAcl{IsDefault: ptr(true), NetworkAclId: ptr(n.ID), OwnerId: ptr(n.OwnerID), VpcId: ptr(n.VPCID), Tags: tagsOf(n.Tags)}
 	for _, egress := range []bool{true, false} {
-		for _, e := range []struct {
-			number int32
-			action string
-		}{{100, "allow"}, {32767, "deny"}} {
+		entry := func(number int32, action string, v4, v6 *string) {
 			out.Entries = append(out.Entries, ec2types.NetworkAclEntry{
-				CidrBlock: ptr("0.0.0.0/0"), Egress: ptr(egress), Protocol: ptr("-1"), RuleAction: ptr(e.action), RuleNumber: ptr(e.number),
+				CidrBlock: v4, Ipv6CidrBlock: v6, Egress: ptr(egress), Protocol: ptr("-1"), RuleAction: ptr(action), RuleNumber: ptr(number),
 			})
+		}
+		entry(100, "allow", ptr("0.0.0.0/0"), nil)
+		if n.ipv6 {
+			entry(101, "allow", nil, ptr("::/0"))
+		}
+		entry(32767, "deny", ptr("0.0.0.0/0"), nil)
+		if n.ipv6 {
+			entry(32768, "deny", nil, ptr("::/0"))
 		}
 	}
 	for _, s := range n.subnets {

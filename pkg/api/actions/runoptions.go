@@ -53,6 +53,7 @@ func metadataOptions(in *ec2types.InstanceMetadataOptionsRequest) (model.Metadat
 		out.HopLimit = int(*h)
 	}
 	out.Disabled = ec2types.Value(in.HttpEndpoint) == "disabled"
+	out.IPv6 = ec2types.Value(in.HttpProtocolIpv6) == ec2types.InstanceMetadataProtocolStateEnabled
 	out.InstanceTags = ec2types.Value(in.InstanceMetadataTags) == "enabled"
 	return out, nil
 }
@@ -72,7 +73,7 @@ func metadataOptionsOf(m model.MetadataOptions, s model.InstanceState) *ec2types
 	}
 	return &ec2types.InstanceMetadataOptionsResponse{
 		HttpEndpoint: ptr(enabled(!m.Disabled)), HttpTokens: ptr(m.HTTPTokens), HttpPutResponseHopLimit: ptr(int32(m.HopLimit)),
-		InstanceMetadataTags: ptr(enabled(m.InstanceTags)), HttpProtocolIpv6: ptr("disabled"), State: ptr(state),
+		InstanceMetadataTags: ptr(enabled(m.InstanceTags)), HttpProtocolIpv6: ptr(enabled(m.IPv6)), State: ptr(state),
 	}
 }
 

@@ -30,6 +30,23 @@ type AllocateAddressOutput struct {
 	PublicIpv4Pool        *string `json:"PublicIpv4Pool,omitempty" xml:"publicIpv4Pool,omitempty"`
 }
 
+// AssignIpv6AddressesInput is the request of AssignIpv6Addresses.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssignIpv6Addresses.html
+type AssignIpv6AddressesInput struct {
+	Ipv6AddressCount   *int32   `json:"Ipv6AddressCount,omitempty" query:"Ipv6AddressCount"`
+	Ipv6Addresses      []string `json:"Ipv6Addresses,omitzero" query:"Ipv6Addresses"`
+	Ipv6PrefixCount    *int32   `json:"Ipv6PrefixCount,omitempty" query:"Ipv6PrefixCount"`
+	Ipv6Prefixes       []string `json:"Ipv6Prefixes,omitzero" query:"Ipv6Prefix"`
+	NetworkInterfaceId *string  `json:"NetworkInterfaceId,omitempty" query:"NetworkInterfaceId" required:"true"`
+}
+
+// AssignIpv6AddressesOutput is the response of AssignIpv6Addresses.
+type AssignIpv6AddressesOutput struct {
+	AssignedIpv6Addresses []string `json:"AssignedIpv6Addresses,omitzero" xml:"assignedIpv6Addresses>item,omitempty"`
+	AssignedIpv6Prefixes  []string `json:"AssignedIpv6Prefixes,omitzero" xml:"assignedIpv6PrefixSet>item,omitempty"`
+	NetworkInterfaceId    *string  `json:"NetworkInterfaceId,omitempty" xml:"networkInterfaceId,omitempty"`
+}
+
 // AssignPrivateIpAddressesInput is the request of AssignPrivateIpAddresses.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssignPrivateIpAddresses.html
 type AssignPrivateIpAddressesInput struct {
@@ -101,6 +118,43 @@ type AssociateRouteTableInput struct {
 type AssociateRouteTableOutput struct {
 	AssociationId    *string                     `json:"AssociationId,omitempty" xml:"associationId,omitempty"`
 	AssociationState *RouteTableAssociationState `json:"AssociationState,omitempty" xml:"associationState,omitempty"`
+}
+
+// AssociateSubnetCidrBlockInput is the request of AssociateSubnetCidrBlock.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateSubnetCidrBlock.html
+type AssociateSubnetCidrBlockInput struct {
+	Ipv6CidrBlock     *string `json:"Ipv6CidrBlock,omitempty" query:"Ipv6CidrBlock"`
+	Ipv6IpamPoolId    *string `json:"Ipv6IpamPoolId,omitempty" query:"Ipv6IpamPoolId"`
+	Ipv6NetmaskLength *int32  `json:"Ipv6NetmaskLength,omitempty" query:"Ipv6NetmaskLength"`
+	SubnetId          *string `json:"SubnetId,omitempty" query:"SubnetId" required:"true"`
+}
+
+// AssociateSubnetCidrBlockOutput is the response of AssociateSubnetCidrBlock.
+type AssociateSubnetCidrBlockOutput struct {
+	Ipv6CidrBlockAssociation *SubnetIpv6CidrBlockAssociation `json:"Ipv6CidrBlockAssociation,omitempty" xml:"ipv6CidrBlockAssociation,omitempty"`
+	SubnetId                 *string                         `json:"SubnetId,omitempty" xml:"subnetId,omitempty"`
+}
+
+// AssociateVpcCidrBlockInput is the request of AssociateVpcCidrBlock.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AssociateVpcCidrBlock.html
+type AssociateVpcCidrBlockInput struct {
+	AmazonProvidedIpv6CidrBlock     *bool   `json:"AmazonProvidedIpv6CidrBlock,omitempty" query:"AmazonProvidedIpv6CidrBlock"`
+	CidrBlock                       *string `json:"CidrBlock,omitempty" query:"CidrBlock"`
+	Ipv4IpamPoolId                  *string `json:"Ipv4IpamPoolId,omitempty" query:"Ipv4IpamPoolId"`
+	Ipv4NetmaskLength               *int32  `json:"Ipv4NetmaskLength,omitempty" query:"Ipv4NetmaskLength"`
+	Ipv6CidrBlock                   *string `json:"Ipv6CidrBlock,omitempty" query:"Ipv6CidrBlock"`
+	Ipv6CidrBlockNetworkBorderGroup *string `json:"Ipv6CidrBlockNetworkBorderGroup,omitempty" query:"Ipv6CidrBlockNetworkBorderGroup"`
+	Ipv6IpamPoolId                  *string `json:"Ipv6IpamPoolId,omitempty" query:"Ipv6IpamPoolId"`
+	Ipv6NetmaskLength               *int32  `json:"Ipv6NetmaskLength,omitempty" query:"Ipv6NetmaskLength"`
+	Ipv6Pool                        *string `json:"Ipv6Pool,omitempty" query:"Ipv6Pool"`
+	VpcId                           *string `json:"VpcId,omitempty" query:"VpcId" required:"true"`
+}
+
+// AssociateVpcCidrBlockOutput is the response of AssociateVpcCidrBlock.
+type AssociateVpcCidrBlockOutput struct {
+	CidrBlockAssociation     *VpcCidrBlockAssociation     `json:"CidrBlockAssociation,omitempty" xml:"cidrBlockAssociation,omitempty"`
+	Ipv6CidrBlockAssociation *VpcIpv6CidrBlockAssociation `json:"Ipv6CidrBlockAssociation,omitempty" xml:"ipv6CidrBlockAssociation,omitempty"`
+	VpcId                    *string                      `json:"VpcId,omitempty" xml:"vpcId,omitempty"`
 }
 
 // AttachInternetGatewayInput is the request of AttachInternetGateway.
@@ -278,6 +332,21 @@ type CreateDhcpOptionsInput struct {
 // CreateDhcpOptionsOutput is the response of CreateDhcpOptions.
 type CreateDhcpOptionsOutput struct {
 	DhcpOptions *DhcpOptions `json:"DhcpOptions,omitempty" xml:"dhcpOptions,omitempty"`
+}
+
+// CreateEgressOnlyInternetGatewayInput is the request of CreateEgressOnlyInternetGateway.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateEgressOnlyInternetGateway.html
+type CreateEgressOnlyInternetGatewayInput struct {
+	ClientToken       *string            `json:"ClientToken,omitempty" query:"ClientToken"`
+	DryRun            *bool              `json:"DryRun,omitempty" query:"DryRun"`
+	TagSpecifications []TagSpecification `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+	VpcId             *string            `json:"VpcId,omitempty" query:"VpcId" required:"true"`
+}
+
+// CreateEgressOnlyInternetGatewayOutput is the response of CreateEgressOnlyInternetGateway.
+type CreateEgressOnlyInternetGatewayOutput struct {
+	ClientToken               *string                    `json:"ClientToken,omitempty" xml:"clientToken,omitempty"`
+	EgressOnlyInternetGateway *EgressOnlyInternetGateway `json:"EgressOnlyInternetGateway,omitempty" xml:"egressOnlyInternetGateway,omitempty"`
 }
 
 // CreateImageInput is the request of CreateImage.
@@ -566,6 +635,18 @@ type DeleteDhcpOptionsInput struct {
 // DeleteDhcpOptionsOutput is the response of DeleteDhcpOptions.
 type DeleteDhcpOptionsOutput struct{}
 
+// DeleteEgressOnlyInternetGatewayInput is the request of DeleteEgressOnlyInternetGateway.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteEgressOnlyInternetGateway.html
+type DeleteEgressOnlyInternetGatewayInput struct {
+	DryRun                      *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	EgressOnlyInternetGatewayId *string `json:"EgressOnlyInternetGatewayId,omitempty" query:"EgressOnlyInternetGatewayId" required:"true"`
+}
+
+// DeleteEgressOnlyInternetGatewayOutput is the response of DeleteEgressOnlyInternetGateway.
+type DeleteEgressOnlyInternetGatewayOutput struct {
+	ReturnCode *bool `json:"ReturnCode,omitempty" xml:"returnCode,omitempty"`
+}
+
 // DeleteInternetGatewayInput is the request of DeleteInternetGateway.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteInternetGateway.html
 type DeleteInternetGatewayInput struct {
@@ -798,6 +879,22 @@ type DescribeDhcpOptionsInput struct {
 type DescribeDhcpOptionsOutput struct {
 	DhcpOptions []DhcpOptions `json:"DhcpOptions,omitzero" xml:"dhcpOptionsSet>item,omitempty"`
 	NextToken   *string       `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
+// DescribeEgressOnlyInternetGatewaysInput is the request of DescribeEgressOnlyInternetGateways.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeEgressOnlyInternetGateways.html
+type DescribeEgressOnlyInternetGatewaysInput struct {
+	DryRun                       *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	EgressOnlyInternetGatewayIds []string `json:"EgressOnlyInternetGatewayIds,omitzero" query:"EgressOnlyInternetGatewayId"`
+	Filters                      []Filter `json:"Filters,omitzero" query:"Filter"`
+	MaxResults                   *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"5" max:"255"`
+	NextToken                    *string  `json:"NextToken,omitempty" query:"NextToken"`
+}
+
+// DescribeEgressOnlyInternetGatewaysOutput is the response of DescribeEgressOnlyInternetGateways.
+type DescribeEgressOnlyInternetGatewaysOutput struct {
+	EgressOnlyInternetGateways []EgressOnlyInternetGateway `json:"EgressOnlyInternetGateways,omitzero" xml:"egressOnlyInternetGatewaySet>item,omitempty"`
+	NextToken                  *string                     `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
 }
 
 // DescribeExportImageTasksInput is the request of DescribeExportImageTasks.
@@ -1458,6 +1555,31 @@ type DisassociateRouteTableInput struct {
 
 // DisassociateRouteTableOutput is the response of DisassociateRouteTable.
 type DisassociateRouteTableOutput struct{}
+
+// DisassociateSubnetCidrBlockInput is the request of DisassociateSubnetCidrBlock.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateSubnetCidrBlock.html
+type DisassociateSubnetCidrBlockInput struct {
+	AssociationId *string `json:"AssociationId,omitempty" query:"AssociationId" required:"true"`
+}
+
+// DisassociateSubnetCidrBlockOutput is the response of DisassociateSubnetCidrBlock.
+type DisassociateSubnetCidrBlockOutput struct {
+	Ipv6CidrBlockAssociation *SubnetIpv6CidrBlockAssociation `json:"Ipv6CidrBlockAssociation,omitempty" xml:"ipv6CidrBlockAssociation,omitempty"`
+	SubnetId                 *string                         `json:"SubnetId,omitempty" xml:"subnetId,omitempty"`
+}
+
+// DisassociateVpcCidrBlockInput is the request of DisassociateVpcCidrBlock.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisassociateVpcCidrBlock.html
+type DisassociateVpcCidrBlockInput struct {
+	AssociationId *string `json:"AssociationId,omitempty" query:"AssociationId" required:"true"`
+}
+
+// DisassociateVpcCidrBlockOutput is the response of DisassociateVpcCidrBlock.
+type DisassociateVpcCidrBlockOutput struct {
+	CidrBlockAssociation     *VpcCidrBlockAssociation     `json:"CidrBlockAssociation,omitempty" xml:"cidrBlockAssociation,omitempty"`
+	Ipv6CidrBlockAssociation *VpcIpv6CidrBlockAssociation `json:"Ipv6CidrBlockAssociation,omitempty" xml:"ipv6CidrBlockAssociation,omitempty"`
+	VpcId                    *string                      `json:"VpcId,omitempty" xml:"vpcId,omitempty"`
+}
 
 // EnableImageInput is the request of EnableImage.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableImage.html
@@ -2175,6 +2297,21 @@ type TerminateInstancesOutput struct {
 	TerminatingInstances []InstanceStateChange `json:"TerminatingInstances,omitzero" xml:"instancesSet>item,omitempty"`
 }
 
+// UnassignIpv6AddressesInput is the request of UnassignIpv6Addresses.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UnassignIpv6Addresses.html
+type UnassignIpv6AddressesInput struct {
+	Ipv6Addresses      []string `json:"Ipv6Addresses,omitzero" query:"Ipv6Addresses"`
+	Ipv6Prefixes       []string `json:"Ipv6Prefixes,omitzero" query:"Ipv6Prefix"`
+	NetworkInterfaceId *string  `json:"NetworkInterfaceId,omitempty" query:"NetworkInterfaceId" required:"true"`
+}
+
+// UnassignIpv6AddressesOutput is the response of UnassignIpv6Addresses.
+type UnassignIpv6AddressesOutput struct {
+	NetworkInterfaceId      *string  `json:"NetworkInterfaceId,omitempty" xml:"networkInterfaceId,omitempty"`
+	UnassignedIpv6Addresses []string `json:"UnassignedIpv6Addresses,omitzero" xml:"unassignedIpv6Addresses>item,omitempty"`
+	UnassignedIpv6Prefixes  []string `json:"UnassignedIpv6Prefixes,omitzero" xml:"unassignedIpv6PrefixSet>item,omitempty"`
+}
+
 // UnassignPrivateIpAddressesInput is the request of UnassignPrivateIpAddresses.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UnassignPrivateIpAddresses.html
 type UnassignPrivateIpAddressesInput struct {
@@ -2234,6 +2371,10 @@ var operations = []Operation{
 		NewOutput: func() any { return new(AllocateAddressOutput) },
 		DryRun:    true,
 	},
+	{Name: "AssignIpv6Addresses",
+		NewInput:  func() any { return new(AssignIpv6AddressesInput) },
+		NewOutput: func() any { return new(AssignIpv6AddressesOutput) },
+	},
 	{Name: "AssignPrivateIpAddresses",
 		NewInput:  func() any { return new(AssignPrivateIpAddressesInput) },
 		NewOutput: func() any { return new(AssignPrivateIpAddressesOutput) },
@@ -2256,6 +2397,14 @@ var operations = []Operation{
 		NewInput:  func() any { return new(AssociateRouteTableInput) },
 		NewOutput: func() any { return new(AssociateRouteTableOutput) },
 		DryRun:    true,
+	},
+	{Name: "AssociateSubnetCidrBlock",
+		NewInput:  func() any { return new(AssociateSubnetCidrBlockInput) },
+		NewOutput: func() any { return new(AssociateSubnetCidrBlockOutput) },
+	},
+	{Name: "AssociateVpcCidrBlock",
+		NewInput:  func() any { return new(AssociateVpcCidrBlockInput) },
+		NewOutput: func() any { return new(AssociateVpcCidrBlockOutput) },
 	},
 	{Name: "AttachInternetGateway",
 		NewInput:  func() any { return new(AttachInternetGatewayInput) },
@@ -2312,6 +2461,12 @@ var operations = []Operation{
 		NewInput:  func() any { return new(CreateDhcpOptionsInput) },
 		NewOutput: func() any { return new(CreateDhcpOptionsOutput) },
 		DryRun:    true,
+	},
+	{Name: "CreateEgressOnlyInternetGateway",
+		NewInput:          func() any { return new(CreateEgressOnlyInternetGatewayInput) },
+		NewOutput:         func() any { return new(CreateEgressOnlyInternetGatewayOutput) },
+		DryRun:            true,
+		IdempotencyTokens: []string{"ClientToken"},
 	},
 	{Name: "CreateImage",
 		NewInput:  func() any { return new(CreateImageInput) },
@@ -2396,6 +2551,11 @@ var operations = []Operation{
 	{Name: "DeleteDhcpOptions",
 		NewInput:  func() any { return new(DeleteDhcpOptionsInput) },
 		NewOutput: func() any { return new(DeleteDhcpOptionsOutput) },
+		DryRun:    true,
+	},
+	{Name: "DeleteEgressOnlyInternetGateway",
+		NewInput:  func() any { return new(DeleteEgressOnlyInternetGatewayInput) },
+		NewOutput: func() any { return new(DeleteEgressOnlyInternetGatewayOutput) },
 		DryRun:    true,
 	},
 	{Name: "DeleteInternetGateway",
@@ -2492,6 +2652,12 @@ var operations = []Operation{
 	{Name: "DescribeDhcpOptions",
 		NewInput:  func() any { return new(DescribeDhcpOptionsInput) },
 		NewOutput: func() any { return new(DescribeDhcpOptionsOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "DescribeEgressOnlyInternetGateways",
+		NewInput:  func() any { return new(DescribeEgressOnlyInternetGatewaysInput) },
+		NewOutput: func() any { return new(DescribeEgressOnlyInternetGatewaysOutput) },
 		DryRun:    true,
 		Paginated: true,
 	},
@@ -2727,6 +2893,14 @@ var operations = []Operation{
 		NewOutput: func() any { return new(DisassociateRouteTableOutput) },
 		DryRun:    true,
 	},
+	{Name: "DisassociateSubnetCidrBlock",
+		NewInput:  func() any { return new(DisassociateSubnetCidrBlockInput) },
+		NewOutput: func() any { return new(DisassociateSubnetCidrBlockOutput) },
+	},
+	{Name: "DisassociateVpcCidrBlock",
+		NewInput:  func() any { return new(DisassociateVpcCidrBlockInput) },
+		NewOutput: func() any { return new(DisassociateVpcCidrBlockOutput) },
+	},
 	{Name: "EnableImage",
 		NewInput:  func() any { return new(EnableImageInput) },
 		NewOutput: func() any { return new(EnableImageOutput) },
@@ -2943,6 +3117,10 @@ var operations = []Operation{
 		NewInput:  func() any { return new(TerminateInstancesInput) },
 		NewOutput: func() any { return new(TerminateInstancesOutput) },
 		DryRun:    true,
+	},
+	{Name: "UnassignIpv6Addresses",
+		NewInput:  func() any { return new(UnassignIpv6AddressesInput) },
+		NewOutput: func() any { return new(UnassignIpv6AddressesOutput) },
 	},
 	{Name: "UnassignPrivateIpAddresses",
 		NewInput:  func() any { return new(UnassignPrivateIpAddressesInput) },

@@ -374,6 +374,14 @@ type EfaInfo struct {
 	MaximumEfaInterfaces *int32 `json:"MaximumEfaInterfaces,omitempty" xml:"maximumEfaInterfaces,omitempty"`
 }
 
+// EgressOnlyInternetGateway is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EgressOnlyInternetGateway.html
+type EgressOnlyInternetGateway struct {
+	Attachments                 []InternetGatewayAttachment `json:"Attachments,omitzero" xml:"attachmentSet>item,omitempty"`
+	EgressOnlyInternetGatewayId *string                     `json:"EgressOnlyInternetGatewayId,omitempty" xml:"egressOnlyInternetGatewayId,omitempty"`
+	Tags                        []Tag                       `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
+}
+
 // ElasticGpuAssociation is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ElasticGpuAssociation.html
 type ElasticGpuAssociation struct {

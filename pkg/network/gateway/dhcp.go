@@ -103,10 +103,12 @@ func (p *Port) nameOptions(c *network.VPC) (options []dhcpv4.Modifier) {
 	return options
 }
 
-func ips(in []netip.Addr) []net.IP {
-	out := make([]net.IP, len(in))
-	for i, a := range in {
-		out[i] = a.AsSlice()
+// ips are the IPv4 ones: DHCPv6 tells the others.
+func ips(in []netip.Addr) (out []net.IP) {
+	for _, a := range in {
+		if a.Is4() {
+			out = append(out, a.AsSlice())
+		}
 	}
 	return out
 }
