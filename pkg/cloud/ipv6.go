@@ -26,7 +26,7 @@ const (
 var serviceV6 = netip.MustParsePrefix("fd00:ec2::/32")
 
 // newRangeV6 is a /56 of unique local addresses (RFC 4193) that no VPC has:
-// docs/adr/0019-ipv6-addresses.md says why these.
+// docs/adr/0020-ipv6-addresses.md says why these.
 func newRangeV6(taken []netip.Prefix) netip.Prefix {
 	for {
 		a := [16]byte{0: 0xfd}
