@@ -89,7 +89,7 @@ func (d *diagnosis) machine(ctx context.Context) error {
 	}
 	switch {
 	case err != nil || st.State == hypervisor.StateStopped:
-		d.fail(layer, "it is started again by itself; see what it said: bundt logs "+i.ID, "the hypervisor has ended: %s", cmp.Or(st.Detail, "it left no word"))
+		d.fail(layer, "it is started again by itself; see what it said: bundt logs "+i.ID, "%s", cmp.Or(st.Detail, "the machine is gone"))
 	case st.State == hypervisor.StatePaused:
 		d.fail(layer, "", "the machine is paused: %s", st.Detail)
 	case len(i.Crashes) > 0:

@@ -4,6 +4,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -25,6 +26,7 @@ type Verb struct {
 	Use, Short, Long, Example string
 	Aliases                   []string             // "delete" has "rm"
 	Object                    string               // of errors: "security group"
+	Doing                     string               // of errors; default: Use's first word
 	Args                      cobra.PositionalArgs // default: any
 	Complete                  cobra.CompletionFunc // default: nothing
 	Flags                     func(*cobra.Command)
@@ -60,7 +62,7 @@ func (v Verb) Command(f *factory.Factory) *cobra.Command {
 			if s.Client, err = f.Client(); err == nil {
 				err = v.Run(cmd.Context(), s, args)
 			}
-			return failure.Wrap(err, name, object)
+			return failure.Wrap(err, cmp.Or(v.Doing, name), object)
 		},
 	}
 	if name == "delete" {

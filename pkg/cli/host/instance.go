@@ -15,7 +15,7 @@ import (
 func newDoctorInstanceCommand(f *factory.Factory) *cobra.Command {
 	port := int32(22)
 	return command.Verb{
-		Use: "instance INSTANCE", Short: "Find out why an instance is not reached", Object: "instance", Args: cobra.ExactArgs(1), Shows: true,
+		Use: "instance INSTANCE", Short: "Find out why an instance is not reached", Doing: "examine", Object: "instance", Args: cobra.ExactArgs(1), Shows: true,
 		Complete: complete.First(complete.Instances(f)),
 		Long: `Look layer by layer at what lies between this host and a TCP port of an instance, and
 name the one that fails: the machine, its link, its address, the public address and the

@@ -243,6 +243,7 @@ type rights struct {
 func (r *rights) Read(b []byte) (int, error) {
 	oob := make([]byte, unix.CmsgSpace(4*4))
 	n, oobn, _, _, err := r.conn.ReadMsgUnix(b, oob)
+	n, oobn = max(n, 0), max(oobn, 0) // an error comes with -1
 	messages, perr := unix.ParseSocketControlMessage(oob[:oobn])
 	if perr == nil {
 		for i := range messages {
