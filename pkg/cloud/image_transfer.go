@@ -163,7 +163,7 @@ func (c *Account) checkImportDisk(d *model.ImportDisk, index int) error {
 		return checkObject(d.Bucket, d.Key)
 	}
 	return model.Errorf(model.CodeUnsupportedOperation, "Url %q: the scheme is not supported", d.URL).
-		WithHint("supported: s3://BUCKET/KEY and file:///BUCKET/KEY below the bucket directory, and upload:sha256:DIGEST")
+		WithHint("supported: s3://BUCKET/KEY and file:///BUCKET/KEY in the account's bucket directory, and upload:sha256:DIGEST")
 }
 
 // checkObject checks a path below the bucket directory.

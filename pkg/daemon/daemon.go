@@ -79,7 +79,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	if err := os.MkdirAll(d.cfg.RunDir, 0o711); err != nil {
 		return fmt.Errorf("making the directory %s: %w", d.cfg.RunDir, err)
 	}
-	for _, dir := range []string{d.cfg.DataDir, d.cfg.CacheDir, d.path("machines"), d.path("work"), d.path("buckets")} {
+	for _, dir := range []string{d.cfg.DataDir, d.cfg.CacheDir, d.path("machines"), d.path("work")} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("making the directory %s: %w", dir, err)
 		}
@@ -91,7 +91,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	if d.store, err = store.Open(ctx, store.Options{Dir: d.path("etcd"), Endpoints: d.cfg.EtcdEndpoints, Migrations: cloud.Migrations(), Logger: d.log}); err != nil {
 		return err
 	}
-	if d.layers, err = layer.Open(d.cfg.DataDir); err != nil {
+	if d.layers, err = layer.Open(d.cfg.DataDir, layer.WithMaxBlobBytes(maxUpload)); err != nil {
 		return fmt.Errorf("opening the layer store: %w", err)
 	}
 	if d.driver = parts.Driver; d.driver == nil {
@@ -112,6 +112,9 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	}
 	d.accounts, err = auth.Open(ctx, auth.Options{Store: d.store, Dir: d.cfg.DataDir, Cloud: d.cloud.Info(), Log: d.log})
 	if err != nil {
+		return err
+	}
+	if err := settleBuckets(d.path("buckets"), d.accounts.AdminAccount()); err != nil {
 		return err
 	}
 	if d.audit, err = audit.Open(audit.Options{Path: d.path("audit.log"), Region: d.cfg.Region, Log: d.log}); err != nil {
@@ -163,7 +166,7 @@ func (d *Daemon) buildHandler() error {
 // upload keeps a blob, unless that would take the space that the store needs.
 func (d *Daemon) upload(ctx context.Context, blob io.Reader) (digest string, size int64, err error) {
 	if err = d.node.CheckSpace(); err == nil {
-		digest, size, err = d.layers.PutBlob(ctx, blob)
+		digest, size, err = d.layers.PutBlob(ctx, &spaced{blob: blob, check: d.node.CheckSpace})
 	}
 	switch {
 	case errors.Is(err, disk.ErrNoSpace):
@@ -173,6 +176,31 @@ func (d *Daemon) upload(ctx context.Context, blob io.Reader) (digest string, siz
 		err = model.Errorf(model.CodeInvalidParameterValue, "The upload is too large: %v", err)
 	}
 	return digest, size, err
+}
+
+// maxUpload is the largest upload, which may be a disk: 16 TiB, like a volume.
+const maxUpload = 16 << 40
+
+// spacedBytes is how much of an upload is taken before the space is looked at again.
+const spacedBytes = 64 << 20
+
+// spaced ends an upload when there is no more space.
+type spaced struct {
+	blob  io.Reader
+	check func() error
+	read  int // since the last check
+}
+
+func (s *spaced) Read(b []byte) (int, error) {
+	if s.read >= spacedBytes {
+		if err := s.check(); err != nil {
+			return 0, err
+		}
+		s.read = 0
+	}
+	n, err := s.blob.Read(b)
+	s.read += n
+	return n, err
 }
 
 func (d *Daemon) path(name string) string { return filepath.Join(d.cfg.DataDir, name) }

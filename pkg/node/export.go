@@ -42,9 +42,9 @@ func (n *Node) reconcileExport(ctx context.Context, id string) error {
 }
 
 func (n *Node) exportDisks(ctx context.Context, t *model.ExportTask, work string) error {
-	root, err := os.OpenRoot(n.BucketDir)
+	root, err := n.buckets(t.OwnerID)
 	if err != nil {
-		return fmt.Errorf("opening the bucket directory: %w", err)
+		return err
 	}
 	defer root.Close()
 	for i, d := range t.Disks {

@@ -111,7 +111,7 @@ func (n *Node) convertDisk(ctx context.Context, t *model.ImportTask, i int, dst 
 	if d.SnapshotID != "" {
 		return "", nil
 	}
-	src, err := n.source(d)
+	src, err := n.source(t.OwnerID, d)
 	if err != nil {
 		return "", err
 	}
@@ -135,9 +135,9 @@ func (n *Node) convertDisk(ctx context.Context, t *model.ImportTask, i int, dst 
 	return dst, err
 }
 
-// source is the file of a disk that is imported. No link leads out of the bucket
-// directory.
-func (n *Node) source(d *model.ImportDisk) (string, error) {
+// source is the file of a disk that is imported. No link leads out of the buckets
+// of the account.
+func (n *Node) source(account string, d *model.ImportDisk) (string, error) {
 	if d.Blob != "" {
 		path, err := n.Layers.BlobPath(d.Blob)
 		if err != nil {
@@ -149,21 +149,34 @@ func (n *Node) source(d *model.ImportDisk) (string, error) {
 		}
 		return path, err
 	}
-	root, err := os.OpenRoot(n.BucketDir)
+	root, err := n.buckets(account)
 	if err != nil {
-		return "", fmt.Errorf("opening the bucket directory: %w", err)
+		return "", err
 	}
 	defer root.Close()
 	name := filepath.Join(d.Bucket, d.Key)
 	info, err := root.Stat(name)
 	if err != nil {
-		return "", fmt.Errorf("opening %s below the bucket directory: %w", name, errors.Unwrap(err))
+		return "", fmt.Errorf("opening %s in the account's bucket directory: %w", name, errors.Unwrap(err))
 	}
 	if !info.Mode().IsRegular() {
 		return "", fmt.Errorf("%s is not a regular file", name)
 	}
 	d.SizeBytes = info.Size()
-	return filepath.Join(n.BucketDir, name), nil
+	return filepath.Join(root.Name(), name), nil
+}
+
+// buckets opens the directory of an account's buckets, and makes it if need be.
+func (n *Node) buckets(account string) (*os.Root, error) {
+	dir := filepath.Join(n.BucketDir, account)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making the bucket directory: %w", err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening the bucket directory: %w", err)
+	}
+	return root, nil
 }
 
 // findBoot fills in what the request left open: architecture and boot mode, by

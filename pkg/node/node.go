@@ -39,8 +39,8 @@ type Options struct {
 	Zone     string
 	CacheDir string // of bakes
 	WorkDir  string // of bakes; emptied at start
-	// BucketDir has a directory for each bucket that disk images are imported from
-	// and exported to.
+	// BucketDir has a directory for each account, and in it one for each bucket that
+	// its disk images are imported from and exported to.
 	BucketDir string
 	Mirror    string // of distribution packages; "" is the default
 	// GuestMemoryMiB is what all guests together may take; 0 is nine tenths of the host's.

@@ -67,7 +67,7 @@ func TestExportAndImport(t *testing.T) {
 		_, err := w.cloud.ImportImage(t.Context(), cloud.ImageImport{Disks: []model.ImportDisk{{Bucket: "nothing", Key: "disk", Format: model.FormatRaw}}})
 		return err
 	})
-	raw := filepath.Join(w.buckets, "incoming", "disk.raw")
+	raw := filepath.Join(w.buckets, w.cloud.ID(), "incoming", "disk.raw")
 	if err := os.MkdirAll(filepath.Dir(raw), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -136,8 +136,13 @@ func (w *world) mark(img model.Image) string {
 func TestImportFails(t *testing.T) {
 	w := newWorld(t)
 	secret := filepath.Join(t.TempDir(), "secret")
-	in := filepath.Join(w.buckets, "incoming")
+	in := filepath.Join(w.buckets, w.cloud.ID(), "incoming")
 	overlay := filepath.Join(in, "overlay.qcow2")
+	theirs := filepath.Join(w.buckets, "999988887777", "incoming", "disk.raw") // another account's
+	if err := errors.Join(os.MkdirAll(filepath.Dir(theirs), 0o755), os.MkdirAll(in, 0o755), os.Symlink("../../999988887777/incoming/disk.raw", filepath.Join(in, "theirs"))); err != nil {
+		t.Fatal(err)
+	}
+	bootable(t, theirs)
 	if err := errors.Join(os.MkdirAll(in, 0o755), os.WriteFile(secret, make([]byte, 4096), 0o600), os.Symlink(secret, filepath.Join(in, "link")),
 		os.WriteFile(filepath.Join(in, "blank"), make([]byte, 1<<20), 0o600),
 		disk.WriteOverlay(overlay, disk.Overlay{Backing: secret, BackingFormat: "raw", SizeBytes: 1 << 20})); err != nil {
@@ -148,7 +153,7 @@ func TestImportFails(t *testing.T) {
 		return err
 	})
 	for key, format := range map[string]model.DiskFormat{
-		"none": model.FormatRaw, "link": model.FormatRaw, "overlay.qcow2": model.FormatQcow2, "blank": model.FormatRaw, ".": model.FormatRaw,
+		"none": model.FormatRaw, "link": model.FormatRaw, "theirs": model.FormatRaw, "disk.raw": model.FormatRaw, "overlay.qcow2": model.FormatQcow2, "blank": model.FormatRaw, ".": model.FormatRaw,
 	} {
 		if key == "." {
 			if _, err := w.cloud.ImportImage(t.Context(), cloud.ImageImport{Disks: []model.ImportDisk{{Bucket: "incoming", Key: key, Format: format}}}); err == nil {

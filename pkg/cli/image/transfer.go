@@ -39,7 +39,7 @@ func newImportCommand(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "import FILE --name NAME", Short: "Make an image of a disk image from elsewhere",
 		Long: `Make an image of a disk image: RAW, QCOW2, VMDK or VHD. FILE is uploaded; an URL
-s3://BUCKET/KEY names a file below the daemon's bucket directory, which is not copied
+s3://BUCKET/KEY names a file in the account's bucket directory, which is not copied
 first. Prints the image's id.
 
 The format is guessed by the file's name, architecture and boot mode by the disk's
