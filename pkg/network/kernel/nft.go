@@ -104,11 +104,13 @@ func (r *ruleset) fill(s *nftables.Set, elements []nftables.SetElement) {
 	}
 }
 
-// addresses makes a set of single addresses.
+// addresses makes a set of the IPv4 addresses among them.
 func (r *ruleset) addresses(name string, in []netip.Addr) *nftables.Set {
-	elements := make([]nftables.SetElement, len(in))
-	for i, a := range in {
-		elements[i].Key = a.AsSlice()
+	var elements []nftables.SetElement
+	for _, a := range in {
+		if a.Is4() {
+			elements = append(elements, nftables.SetElement{Key: a.AsSlice()})
+		}
 	}
 	return r.set(&nftables.Set{Name: name, KeyType: nftables.TypeIPAddr}, elements)
 }

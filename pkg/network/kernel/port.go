@@ -214,10 +214,13 @@ func (p *port) look(link netlink.Link) {
 func (p *port) status(link netlink.Link) (api.PortStatus, error) {
 	s := api.PortStatus{LeasedAt: unixNano(p.leasedAt.Load())}
 	s.Listening, s.Problems = p.public.Status()
+	if s.Problems == nil {
+		s.Problems = map[string]string{}
+	}
+	if len(p.Config().IPv6) > 0 {
+		s.Problems["IPv6"] = "kernel networks carry IPv4 only: the guest gets no IPv6 address; bundtd --network user has IPv6"
+	}
 	if leadsOut(p.Config()) && !HostForwards() {
-		if s.Problems == nil {
-			s.Problems = map[string]string{}
-		}
 		s.Problems["internet"] = "the host forwards no packets, so nothing comes back from outside; allow it with: sysctl net.ipv4.ip_forward=1"
 	}
 	var err error
