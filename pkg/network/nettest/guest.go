@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,6 +48,7 @@ type Guest struct {
 	link  *channel.Endpoint
 	stack *stack.Stack
 	ndp   ndp
+	deaf  atomic.Bool
 
 	mu     sync.Mutex
 	conn   Wire
@@ -131,6 +133,9 @@ func (g *Guest) receive(c Wire) {
 			}
 		}
 		g.mu.Unlock()
+		if g.deaf.Load() {
+			continue
+		}
 		pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(f)})
 		g.link.InjectInbound(0, pkt) // the Ethernet header tells the protocol
 		pkt.DecRef()
@@ -173,6 +178,9 @@ func (g *Guest) setPause(p bool) {
 	g.mu.Unlock()
 	g.paused.Broadcast()
 }
+
+// Deafen makes the guest answer nothing from now on; its taps go on.
+func (g *Guest) Deafen() { g.deaf.Store(true) }
 
 // Tap returns the frames that come in from now on.
 func (g *Guest) Tap(t testing.TB) <-chan []byte {

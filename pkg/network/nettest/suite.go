@@ -24,6 +24,10 @@ type Env struct {
 	Card func(t testing.TB, p network.Port) Card
 	// NoIPv6: the datapath carries IPv4 only.
 	NoIPv6 bool
+	// OneTracker: a flow is tracked in one place for both of its ends, not at all if
+	// one refuses it, and never from its middle. Otherwise each guest's groups track
+	// by themselves.
+	OneTracker bool
 	// Routed: guests see the gateway's link address for all the others.
 	Routed bool
 	// Reopen ends the daemon's side and returns a new one over the same state.
@@ -63,6 +67,7 @@ func Run(t *testing.T, newEnv func(t *testing.T) *Env) {
 		{"Secondary", testSecondary},
 		{"AnySource", testAnySource},
 		{"Trace", testTrace},
+		{"Matrix", testMatrix},
 		{"LeaseV6", testLeaseV6},
 		{"Neighbors", testNeighbors},
 		{"ReachV6", testReachV6},
