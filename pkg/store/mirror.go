@@ -238,16 +238,17 @@ const progressAfter = 10 * time.Millisecond
 
 // await waits until the mirrors have everything that is committed now.
 func (f *feed) await(ctx context.Context) error {
-	ctx, cancel := f.store.bound(ctx)
-	defer cancel()
 	target, err := f.store.revision(ctx)
 	if err != nil {
 		return f.store.explain(ctx, err)
 	}
+	if reached, _, err := f.has(target); reached || err != nil {
+		return err
+	}
+	ctx, cancel := f.store.bound(ctx)
+	defer cancel()
 	for {
-		f.mu.Lock()
-		reached, err, progress := f.revision >= target, f.err, f.progress
-		f.mu.Unlock()
+		reached, progress, err := f.has(target)
 		if reached || err != nil {
 			return err
 		}
@@ -261,6 +262,14 @@ func (f *feed) await(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// has reports whether the mirrors have everything up to a revision; if not,
+// progress is closed at the next change of that.
+func (f *feed) has(revision int64) (reached bool, progress <-chan struct{}, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.revision >= revision, f.progress, f.err
 }
 
 // run loads the mirrors and follows the store, again and again, until it ends.

@@ -257,3 +257,18 @@ func TestMirrorOrder(t *testing.T) {
 		}
 	}
 }
+
+func TestMirrorOfAClosedStore(t *testing.T) {
+	s := open(t, Options{})
+	put(t, s, thing{"a", 1})
+	m := NewMirror(s, things)
+	if got := numbers(t, m); got["a"] != 1 {
+		t.Fatalf("got %v", got)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.All(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("reading after Close: %v", err)
+	}
+}

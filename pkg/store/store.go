@@ -234,6 +234,9 @@ func (s *Store) compactPeriodically() {
 // revision returns the store's present revision.
 func (s *Store) revision(ctx context.Context) (int64, error) {
 	if s.local {
+		if err := s.Err(); err != nil {
+			return 0, err
+		}
 		return s.member.etcd.Server.KV().Rev(), ctx.Err()
 	}
 	resp, err := s.client.Get(ctx, formatKey, s.readOptions(clientv3.WithCountOnly())...)
