@@ -94,9 +94,19 @@ func (v *view) Details(ctx context.Context, inst *model.Instance) (bundttypes.In
 }
 
 func (v *view) addPort(ctx context.Context, inst *model.Instance, out *bundttypes.InstanceDetails) error {
-	status, err := v.daemon.datapath.Status(ctx, inst.Interface.ID)
+	nics := inst.Interfaces()
+	ids := make([]string, len(nics))
+	for i := range nics {
+		ids[i] = nics[i].ID
+	}
+	status, err := v.daemon.datapath.Status(ctx, ids...)
 	if err != nil {
 		return fmt.Errorf("asking the network: %w", err)
+	}
+	for _, id := range ids {
+		if p, ok := status.Ports[id]; ok {
+			out.Traffic = append(out.Traffic, trafficOf(id, &p))
+		}
 	}
 	port, ok := status.Ports[inst.Interface.ID]
 	if !ok {
@@ -120,6 +130,17 @@ func (v *view) addPort(ctx context.Context, inst *model.Instance, out *bundttype
 		}
 	}
 	return nil
+}
+
+func trafficOf(id string, p *network.PortStatus) bundttypes.InterfaceTraffic {
+	t := bundttypes.InterfaceTraffic{
+		NetworkInterfaceId: id, DroppedPackets: int64(p.Dropped), ForgedPackets: int64(p.Spoofed),
+		SentBytes: int64(p.Sent.Bytes), SentPackets: int64(p.Sent.Packets), ReceivedBytes: int64(p.Received.Bytes), ReceivedPackets: int64(p.Received.Packets),
+	}
+	if r := p.Refused; r != nil {
+		t.RefusedEgress, t.RefusedIngress = new(int64(r.Egress)), new(int64(r.Ingress))
+	}
+	return t
 }
 
 func (v *view) Trace(ctx context.Context, p actions.Packet) (*bundttypes.GetNetworkTraceOutput, error) {

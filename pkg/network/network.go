@@ -180,11 +180,29 @@ func Select[P any](ports map[string]P, ids []string, status func(P) PortStatus) 
 
 // PortStatus is one port's state.
 type PortStatus struct {
-	Connected bool              `json:"connected"`          // the switch holds QEMU's socket
-	LeasedAt  time.Time         `json:"leasedAt,omitzero"`  // the guest took its address by DHCP
-	LastSeen  time.Time         `json:"lastSeen,omitzero"`  // last frame from the guest
-	Dropped   uint64            `json:"dropped"`            // frames the guest did not take in time
-	Spoofed   uint64            `json:"spoofed"`            // frames refused for a forged source
+	Connected bool      `json:"connected"`         // the switch holds QEMU's socket
+	LeasedAt  time.Time `json:"leasedAt,omitzero"` // the guest took its address by DHCP
+	LastSeen  time.Time `json:"lastSeen,omitzero"` // last frame from the guest
+	Dropped   uint64    `json:"dropped"`           // frames the guest did not take in time
+	Spoofed   uint64    `json:"spoofed"`           // frames refused for a forged source
+	Sent      Traffic   `json:"sent"`              // by the guest, since the port was made
+	Received  Traffic   `json:"received"`          // by the guest
+	// Refused are packets that security groups' rules did not let pass; nil if the
+	// datapath does not count them.
+	Refused   *Refused          `json:"refused,omitempty"`
 	Listening []netip.AddrPort  `json:"listening"`          // public address and ports open on the host
 	Problems  map[string]string `json:"problems,omitempty"` // address:port -> why it could not be opened
+}
+
+// Traffic is how much has passed a port in one direction. Bytes are those of
+// Ethernet frames.
+type Traffic struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+// Refused are packets that rules did not let pass.
+type Refused struct {
+	Egress  uint64 `json:"egress"`
+	Ingress uint64 `json:"ingress"` // of other guests of the VPC
 }

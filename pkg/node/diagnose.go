@@ -55,7 +55,8 @@ type diagnosis struct {
 	inst  *model.Instance
 	port  uint16
 	found []Finding
-	over  bool // what comes next cannot be well
+	since time.Time // when the machine was started
+	over  bool      // what comes next cannot be well
 }
 
 func (d *diagnosis) add(layer string, h Health, fix, format string, args ...any) {
@@ -87,17 +88,25 @@ func (d *diagnosis) machine(ctx context.Context) error {
 	if err != nil && !errors.Is(err, hypervisor.ErrNotFound) {
 		return fmt.Errorf("looking at machine %s: %w", i.ID, err)
 	}
+	d.since = st.Started
 	switch {
 	case err != nil || st.State == hypervisor.StateStopped:
 		d.fail(layer, "it is started again by itself; see what it said: bundt logs "+i.ID, "%s", cmp.Or(st.Detail, "the machine is gone"))
 	case st.State == hypervisor.StatePaused:
 		d.fail(layer, "", "the machine is paused: %s", st.Detail)
 	case len(i.Crashes) > 0:
-		d.add(layer, Doubtful, "see what it says: bundt logs "+i.ID, "the machine runs, and has ended unexpectedly %d times lately", len(i.Crashes))
+		d.add(layer, Doubtful, "see what it says: bundt logs "+i.ID, "the machine runs, and has ended unexpectedly %s lately", times(len(i.Crashes)))
 	default:
 		d.add(layer, Well, "", "runs since %s by %s (%s)", st.Started.UTC().Format(time.RFC3339), cmp.Or(i.Accel.Name, "its hypervisor"), i.Accel.Reason)
 	}
 	return nil
+}
+
+func times(n int) string {
+	if n == 1 {
+		return "once"
+	}
+	return fmt.Sprintf("%d times", n)
 }
 
 func (d *diagnosis) link(ctx context.Context) error {
@@ -131,9 +140,9 @@ func (d *diagnosis) lease(ctx context.Context) error {
 	}
 	logs := "see what the guest says: bundt logs " + d.inst.ID
 	switch {
-	case !st.LeasedAt.IsZero():
+	case !st.LeasedAt.IsZero() && !st.LeasedAt.Before(d.since):
 		d.add("address", Well, "", "the guest took %s by DHCP at %s", d.inst.Interface.PrivateIP, st.LeasedAt.UTC().Format(time.RFC3339))
-	case st.LastSeen.IsZero():
+	case st.LastSeen.IsZero() || st.LastSeen.Before(d.since):
 		d.fail("address", logs, "the guest has sent nothing on its interface: it has not booted so far, or has no driver for it")
 	default:
 		d.fail("address", logs, "no address yet: the guest sent no DHCP request; it last sent something at %s", st.LastSeen.UTC().Format(time.RFC3339))

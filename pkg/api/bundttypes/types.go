@@ -193,19 +193,34 @@ type DescribeInstanceDetailsOutput struct {
 
 // InstanceDetails are facts about an instance for which EC2's shapes have no place.
 type InstanceDetails struct {
-	Accelerator        string         `json:"Accelerator,omitempty" xml:"accelerator,omitempty"` // "kvm" or "tcg"
-	AcceleratorReason  string         `json:"AcceleratorReason,omitempty" xml:"acceleratorReason,omitempty"`
-	Architecture       string         `json:"Architecture,omitempty" xml:"architecture,omitempty"`
-	InstanceId         string         `json:"InstanceId" xml:"instanceId"`
-	Listening          []string       `json:"Listening,omitzero" xml:"listeningSet>item"` // public address:port open on the host
-	LoginUser          string         `json:"LoginUser,omitempty" xml:"loginUser,omitempty"`
-	StartedAt          *time.Time     `json:"StartedAt,omitempty" xml:"startedAt,omitempty"` // exec of the hypervisor's process
-	Pid                int32          `json:"Pid,omitempty" xml:"pid,omitempty"`             // of the hypervisor's process
-	Problems           []string       `json:"Problems,omitzero" xml:"problemSet>item"`
-	Reachability       string         `json:"Reachability,omitempty" xml:"reachability,omitempty"` // model.Reachability
-	ReachabilityReason string         `json:"ReachabilityReason,omitempty" xml:"reachabilityReason,omitempty"`
-	ReachableSince     *time.Time     `json:"ReachableSince,omitempty" xml:"reachableSince,omitempty"`
-	Volumes            []VolumeLayers `json:"Volumes,omitzero" xml:"volumeSet>item"`
+	Accelerator        string             `json:"Accelerator,omitempty" xml:"accelerator,omitempty"` // "kvm" or "tcg"
+	AcceleratorReason  string             `json:"AcceleratorReason,omitempty" xml:"acceleratorReason,omitempty"`
+	Architecture       string             `json:"Architecture,omitempty" xml:"architecture,omitempty"`
+	InstanceId         string             `json:"InstanceId" xml:"instanceId"`
+	Listening          []string           `json:"Listening,omitzero" xml:"listeningSet>item"` // public address:port open on the host
+	LoginUser          string             `json:"LoginUser,omitempty" xml:"loginUser,omitempty"`
+	StartedAt          *time.Time         `json:"StartedAt,omitempty" xml:"startedAt,omitempty"` // exec of the hypervisor's process
+	Pid                int32              `json:"Pid,omitempty" xml:"pid,omitempty"`             // of the hypervisor's process
+	Problems           []string           `json:"Problems,omitzero" xml:"problemSet>item"`
+	Reachability       string             `json:"Reachability,omitempty" xml:"reachability,omitempty"` // model.Reachability
+	ReachabilityReason string             `json:"ReachabilityReason,omitempty" xml:"reachabilityReason,omitempty"`
+	ReachableSince     *time.Time         `json:"ReachableSince,omitempty" xml:"reachableSince,omitempty"`
+	Traffic            []InterfaceTraffic `json:"Traffic,omitzero" xml:"trafficSet>item"` // of a running instance's interfaces
+	Volumes            []VolumeLayers     `json:"Volumes,omitzero" xml:"volumeSet>item"`
+}
+
+// InterfaceTraffic counts what has passed a network interface since its instance
+// was started, as the guest sees it, and what has not.
+type InterfaceTraffic struct {
+	DroppedPackets     int64  `json:"DroppedPackets" xml:"droppedPackets"` // the guest did not take them in time
+	ForgedPackets      int64  `json:"ForgedPackets" xml:"forgedPackets"`   // refused for a sender that the guest is not
+	NetworkInterfaceId string `json:"NetworkInterfaceId" xml:"networkInterfaceId"`
+	ReceivedBytes      int64  `json:"ReceivedBytes" xml:"receivedBytes"`
+	ReceivedPackets    int64  `json:"ReceivedPackets" xml:"receivedPackets"`
+	RefusedEgress      *int64 `json:"RefusedEgress,omitempty" xml:"refusedEgress,omitempty"`   // packets that security groups did not let out; missing if they are not counted
+	RefusedIngress     *int64 `json:"RefusedIngress,omitempty" xml:"refusedIngress,omitempty"` // of other instances of the VPC, that security groups did not let in
+	SentBytes          int64  `json:"SentBytes" xml:"sentBytes"`
+	SentPackets        int64  `json:"SentPackets" xml:"sentPackets"`
 }
 
 // VolumeLayers is the chain of layers that a volume is made of, its writable head first.

@@ -24,9 +24,9 @@ import (
 // NewCommand returns the command "net" with all its verbs.
 func NewCommand(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "net VERB", Aliases: []string{"network"}, Short: "See what becomes of packets",
+		Use: "net VERB", Aliases: []string{"network"}, Short: "See what becomes of packets, and how many there were",
 	}
-	cmd.AddCommand(newTraceCommand(f))
+	cmd.AddCommand(newTraceCommand(f), newTrafficCommand(f))
 	return cmd
 }
 

@@ -226,7 +226,9 @@ func (p *port) status(link netlink.Link) (api.PortStatus, error) {
 	var err error
 	if link != nil {
 		p.look(link)
-		s.Dropped = link.Attrs().Statistics.TxDropped
+		n := link.Attrs().Statistics // of the host's side: it receives what the guest sends
+		s.Dropped = n.TxDropped
+		s.Sent, s.Received = api.Traffic{Packets: n.RxPackets, Bytes: n.RxBytes}, api.Traffic{Packets: n.TxPackets, Bytes: n.TxBytes}
 	}
 	if g := p.guard.Load(); g != nil {
 		s.Spoofed, err = g.count()

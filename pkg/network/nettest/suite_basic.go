@@ -149,6 +149,22 @@ func testReach(t *testing.T, n *lab) {
 		})
 	}
 	testUDPReach(t, a, b)
+	n.counted(t)
+}
+
+// counted: what testReach sent has been counted, and what was refused.
+func (n *lab) counted(t *testing.T) {
+	t.Helper()
+	a, b := n.status(t, 0), n.status(t, 1)
+	for what, c := range map[string]network.Traffic{"a sent": a.Sent, "a received": a.Received, "b sent": b.Sent, "b received": b.Received} {
+		// Three times 100,000 bytes there and back.
+		if c.Packets < 100 || c.Bytes < 300_000 || c.Bytes > 100_000_000 || c.Bytes < c.Packets*42 {
+			t.Errorf("%s %d packets, %d bytes", what, c.Packets, c.Bytes)
+		}
+	}
+	if a.Refused != nil && (a.Refused.Egress == 0 || b.Refused.Ingress == 0) {
+		t.Errorf("refused: %+v by a, %+v by b", a.Refused, b.Refused)
+	}
 }
 
 // testUDPReach: what a allowed port gets can be answered, and nothing else passes.

@@ -50,6 +50,8 @@ type port struct {
 	lastSeen         atomic.Int64 // Unix nanoseconds
 	leasedAt         atomic.Int64
 	dropped, spoofed atomic.Uint64
+	sent, received   counter
+	refused          struct{ egress, ingress atomic.Uint64 }
 	queries          gateway.Gate // of names
 	dialing          gateway.Gate
 	advertised       atomic.Int64 // the last router advertisement, Unix nanoseconds
@@ -198,9 +200,12 @@ func (p *port) write(ctx context.Context, c net.Conn) {
 		for _, f := range frames {
 			batch = append(batch, f.b)
 		}
-		_, err := batch.WriteTo(c)
+		n, err := batch.WriteTo(c)
 		for _, f := range frames {
 			p.vpc.frames.put(f)
+		}
+		if err == nil {
+			p.received.add(len(frames), int(n)-len(frames)*lengthPrefix)
 		}
 		if err != nil {
 			return
@@ -251,6 +256,7 @@ func (p *port) read(c net.Conn) {
 		}
 		if n >= ethernetSize && n <= ethernetSize+p.vpc.mtu {
 			p.lastSeen.Store(time.Now().UnixNano())
+			p.sent.add(1, n)
 			p.input(b[lengthPrefix:])
 		}
 		if _, err := io.CopyN(io.Discard, r, int64(lengthPrefix+n)); err != nil {
@@ -348,12 +354,17 @@ func (p *port) forwards(from, to address) bool {
 }
 
 func (p *port) admitOut(pkt *packet) bool {
-	return p.flows.admit(pkt, false, p.Config().Out, true)
+	ok := p.flows.admit(pkt, false, p.Config().Out, true)
+	if !ok {
+		p.refused.egress.Add(1)
+	}
+	return ok
 }
 
 // fromGuest takes a packet of another guest of the VPC.
 func (p *port) fromGuest(from *port, pkt *packet) {
 	if !p.flows.admit(pkt, true, p.Config().In, true) {
+		p.refused.ingress.Add(1)
 		return
 	}
 	src := gateway.HardwareAddr
@@ -393,9 +404,24 @@ func (p *port) status() network.PortStatus {
 		LastSeen:  unixNano(p.lastSeen.Load()),
 		Dropped:   p.dropped.Load(),
 		Spoofed:   p.spoofed.Load(),
+		Sent:      p.sent.traffic(),
+		Received:  p.received.traffic(),
+		Refused:   &network.Refused{Egress: p.refused.egress.Load(), Ingress: p.refused.ingress.Load()},
 	}
 	s.Listening, s.Problems = p.public.Status()
 	return s
+}
+
+// counter counts frames in one direction.
+type counter struct{ packets, bytes atomic.Uint64 }
+
+func (c *counter) add(packets, bytes int) {
+	c.packets.Add(uint64(packets))
+	c.bytes.Add(uint64(bytes))
+}
+
+func (c *counter) traffic() network.Traffic {
+	return network.Traffic{Packets: c.packets.Load(), Bytes: c.bytes.Load()}
 }
 
 func unixNano(n int64) time.Time {
