@@ -167,6 +167,8 @@ func (b *bench) bare(ctx context.Context, kernel, initrd, cmdline, base string, 
 	cmd := exec.Command("qemu-system-x86_64", "-nodefaults", "-M", "q35", "-accel", "tcg", "-m", benchMemory, "-display", "none",
 		"-kernel", kernel, "-initrd", initrd, "-append", cmdline, "-drive", "if=virtio,format=qcow2,file="+overlay,
 		"-device", "virtio-rng-pci", "-serial", "file:"+console, "-qmp", "unix:"+qmp+",server=on,wait=off")
+	// In a session of its own, as bundt's: Linux shares out a busy processor by sessions.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
 		return r, fmt.Errorf("starting bare QEMU: %w", err)
 	}

@@ -76,18 +76,35 @@ func (p *process) wait(cmd *exec.Cmd) {
 
 // kill ends the process at once. It is success if it has ended already.
 func (p *process) kill() error {
-	raw, err := p.handle.SyscallConn()
-	if err != nil {
-		return nil //nolint:nilerr // the handle is closed when the process has ended
+	sent := p.control(func(fd int) error { return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) })
+	if errors.Is(sent, unix.ESRCH) {
+		return nil
 	}
-	var sent error
-	if err := raw.Control(func(fd uintptr) { sent = unix.PidfdSendSignal(int(fd), unix.SIGKILL, nil, 0) }); err != nil {
-		return nil //nolint:nilerr // likewise
-	}
-	if sent != nil && !errors.Is(sent, unix.ESRCH) {
+	if sent != nil {
 		return fmt.Errorf("killing process %d: %w", p.pid, sent)
 	}
+	// Its memory is freed from here as well: by itself the process does that, which is
+	// most of its end, when and as fast as the scheduler lets it. Without the call
+	// (Linux before 5.15) it does all of it.
+	go func() {
+		_ = p.control(func(fd int) error {
+			_, _, err := unix.Syscall(unix.SYS_PROCESS_MRELEASE, uintptr(fd), 0, 0)
+			return err
+		})
+	}()
 	return nil
+}
+
+// control calls f with the pidfd, unless the process has ended.
+func (p *process) control(f func(fd int) error) (err error) {
+	raw, closed := p.handle.SyscallConn()
+	if closed == nil {
+		closed = raw.Control(func(fd uintptr) { err = f(int(fd)) })
+	}
+	if closed != nil { // as it is when the process has ended
+		return unix.ESRCH
+	}
+	return err
 }
 
 // outcome describes how the process ended, if we are told.
