@@ -155,6 +155,8 @@ func (c *Account) checkImportDisk(d *model.ImportDisk, index int) error {
 		return model.Errorf(model.CodeInvalidParameterValue, "Url %q: %v", d.URL, err)
 	}
 	switch u.Scheme {
+	case "http", "https":
+		return checkWebURL(d, u)
 	case "s3":
 		d.Bucket, d.Key = u.Host, strings.TrimPrefix(u.Path, "/")
 		return checkObject(d.Bucket, d.Key)
@@ -163,7 +165,25 @@ func (c *Account) checkImportDisk(d *model.ImportDisk, index int) error {
 		return checkObject(d.Bucket, d.Key)
 	}
 	return model.Errorf(model.CodeUnsupportedOperation, "Url %q: the scheme is not supported", d.URL).
-		WithHint("supported: s3://BUCKET/KEY and file:///BUCKET/KEY in the account's bucket directory, and upload:sha256:DIGEST")
+		WithHint("supported: https://, http://, s3://BUCKET/KEY and file:///BUCKET/KEY in the account's bucket directory, and upload:sha256:DIGEST")
+}
+
+// webDigest is the form of a fragment that says what an http URL's content must be.
+var webDigest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+// checkWebURL checks the URL of a disk that is to be downloaded. Where it may lead
+// is its node's to decide.
+func checkWebURL(d *model.ImportDisk, u *url.URL) error {
+	switch {
+	case u.Hostname() == "":
+		return model.Errorf(model.CodeInvalidParameterValue, "Url %q: there is no host in it", d.URL)
+	case u.User != nil: // it would be shown to everyone who sees the task
+		return model.Errorf(model.CodeInvalidParameterValue, "Url: it must not have a user or password in it")
+	case u.Fragment != "" && !webDigest.MatchString(u.Fragment):
+		return model.Errorf(model.CodeInvalidParameterValue, "Url %q: %q is no digest", d.URL, u.Fragment).WithHint("https://HOST/PATH#sha256:HEX says what must be there")
+	}
+	d.Digest = u.Fragment
+	return nil
 }
 
 // checkObject checks a path below the bucket directory.

@@ -35,6 +35,9 @@ type Config struct {
 	Network        string // "user", "kernel", or "auto" for kernel where the host can
 	Accel          string // "", "kvm" or "tcg": forced for every machine
 	PackageMirror  string
+	// ImportFromHost lets imports by URL reach the host's own addresses, loopback
+	// included.
+	ImportFromHost bool
 	PublicPool     string // CIDR of loopback addresses given to instances; "" gives none
 	ShutdownGrace  time.Duration
 	// GuestMemoryMiB is what all guests together may take; 0 is nine tenths of the host's.

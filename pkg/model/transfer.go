@@ -57,6 +57,7 @@ type ImportDisk struct {
 	URL         string     `json:"url,omitempty"` // as asked for
 	Bucket      string     `json:"bucket,omitempty"`
 	Key         string     `json:"key,omitempty"`
+	Digest      string     `json:"digest,omitempty"`     // "sha256:HEX" that what is at an http URL must have
 	Blob        string     `json:"blob,omitempty"`       // digest
 	SnapshotID  string     `json:"snapshotID,omitempty"` // given, or once completed the one that was made
 	SizeBytes   int64      `json:"sizeBytes,omitempty"`  // of the image file

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/bundt/bundt/pkg/disk"
+	"github.com/bundt/bundt/pkg/fetch"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
 	"github.com/bundt/bundt/pkg/store"
@@ -115,6 +117,13 @@ func (n *Node) convertDisk(ctx context.Context, t *model.ImportTask, i int, dst 
 	if err != nil {
 		return "", err
 	}
+	if src == "" {
+		src = dst + ".source"
+		defer os.Remove(src)
+		if err := n.downloadDisk(ctx, t, i, src); err != nil {
+			return "", err
+		}
+	}
 	if err := n.importStep(ctx, t, "validating", 90*i/len(t.Disks)); err != nil {
 		return "", err
 	}
@@ -135,7 +144,36 @@ func (n *Node) convertDisk(ctx context.Context, t *model.ImportTask, i int, dst 
 	return dst, err
 }
 
-// source is the file of a disk that is imported. No link leads out of the buckets
+// downloadDisk gets a disk that an http URL names.
+func (n *Node) downloadDisk(ctx context.Context, t *model.ImportTask, i int, path string) error {
+	d := &t.Disks[i]
+	if err := n.importStep(ctx, t, "downloading", 90*i/len(t.Disks)); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("making the file to download to: %w", err)
+	}
+	defer f.Close()
+	url, _, _ := strings.Cut(d.URL, "#")
+	d.SizeBytes, err = n.Fetch.Get(ctx, fetch.Download{URL: url, Digest: d.Digest, MaxBytes: maxImportBytes, Progress: func(done, total int64) error {
+		if err := n.CheckSpace(); err != nil {
+			return err
+		}
+		message := fmt.Sprintf("downloading: %d MiB", done>>20)
+		if total > 0 {
+			message += fmt.Sprintf(" of %d", total>>20)
+		}
+		return n.importStep(ctx, t, message, t.Progress)
+	}}, f)
+	if err != nil {
+		return disk.NoSpace(err)
+	}
+	return f.Close()
+}
+
+// source is the file of a disk that is imported, "" of one that must be downloaded
+// first. No link leads out of the buckets
 // of the account.
 func (n *Node) source(account string, d *model.ImportDisk) (string, error) {
 	if d.Blob != "" {
@@ -148,6 +186,9 @@ func (n *Node) source(account string, d *model.ImportDisk) (string, error) {
 			d.SizeBytes = info.Size()
 		}
 		return path, err
+	}
+	if d.Bucket == "" {
+		return "", nil
 	}
 	root, err := n.buckets(account)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/bundt/bundt/pkg/bake"
+	"github.com/bundt/bundt/pkg/fetch"
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/layer"
 	"github.com/bundt/bundt/pkg/model"
@@ -42,7 +43,8 @@ type Options struct {
 	// BucketDir has a directory for each account, and in it one for each bucket that
 	// its disk images are imported from and exported to.
 	BucketDir string
-	Mirror    string // of distribution packages; "" is the default
+	Fetch     *fetch.Fetcher // of disk images by URL; one that refuses the host's own addresses if nil
+	Mirror    string         // of distribution packages; "" is the default
 	// GuestMemoryMiB is what all guests together may take; 0 is nine tenths of the host's.
 	GuestMemoryMiB int64
 	// ShutdownGrace is how long a guest may take to power off when asked.
@@ -101,6 +103,9 @@ func New(o Options) *Node {
 	}
 	if o.LoadRecipe == nil {
 		o.LoadRecipe = recipe.Load
+	}
+	if o.Fetch == nil {
+		o.Fetch = fetch.New(fetch.Options{})
 	}
 	n := &Node{
 		Options: o,

@@ -18,6 +18,7 @@ import (
 	"github.com/bundt/bundt/pkg/bake"
 	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/disk"
+	"github.com/bundt/bundt/pkg/fetch"
 	fakehv "github.com/bundt/bundt/pkg/hypervisor/fake"
 	"github.com/bundt/bundt/pkg/layer"
 	"github.com/bundt/bundt/pkg/model"
@@ -41,6 +42,7 @@ type world struct {
 	node    *node.Node
 	grace   time.Duration
 	buckets string
+	fetch   *fetch.Fetcher
 
 	stop func()
 }
@@ -84,7 +86,7 @@ func (w *world) start() {
 	}
 	w.node = node.New(node.Options{
 		ID: "here", Store: w.store, Driver: fakehv.New(w.host), Layers: w.layers, Datapath: path,
-		Cloud: w.cloud.Info(), Zone: w.cloud.Zone(), WorkDir: w.t.TempDir(), BucketDir: w.buckets, ShutdownGrace: w.grace,
+		Cloud: w.cloud.Info(), Zone: w.cloud.Zone(), WorkDir: w.t.TempDir(), BucketDir: w.buckets, Fetch: w.fetch, ShutdownGrace: w.grace,
 		Logger: slog.New(slog.DiscardHandler), Bake: bakeNothing,
 	})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -4,16 +4,21 @@ package node_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/disk"
+	"github.com/bundt/bundt/pkg/fetch"
 	"github.com/bundt/bundt/pkg/model"
 )
 
@@ -105,6 +110,50 @@ func TestExportAndImport(t *testing.T) {
 		}
 		if got := w.mark(w.image(again.ImageID)); got != "the mark" {
 			t.Errorf("after %s the disk has %q", name, got)
+		}
+	}
+}
+
+// TestImportFromTheWeb imports what a server on this host has.
+func TestImportFromTheWeb(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	bootable(t, filepath.Join(dir, "disk.raw"))
+	content, err := os.ReadFile(filepath.Join(dir, "disk.raw"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := fmt.Sprintf("sha256:%x", sha256.Sum256(content))
+	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	defer server.Close()
+	disks := func(url string) []model.ImportDisk {
+		return []model.ImportDisk{{URL: server.URL + url, Format: model.FormatRaw}}
+	}
+	w.eventually("accept an import", func() error {
+		_, err := w.cloud.ImportImage(t.Context(), cloud.ImageImport{Disks: disks("/none")})
+		return err
+	})
+	if task := w.imported(cloud.ImageImport{Disks: disks("/disk.raw")}); task.State != model.TaskDeleted || !strings.Contains(task.Message, "not for users") {
+		t.Errorf("from the host itself: %s: %s", task.State, task.Message)
+	}
+	w.stop()
+	w.fetch = fetch.New(fetch.Options{Host: true})
+	w.start()
+	for url, want := range map[string]string{
+		"/disk.raw": "", "/disk.raw#" + digest: "", "/disk.raw#sha256:" + strings.Repeat("0", 64): "another digest", "/none": "404",
+	} {
+		task := w.imported(cloud.ImageImport{Disks: disks(url)})
+		if want != "" {
+			if task.State != model.TaskDeleted || !strings.Contains(task.Message, want) {
+				t.Errorf("%s: %s: %s", url, task.State, task.Message)
+			}
+			continue
+		}
+		if task.State != model.TaskCompleted || task.Disks[0].SizeBytes != int64(len(content)) {
+			t.Fatalf("%s: %s: %s", url, task.State, task.Message)
+		}
+		if got := w.mark(w.image(task.ImageID)); got != "the mark" {
+			t.Errorf("%s: the disk has %q", url, got)
 		}
 	}
 }

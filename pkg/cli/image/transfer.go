@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,7 +41,8 @@ func newImportCommand(f *factory.Factory) *cobra.Command {
 		Use: "import FILE --name NAME", Short: "Make an image of a disk image from elsewhere",
 		Long: `Make an image of a disk image: RAW, QCOW2, VMDK or VHD. FILE is uploaded; an URL
 s3://BUCKET/KEY names a file in the account's bucket directory, which is not copied
-first. Prints the image's id.
+first, and an https:// or http:// URL what the daemon downloads; #sha256:HEX at its end
+says what must be there. Prints the image's id.
 
 The format is guessed by the file's name, architecture and boot mode by the disk's
 partitions, unless flags say them.`,
@@ -74,7 +76,11 @@ func (o *importOptions) run(ctx context.Context) error {
 	}
 	format := strings.ToUpper(o.format)
 	if format == "" {
-		if format = string(formats[strings.ToLower(filepath.Ext(o.source))]); format == "" {
+		name := o.source
+		if u, err := url.Parse(o.source); err == nil && u.Scheme != "" {
+			name = u.Path
+		}
+		if format = string(formats[strings.ToLower(filepath.Ext(name))]); format == "" {
 			return failure.Usagef("the name %s does not tell the format: choose it with --format", filepath.Base(o.source))
 		}
 	}
@@ -82,15 +88,15 @@ func (o *importOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	url := o.source
-	if !strings.Contains(url, "://") {
-		if url, err = o.upload(ctx, c); err != nil {
+	source := o.source
+	if !strings.Contains(source, "://") {
+		if source, err = o.upload(ctx, c); err != nil {
 			return err
 		}
 	}
 	in := &ec2types.ImportImageInput{
 		ClientToken: new(rand.Text()), DryRun: o.plan.Flag(),
-		DiskContainers:    []ec2types.ImageDiskContainer{{Url: &url, Format: &format}},
+		DiskContainers:    []ec2types.ImageDiskContainer{{Url: &source, Format: &format}},
 		TagSpecifications: []ec2types.TagSpecification{{ResourceType: new(ec2types.ResourceTypeImportImageTask), Tags: []ec2types.Tag{{Key: new(nameTag), Value: &o.name}}}},
 	}
 	for to, text := range map[**string]string{&in.Architecture: o.arch, &in.BootMode: o.bootMode, &in.Description: o.description} {
