@@ -23,6 +23,9 @@ type box struct {
 // admission is what the rules of one direction admit, in disjoint boxes: sets
 // of ranges do not take overlapping ones, so what overlaps is in different layers.
 type admission struct {
+	// exact has single ports, and the first address of their peers, by the length of
+	// the peers' prefix: a hash finds them and takes them much faster than ranges.
+	exact     map[int][]box
 	ports     [][]box        // TCP and UDP by port, ICMP by type and code
 	protocols [][]box        // whole protocols
 	groups    []gateway.Rule // of other groups' members
@@ -30,7 +33,7 @@ type admission struct {
 
 // compile brings rules into the fewest layers.
 func compile(rules gateway.Rules) admission {
-	var a admission
+	a := admission{exact: map[int][]box{}}
 	ports := map[byte]map[span][]span{}
 	protocols := map[span][]span{}
 	for _, r := range rules {
@@ -46,6 +49,10 @@ func compile(rules gateway.Rules) admission {
 				ports[r.Proto] = map[span][]span{}
 			}
 			x := numbers(&r)
+			if x.from == x.to {
+				a.addExact(r.Proto, x, r.Peers)
+				continue
+			}
 			ports[r.Proto][x] = append(ports[r.Proto][x], peers...)
 		default:
 			x := span{uint32(r.Proto), uint32(r.Proto)}
@@ -62,6 +69,15 @@ func compile(rules gateway.Rules) admission {
 	}
 	a.protocols = layers(0, protocols)
 	return a
+}
+
+func (a *admission) addExact(proto byte, x span, peers []netip.Prefix) {
+	for _, p := range peers {
+		if p.Addr().Is4() {
+			first := number(p.Masked().Addr())
+			a.exact[p.Bits()] = append(a.exact[p.Bits()], box{proto: proto, x: x, peers: span{first, first}})
+		}
+	}
 }
 
 // numbers are the ports of a rule, or its ICMP messages.

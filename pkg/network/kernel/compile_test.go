@@ -59,7 +59,7 @@ func TestCompile(t *testing.T) {
 				x = uint32(typ)<<8 | uint32(code)
 			}
 			got := within(a.protocols, 0, uint32(proto), number(peer)) ||
-				(proto == gateway.TCP || proto == gateway.UDP || proto == gateway.ICMP) && within(a.ports, proto, x, number(peer))
+				(proto == gateway.TCP || proto == gateway.UDP || proto == gateway.ICMP) && (within(a.ports, proto, x, number(peer)) || a.hashed(proto, x, number(peer)))
 			if got != want {
 				t.Fatalf("protocol %d, %s, %d: %v, want %v by %+v", proto, peer, x, got, want, rules)
 			}
@@ -74,6 +74,17 @@ func TestCompile(t *testing.T) {
 }
 
 func (s span) has(n uint32) bool { return s.from <= n && n <= s.to }
+
+func (a *admission) hashed(proto byte, x, peer uint32) bool {
+	for bits, boxes := range a.exact {
+		for _, b := range boxes {
+			if b.proto == proto && b.x.has(x) && b.peers.from == peer&(^uint32(0)<<(32-bits)) {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 func within(layers [][]box, proto byte, x, peer uint32) bool {
 	for _, layer := range layers {

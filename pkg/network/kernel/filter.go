@@ -126,13 +126,21 @@ func (f *filter) forward(r *ruleset) {
 func admit(r *ruleset, c *nftables.Chain, rules gateway.Rules, groups map[string]*nftables.Set, peer uint32, allowed []expr.Any) {
 	a := compile(rules)
 	address := func(register uint32) expr.Any { return payload(expr.PayloadBaseNetworkHeader, peer, 4, register) }
-	for i, layer := range a.ports {
-		s := r.set(&nftables.Set{Name: fmt.Sprintf("%s-p%d", c.Name, i), KeyType: portsType, Interval: true, Concatenation: true}, portElements(layer))
+	numbered := func(s *nftables.Set, address ...expr.Any) {
 		number := func(offset uint32) []expr.Any {
-			return in(s, meta(expr.MetaKeyL4PROTO, reg0), payload(expr.PayloadBaseTransportHeader, offset, 2, reg1), address(reg2))
+			return in(s, append([]expr.Any{meta(expr.MetaKeyL4PROTO, reg0), payload(expr.PayloadBaseTransportHeader, offset, 2, reg1)}, address...)...)
 		}
 		r.rule(c, protocol(expr.CmpOpNeq, gateway.ICMP), number(2), allowed) // the destination port
 		r.rule(c, protocol(expr.CmpOpEq, gateway.ICMP), number(0), allowed)  // type and code
+	}
+	for bits, boxes := range a.exact {
+		s := r.set(&nftables.Set{Name: fmt.Sprintf("%s-%d", c.Name, bits), KeyType: portsType, Concatenation: true}, exactElements(boxes))
+		mask := be32(^uint32(0) << (32 - bits))
+		numbered(s, address(reg2), &expr.Bitwise{SourceRegister: reg2, DestRegister: reg2, Len: 4, Mask: mask, Xor: make([]byte, 4)})
+	}
+	for i, layer := range a.ports {
+		s := r.set(&nftables.Set{Name: fmt.Sprintf("%s-p%d", c.Name, i), KeyType: portsType, Interval: true, Concatenation: true}, portElements(layer))
+		numbered(s, address(reg2))
 	}
 	for i, layer := range a.protocols {
 		s := r.set(&nftables.Set{Name: fmt.Sprintf("%s-a%d", c.Name, i), KeyType: protocolsType, Interval: true, Concatenation: true}, protocolElements(layer))
@@ -179,13 +187,22 @@ func routes(r *ruleset, c *nftables.Chain, in []api.Route) {
 	}
 }
 
+func portKey(proto byte, port, address uint32) []byte {
+	return append(append([]byte{proto, 0, 0, 0}, byte(port>>8), byte(port), 0, 0), be32(address)...)
+}
+
 func portElements(boxes []box) []nftables.SetElement {
 	out := make([]nftables.SetElement, len(boxes))
-	key := func(proto byte, port, address uint32) []byte {
-		return append(append([]byte{proto, 0, 0, 0}, byte(port>>8), byte(port), 0, 0), be32(address)...)
-	}
 	for i, b := range boxes {
-		out[i] = nftables.SetElement{Key: key(b.proto, b.x.from, b.peers.from), KeyEnd: key(b.proto, b.x.to, b.peers.to)}
+		out[i] = nftables.SetElement{Key: portKey(b.proto, b.x.from, b.peers.from), KeyEnd: portKey(b.proto, b.x.to, b.peers.to)}
+	}
+	return out
+}
+
+func exactElements(boxes []box) []nftables.SetElement {
+	out := make([]nftables.SetElement, len(boxes))
+	for i, b := range boxes {
+		out[i] = nftables.SetElement{Key: portKey(b.proto, b.x.from, b.peers.from)}
 	}
 	return out
 }

@@ -18,6 +18,8 @@ import (
 	"github.com/bundt/bundt/pkg/network/gateway"
 )
 
+const noForwarding = "the host forwards no packets, so nothing comes back from outside; allow it with: sysctl net.ipv4.ip_forward=1"
+
 const (
 	maxConns    = 1024 // open with one guest, of any kind
 	dialTimeout = 10 * time.Second
@@ -221,7 +223,7 @@ func (p *port) status(link netlink.Link) (api.PortStatus, error) {
 		s.Problems["IPv6"] = "kernel networks carry IPv4 only: the guest gets no IPv6 address; bundtd --network user has IPv6"
 	}
 	if leadsOut(p.Config()) && !HostForwards() {
-		s.Problems["internet"] = "the host forwards no packets, so nothing comes back from outside; allow it with: sysctl net.ipv4.ip_forward=1"
+		s.Problems["internet"] = noForwarding
 	}
 	var err error
 	if link != nil {

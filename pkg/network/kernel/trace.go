@@ -1,7 +1,10 @@
 package kernel
 
 import (
+	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 
 	api "github.com/bundt/bundt/pkg/network"
 	"github.com/bundt/bundt/pkg/network/gateway"
@@ -16,11 +19,32 @@ func (f *fabric) Trace(p api.Probe) (api.Trace, error) {
 		plan.VPCs[port.vpc.id] = *port.vpc.config.Load()
 	}
 	return gateway.Trace(&gateway.PlanScene{
-		Plan: plan,
-		IsUp: func(id string) bool { return ports[id] != nil && ports[id].connected.Load() },
-		Stops: func(uint8, netip.Addr) string {
-			return "networks of the kernel have no way out of a VPC yet"
-		},
+		Plan:      plan,
+		IsUp:      func(id string) bool { return ports[id] != nil && ports[id].connected.Load() },
+		Stops:     stops,
 		Listeners: func(id string) ([]netip.AddrPort, map[string]string) { return ports[id].public.Status() },
 	}, p)
+}
+
+// stops says why a packet that leaves its VPC gets no further than the host, ""
+// if it does.
+func stops(_ uint8, dst netip.Addr) string {
+	switch {
+	case !dst.Is4():
+		return "kernel networks carry IPv4 only"
+	case slices.ContainsFunc(neverOutside, func(p netip.Prefix) bool { return p.Contains(dst) }):
+		return fmt.Sprintf("no guest may reach %s through the host", dst)
+	case !HostForwards():
+		return noForwarding
+	}
+	own, err := net.InterfaceAddrs()
+	for _, a := range own {
+		if n, ok := a.(*net.IPNet); ok && n.IP.Equal(dst.AsSlice()) {
+			return fmt.Sprintf("%s is the host itself", dst)
+		}
+	}
+	if err != nil {
+		return fmt.Sprintf("the host's addresses cannot be read: %v", err)
+	}
+	return ""
 }
