@@ -33,14 +33,11 @@ func (d *Directory) CreateRole(ctx context.Context, account string, r model.Role
 	if r.Path, err = checkPath(r.Path); err != nil {
 		return r, err
 	}
-	if len(r.Description) > maxDescription {
-		return r, model.Errorf(CodeValidationError, "The specified value for description has more than %d characters", maxDescription)
-	}
 	if r.MaxSession == 0 {
 		r.MaxSession = minMaxSession
 	}
-	if r.MaxSession < minMaxSession || r.MaxSession > maxMaxSession {
-		return r, model.Errorf(CodeValidationError, "MaxSessionDuration must be from %d to %d seconds", int(minMaxSession.Seconds()), int(maxMaxSession.Seconds()))
+	if err := checkRole(&r); err != nil {
+		return r, err
 	}
 	trust, err := checkDocument(r.Trust, policy.Trust, maxTrust)
 	if err != nil {
@@ -52,6 +49,31 @@ func (d *Directory) CreateRole(ctx context.Context, account string, r model.Role
 			return err
 		}
 		return add(tx, records.Roles, "Role", account, r.Name, &r)
+	})
+}
+
+// checkRole checks what a role says of itself.
+func checkRole(r *model.Role) error {
+	if len(r.Description) > maxDescription {
+		return model.Errorf(CodeValidationError, "The specified value for description has more than %d characters", maxDescription)
+	}
+	if r.MaxSession < minMaxSession || r.MaxSession > maxMaxSession {
+		return model.Errorf(CodeValidationError, "MaxSessionDuration must be from %d to %d seconds", int(minMaxSession.Seconds()), int(maxMaxSession.Seconds()))
+	}
+	return nil
+}
+
+// DescribeRole changes a role's description and how long its sessions may last;
+// nil leaves either as it is.
+func (d *Directory) DescribeRole(ctx context.Context, account, name string, description *string, maxSession *time.Duration) error {
+	return d.ChangeRole(ctx, account, name, func(_ *store.Tx, r *model.Role) error {
+		if description != nil {
+			r.Description = *description
+		}
+		if maxSession != nil {
+			r.MaxSession = *maxSession
+		}
+		return checkRole(r)
 	})
 }
 

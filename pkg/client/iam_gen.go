@@ -281,6 +281,29 @@ func (c *Client) ListAttachedUserPoliciesPages(ctx context.Context, in *iamtypes
 	}
 }
 
+// ListInstanceProfileTags calls the IAM action of that name.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListInstanceProfileTags.html
+func (c *Client) ListInstanceProfileTags(ctx context.Context, in *iamtypes.ListInstanceProfileTagsInput) (*iamtypes.ListInstanceProfileTagsOutput, error) {
+	return call[iamtypes.ListInstanceProfileTagsOutput](ctx, c, "ListInstanceProfileTags", in)
+}
+
+// ListInstanceProfileTagsPages calls ListInstanceProfileTags for one page after another, until the last or an error.
+func (c *Client) ListInstanceProfileTagsPages(ctx context.Context, in *iamtypes.ListInstanceProfileTagsInput) iter.Seq2[*iamtypes.ListInstanceProfileTagsOutput, error] {
+	return func(yield func(*iamtypes.ListInstanceProfileTagsOutput, error) bool) {
+		var page iamtypes.ListInstanceProfileTagsInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.ListInstanceProfileTags(ctx, &page)
+			if !yield(out, err) || err != nil || out.Marker == nil {
+				return
+			}
+			page.Marker = out.Marker
+		}
+	}
+}
+
 // ListInstanceProfiles calls the IAM action of that name.
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListInstanceProfiles.html
 func (c *Client) ListInstanceProfiles(ctx context.Context, in *iamtypes.ListInstanceProfilesInput) (*iamtypes.ListInstanceProfilesOutput, error) {
@@ -350,6 +373,29 @@ func (c *Client) ListPoliciesPages(ctx context.Context, in *iamtypes.ListPolicie
 	}
 }
 
+// ListPolicyTags calls the IAM action of that name.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListPolicyTags.html
+func (c *Client) ListPolicyTags(ctx context.Context, in *iamtypes.ListPolicyTagsInput) (*iamtypes.ListPolicyTagsOutput, error) {
+	return call[iamtypes.ListPolicyTagsOutput](ctx, c, "ListPolicyTags", in)
+}
+
+// ListPolicyTagsPages calls ListPolicyTags for one page after another, until the last or an error.
+func (c *Client) ListPolicyTagsPages(ctx context.Context, in *iamtypes.ListPolicyTagsInput) iter.Seq2[*iamtypes.ListPolicyTagsOutput, error] {
+	return func(yield func(*iamtypes.ListPolicyTagsOutput, error) bool) {
+		var page iamtypes.ListPolicyTagsInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.ListPolicyTags(ctx, &page)
+			if !yield(out, err) || err != nil || out.Marker == nil {
+				return
+			}
+			page.Marker = out.Marker
+		}
+	}
+}
+
 // ListPolicyVersions calls the IAM action of that name.
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListPolicyVersions.html
 func (c *Client) ListPolicyVersions(ctx context.Context, in *iamtypes.ListPolicyVersionsInput) (*iamtypes.ListPolicyVersionsOutput, error) {
@@ -396,6 +442,29 @@ func (c *Client) ListRolePoliciesPages(ctx context.Context, in *iamtypes.ListRol
 	}
 }
 
+// ListRoleTags calls the IAM action of that name.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListRoleTags.html
+func (c *Client) ListRoleTags(ctx context.Context, in *iamtypes.ListRoleTagsInput) (*iamtypes.ListRoleTagsOutput, error) {
+	return call[iamtypes.ListRoleTagsOutput](ctx, c, "ListRoleTags", in)
+}
+
+// ListRoleTagsPages calls ListRoleTags for one page after another, until the last or an error.
+func (c *Client) ListRoleTagsPages(ctx context.Context, in *iamtypes.ListRoleTagsInput) iter.Seq2[*iamtypes.ListRoleTagsOutput, error] {
+	return func(yield func(*iamtypes.ListRoleTagsOutput, error) bool) {
+		var page iamtypes.ListRoleTagsInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.ListRoleTags(ctx, &page)
+			if !yield(out, err) || err != nil || out.Marker == nil {
+				return
+			}
+			page.Marker = out.Marker
+		}
+	}
+}
+
 // ListRoles calls the IAM action of that name.
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListRoles.html
 func (c *Client) ListRoles(ctx context.Context, in *iamtypes.ListRolesInput) (*iamtypes.ListRolesOutput, error) {
@@ -434,6 +503,29 @@ func (c *Client) ListUserPoliciesPages(ctx context.Context, in *iamtypes.ListUse
 		}
 		for {
 			out, err := c.ListUserPolicies(ctx, &page)
+			if !yield(out, err) || err != nil || out.Marker == nil {
+				return
+			}
+			page.Marker = out.Marker
+		}
+	}
+}
+
+// ListUserTags calls the IAM action of that name.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListUserTags.html
+func (c *Client) ListUserTags(ctx context.Context, in *iamtypes.ListUserTagsInput) (*iamtypes.ListUserTagsOutput, error) {
+	return call[iamtypes.ListUserTagsOutput](ctx, c, "ListUserTags", in)
+}
+
+// ListUserTagsPages calls ListUserTags for one page after another, until the last or an error.
+func (c *Client) ListUserTagsPages(ctx context.Context, in *iamtypes.ListUserTagsInput) iter.Seq2[*iamtypes.ListUserTagsOutput, error] {
+	return func(yield func(*iamtypes.ListUserTagsOutput, error) bool) {
+		var page iamtypes.ListUserTagsInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.ListUserTags(ctx, &page)
 			if !yield(out, err) || err != nil || out.Marker == nil {
 				return
 			}
@@ -512,6 +604,54 @@ func (c *Client) SimulatePrincipalPolicyPages(ctx context.Context, in *iamtypes.
 	}
 }
 
+// TagInstanceProfile calls the IAM action of that name.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_TagInstanceProfile.html
+func (c *Client) TagInstanceProfile(ctx context.Context, in *iamtypes.TagInstanceProfileInput) (*iamtypes.TagInstanceProfileOutput, error) {
+	return call[iamtypes.TagInstanceProfileOutput](ctx, c, "TagInstanceProfile", in)
+}
+
+// TagPolicy calls the IAM action of that name.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_TagPolicy.html
+func (c *Client) TagPolicy(ctx context.Context, in *iamtypes.TagPolicyInput) (*iamtypes.TagPolicyOutput, error) {
+	return call[iamtypes.TagPolicyOutput](ctx, c, "TagPolicy", in)
+}
+
+// TagRole calls the IAM action of that name.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_TagRole.html
+func (c *Client) TagRole(ctx context.Context, in *iamtypes.TagRoleInput) (*iamtypes.TagRoleOutput, error) {
+	return call[iamtypes.TagRoleOutput](ctx, c, "TagRole", in)
+}
+
+// TagUser calls the IAM action of that name.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_TagUser.html
+func (c *Client) TagUser(ctx context.Context, in *iamtypes.TagUserInput) (*iamtypes.TagUserOutput, error) {
+	return call[iamtypes.TagUserOutput](ctx, c, "TagUser", in)
+}
+
+// UntagInstanceProfile calls the IAM action of that name.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_UntagInstanceProfile.html
+func (c *Client) UntagInstanceProfile(ctx context.Context, in *iamtypes.UntagInstanceProfileInput) (*iamtypes.UntagInstanceProfileOutput, error) {
+	return call[iamtypes.UntagInstanceProfileOutput](ctx, c, "UntagInstanceProfile", in)
+}
+
+// UntagPolicy calls the IAM action of that name.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_UntagPolicy.html
+func (c *Client) UntagPolicy(ctx context.Context, in *iamtypes.UntagPolicyInput) (*iamtypes.UntagPolicyOutput, error) {
+	return call[iamtypes.UntagPolicyOutput](ctx, c, "UntagPolicy", in)
+}
+
+// UntagRole calls the IAM action of that name.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_UntagRole.html
+func (c *Client) UntagRole(ctx context.Context, in *iamtypes.UntagRoleInput) (*iamtypes.UntagRoleOutput, error) {
+	return call[iamtypes.UntagRoleOutput](ctx, c, "UntagRole", in)
+}
+
+// UntagUser calls the IAM action of that name.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_UntagUser.html
+func (c *Client) UntagUser(ctx context.Context, in *iamtypes.UntagUserInput) (*iamtypes.UntagUserOutput, error) {
+	return call[iamtypes.UntagUserOutput](ctx, c, "UntagUser", in)
+}
+
 // UpdateAccessKey calls the IAM action of that name.
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateAccessKey.html
 func (c *Client) UpdateAccessKey(ctx context.Context, in *iamtypes.UpdateAccessKeyInput) (*iamtypes.UpdateAccessKeyOutput, error) {
@@ -522,4 +662,16 @@ func (c *Client) UpdateAccessKey(ctx context.Context, in *iamtypes.UpdateAccessK
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateAssumeRolePolicy.html
 func (c *Client) UpdateAssumeRolePolicy(ctx context.Context, in *iamtypes.UpdateAssumeRolePolicyInput) (*iamtypes.UpdateAssumeRolePolicyOutput, error) {
 	return call[iamtypes.UpdateAssumeRolePolicyOutput](ctx, c, "UpdateAssumeRolePolicy", in)
+}
+
+// UpdateRole calls the IAM action of that name.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateRole.html
+func (c *Client) UpdateRole(ctx context.Context, in *iamtypes.UpdateRoleInput) (*iamtypes.UpdateRoleOutput, error) {
+	return call[iamtypes.UpdateRoleOutput](ctx, c, "UpdateRole", in)
+}
+
+// UpdateRoleDescription calls the IAM action of that name.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateRoleDescription.html
+func (c *Client) UpdateRoleDescription(ctx context.Context, in *iamtypes.UpdateRoleDescriptionInput) (*iamtypes.UpdateRoleDescriptionOutput, error) {
+	return call[iamtypes.UpdateRoleDescriptionOutput](ctx, c, "UpdateRoleDescription", in)
 }

@@ -399,6 +399,21 @@ type ListAttachedUserPoliciesOutput struct {
 	Marker           *string          `json:"Marker,omitempty" xml:"Marker,omitempty"`
 }
 
+// ListInstanceProfileTagsInput is the request of ListInstanceProfileTags.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListInstanceProfileTags.html
+type ListInstanceProfileTagsInput struct {
+	InstanceProfileName *string `json:"InstanceProfileName,omitempty" query:"InstanceProfileName" required:"true"`
+	Marker              *string `json:"Marker,omitempty" query:"Marker"`
+	MaxItems            *int32  `json:"MaxItems,omitempty" query:"MaxItems" min:"1" max:"1000"`
+}
+
+// ListInstanceProfileTagsOutput is the response of ListInstanceProfileTags.
+type ListInstanceProfileTagsOutput struct {
+	IsTruncated *bool   `json:"IsTruncated,omitempty" xml:"IsTruncated,omitempty"`
+	Marker      *string `json:"Marker,omitempty" xml:"Marker,omitempty"`
+	Tags        []Tag   `json:"Tags,omitzero" xml:"Tags>member,omitempty"`
+}
+
 // ListInstanceProfilesInput is the request of ListInstanceProfiles.
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListInstanceProfiles.html
 type ListInstanceProfilesInput struct {
@@ -447,6 +462,21 @@ type ListPoliciesOutput struct {
 	Policies    []Policy `json:"Policies,omitzero" xml:"Policies>member,omitempty"`
 }
 
+// ListPolicyTagsInput is the request of ListPolicyTags.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListPolicyTags.html
+type ListPolicyTagsInput struct {
+	Marker    *string `json:"Marker,omitempty" query:"Marker"`
+	MaxItems  *int32  `json:"MaxItems,omitempty" query:"MaxItems" min:"1" max:"1000"`
+	PolicyArn *string `json:"PolicyArn,omitempty" query:"PolicyArn" required:"true"`
+}
+
+// ListPolicyTagsOutput is the response of ListPolicyTags.
+type ListPolicyTagsOutput struct {
+	IsTruncated *bool   `json:"IsTruncated,omitempty" xml:"IsTruncated,omitempty"`
+	Marker      *string `json:"Marker,omitempty" xml:"Marker,omitempty"`
+	Tags        []Tag   `json:"Tags,omitzero" xml:"Tags>member,omitempty"`
+}
+
 // ListPolicyVersionsInput is the request of ListPolicyVersions.
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListPolicyVersions.html
 type ListPolicyVersionsInput struct {
@@ -477,6 +507,21 @@ type ListRolePoliciesOutput struct {
 	PolicyNames []string `json:"PolicyNames,omitzero" xml:"PolicyNames>member,omitempty"`
 }
 
+// ListRoleTagsInput is the request of ListRoleTags.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListRoleTags.html
+type ListRoleTagsInput struct {
+	Marker   *string `json:"Marker,omitempty" query:"Marker"`
+	MaxItems *int32  `json:"MaxItems,omitempty" query:"MaxItems" min:"1" max:"1000"`
+	RoleName *string `json:"RoleName,omitempty" query:"RoleName" required:"true"`
+}
+
+// ListRoleTagsOutput is the response of ListRoleTags.
+type ListRoleTagsOutput struct {
+	IsTruncated *bool   `json:"IsTruncated,omitempty" xml:"IsTruncated,omitempty"`
+	Marker      *string `json:"Marker,omitempty" xml:"Marker,omitempty"`
+	Tags        []Tag   `json:"Tags,omitzero" xml:"Tags>member,omitempty"`
+}
+
 // ListRolesInput is the request of ListRoles.
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListRoles.html
 type ListRolesInput struct {
@@ -505,6 +550,21 @@ type ListUserPoliciesOutput struct {
 	IsTruncated *bool    `json:"IsTruncated,omitempty" xml:"IsTruncated,omitempty"`
 	Marker      *string  `json:"Marker,omitempty" xml:"Marker,omitempty"`
 	PolicyNames []string `json:"PolicyNames,omitzero" xml:"PolicyNames>member,omitempty"`
+}
+
+// ListUserTagsInput is the request of ListUserTags.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_ListUserTags.html
+type ListUserTagsInput struct {
+	Marker   *string `json:"Marker,omitempty" query:"Marker"`
+	MaxItems *int32  `json:"MaxItems,omitempty" query:"MaxItems" min:"1" max:"1000"`
+	UserName *string `json:"UserName,omitempty" query:"UserName" required:"true"`
+}
+
+// ListUserTagsOutput is the response of ListUserTags.
+type ListUserTagsOutput struct {
+	IsTruncated *bool   `json:"IsTruncated,omitempty" xml:"IsTruncated,omitempty"`
+	Marker      *string `json:"Marker,omitempty" xml:"Marker,omitempty"`
+	Tags        []Tag   `json:"Tags,omitzero" xml:"Tags>member,omitempty"`
 }
 
 // ListUsersInput is the request of ListUsers.
@@ -588,6 +648,86 @@ type SimulatePrincipalPolicyOutput struct {
 	Marker            *string            `json:"Marker,omitempty" xml:"Marker,omitempty"`
 }
 
+// TagInstanceProfileInput is the request of TagInstanceProfile.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_TagInstanceProfile.html
+type TagInstanceProfileInput struct {
+	InstanceProfileName *string `json:"InstanceProfileName,omitempty" query:"InstanceProfileName" required:"true"`
+	Tags                []Tag   `json:"Tags,omitzero" query:"Tags.member" required:"true"`
+}
+
+// TagInstanceProfileOutput is the response of TagInstanceProfile.
+type TagInstanceProfileOutput struct{}
+
+// TagPolicyInput is the request of TagPolicy.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_TagPolicy.html
+type TagPolicyInput struct {
+	PolicyArn *string `json:"PolicyArn,omitempty" query:"PolicyArn" required:"true"`
+	Tags      []Tag   `json:"Tags,omitzero" query:"Tags.member" required:"true"`
+}
+
+// TagPolicyOutput is the response of TagPolicy.
+type TagPolicyOutput struct{}
+
+// TagRoleInput is the request of TagRole.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_TagRole.html
+type TagRoleInput struct {
+	RoleName *string `json:"RoleName,omitempty" query:"RoleName" required:"true"`
+	Tags     []Tag   `json:"Tags,omitzero" query:"Tags.member" required:"true"`
+}
+
+// TagRoleOutput is the response of TagRole.
+type TagRoleOutput struct{}
+
+// TagUserInput is the request of TagUser.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_TagUser.html
+type TagUserInput struct {
+	Tags     []Tag   `json:"Tags,omitzero" query:"Tags.member" required:"true"`
+	UserName *string `json:"UserName,omitempty" query:"UserName" required:"true"`
+}
+
+// TagUserOutput is the response of TagUser.
+type TagUserOutput struct{}
+
+// UntagInstanceProfileInput is the request of UntagInstanceProfile.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_UntagInstanceProfile.html
+type UntagInstanceProfileInput struct {
+	InstanceProfileName *string  `json:"InstanceProfileName,omitempty" query:"InstanceProfileName" required:"true"`
+	TagKeys             []string `json:"TagKeys,omitzero" query:"TagKeys.member" required:"true"`
+}
+
+// UntagInstanceProfileOutput is the response of UntagInstanceProfile.
+type UntagInstanceProfileOutput struct{}
+
+// UntagPolicyInput is the request of UntagPolicy.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_UntagPolicy.html
+type UntagPolicyInput struct {
+	PolicyArn *string  `json:"PolicyArn,omitempty" query:"PolicyArn" required:"true"`
+	TagKeys   []string `json:"TagKeys,omitzero" query:"TagKeys.member" required:"true"`
+}
+
+// UntagPolicyOutput is the response of UntagPolicy.
+type UntagPolicyOutput struct{}
+
+// UntagRoleInput is the request of UntagRole.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_UntagRole.html
+type UntagRoleInput struct {
+	RoleName *string  `json:"RoleName,omitempty" query:"RoleName" required:"true"`
+	TagKeys  []string `json:"TagKeys,omitzero" query:"TagKeys.member" required:"true"`
+}
+
+// UntagRoleOutput is the response of UntagRole.
+type UntagRoleOutput struct{}
+
+// UntagUserInput is the request of UntagUser.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_UntagUser.html
+type UntagUserInput struct {
+	TagKeys  []string `json:"TagKeys,omitzero" query:"TagKeys.member" required:"true"`
+	UserName *string  `json:"UserName,omitempty" query:"UserName" required:"true"`
+}
+
+// UntagUserOutput is the response of UntagUser.
+type UntagUserOutput struct{}
+
 // UpdateAccessKeyInput is the request of UpdateAccessKey.
 // https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateAccessKey.html
 type UpdateAccessKeyInput struct {
@@ -608,6 +748,30 @@ type UpdateAssumeRolePolicyInput struct {
 
 // UpdateAssumeRolePolicyOutput is the response of UpdateAssumeRolePolicy.
 type UpdateAssumeRolePolicyOutput struct{}
+
+// UpdateRoleInput is the request of UpdateRole.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateRole.html
+type UpdateRoleInput struct {
+	Description        *string `json:"Description,omitempty" query:"Description"`
+	MaxSessionDuration *int32  `json:"MaxSessionDuration,omitempty" query:"MaxSessionDuration" min:"3600" max:"43200"`
+	RoleName           *string `json:"RoleName,omitempty" query:"RoleName" required:"true"`
+}
+
+// UpdateRoleOutput is the response of UpdateRole.
+type UpdateRoleOutput struct {
+}
+
+// UpdateRoleDescriptionInput is the request of UpdateRoleDescription.
+// https://docs.aws.amazon.com/IAM/latest/APIReference/API_UpdateRoleDescription.html
+type UpdateRoleDescriptionInput struct {
+	Description *string `json:"Description,omitempty" query:"Description" required:"true"`
+	RoleName    *string `json:"RoleName,omitempty" query:"RoleName" required:"true"`
+}
+
+// UpdateRoleDescriptionOutput is the response of UpdateRoleDescription.
+type UpdateRoleDescriptionOutput struct {
+	Role *Role `json:"Role,omitempty" xml:"Role,omitempty"`
+}
 
 var operations = []ec2types.Operation{
 	{Name: "AddRoleToInstanceProfile",
@@ -746,6 +910,10 @@ var operations = []ec2types.Operation{
 		NewInput:  func() any { return new(ListAttachedUserPoliciesInput) },
 		NewOutput: func() any { return new(ListAttachedUserPoliciesOutput) },
 	},
+	{Name: "ListInstanceProfileTags",
+		NewInput:  func() any { return new(ListInstanceProfileTagsInput) },
+		NewOutput: func() any { return new(ListInstanceProfileTagsOutput) },
+	},
 	{Name: "ListInstanceProfiles",
 		NewInput:  func() any { return new(ListInstanceProfilesInput) },
 		NewOutput: func() any { return new(ListInstanceProfilesOutput) },
@@ -758,6 +926,10 @@ var operations = []ec2types.Operation{
 		NewInput:  func() any { return new(ListPoliciesInput) },
 		NewOutput: func() any { return new(ListPoliciesOutput) },
 	},
+	{Name: "ListPolicyTags",
+		NewInput:  func() any { return new(ListPolicyTagsInput) },
+		NewOutput: func() any { return new(ListPolicyTagsOutput) },
+	},
 	{Name: "ListPolicyVersions",
 		NewInput:  func() any { return new(ListPolicyVersionsInput) },
 		NewOutput: func() any { return new(ListPolicyVersionsOutput) },
@@ -766,6 +938,10 @@ var operations = []ec2types.Operation{
 		NewInput:  func() any { return new(ListRolePoliciesInput) },
 		NewOutput: func() any { return new(ListRolePoliciesOutput) },
 	},
+	{Name: "ListRoleTags",
+		NewInput:  func() any { return new(ListRoleTagsInput) },
+		NewOutput: func() any { return new(ListRoleTagsOutput) },
+	},
 	{Name: "ListRoles",
 		NewInput:  func() any { return new(ListRolesInput) },
 		NewOutput: func() any { return new(ListRolesOutput) },
@@ -773,6 +949,10 @@ var operations = []ec2types.Operation{
 	{Name: "ListUserPolicies",
 		NewInput:  func() any { return new(ListUserPoliciesInput) },
 		NewOutput: func() any { return new(ListUserPoliciesOutput) },
+	},
+	{Name: "ListUserTags",
+		NewInput:  func() any { return new(ListUserTagsInput) },
+		NewOutput: func() any { return new(ListUserTagsOutput) },
 	},
 	{Name: "ListUsers",
 		NewInput:  func() any { return new(ListUsersInput) },
@@ -798,6 +978,38 @@ var operations = []ec2types.Operation{
 		NewInput:  func() any { return new(SimulatePrincipalPolicyInput) },
 		NewOutput: func() any { return new(SimulatePrincipalPolicyOutput) },
 	},
+	{Name: "TagInstanceProfile",
+		NewInput:  func() any { return new(TagInstanceProfileInput) },
+		NewOutput: func() any { return new(TagInstanceProfileOutput) },
+	},
+	{Name: "TagPolicy",
+		NewInput:  func() any { return new(TagPolicyInput) },
+		NewOutput: func() any { return new(TagPolicyOutput) },
+	},
+	{Name: "TagRole",
+		NewInput:  func() any { return new(TagRoleInput) },
+		NewOutput: func() any { return new(TagRoleOutput) },
+	},
+	{Name: "TagUser",
+		NewInput:  func() any { return new(TagUserInput) },
+		NewOutput: func() any { return new(TagUserOutput) },
+	},
+	{Name: "UntagInstanceProfile",
+		NewInput:  func() any { return new(UntagInstanceProfileInput) },
+		NewOutput: func() any { return new(UntagInstanceProfileOutput) },
+	},
+	{Name: "UntagPolicy",
+		NewInput:  func() any { return new(UntagPolicyInput) },
+		NewOutput: func() any { return new(UntagPolicyOutput) },
+	},
+	{Name: "UntagRole",
+		NewInput:  func() any { return new(UntagRoleInput) },
+		NewOutput: func() any { return new(UntagRoleOutput) },
+	},
+	{Name: "UntagUser",
+		NewInput:  func() any { return new(UntagUserInput) },
+		NewOutput: func() any { return new(UntagUserOutput) },
+	},
 	{Name: "UpdateAccessKey",
 		NewInput:  func() any { return new(UpdateAccessKeyInput) },
 		NewOutput: func() any { return new(UpdateAccessKeyOutput) },
@@ -805,5 +1017,13 @@ var operations = []ec2types.Operation{
 	{Name: "UpdateAssumeRolePolicy",
 		NewInput:  func() any { return new(UpdateAssumeRolePolicyInput) },
 		NewOutput: func() any { return new(UpdateAssumeRolePolicyOutput) },
+	},
+	{Name: "UpdateRole",
+		NewInput:  func() any { return new(UpdateRoleInput) },
+		NewOutput: func() any { return new(UpdateRoleOutput) },
+	},
+	{Name: "UpdateRoleDescription",
+		NewInput:  func() any { return new(UpdateRoleDescriptionInput) },
+		NewOutput: func() any { return new(UpdateRoleDescriptionOutput) },
 	},
 }

@@ -28,9 +28,18 @@ func New(d *auth.Directory, secret []byte) *Actions {
 	return &Actions{directory: d, pager: api.NewPager(secret)}
 }
 
-// add registers an action.
+// add registers an action. Tags may have empty values.
 func add[I, O any](t *api.Table, name string, handler func(context.Context, *I) (*O, error), acts ...string) {
-	api.Register(t, api.Action[I, O]{Name: name, Handler: handler, Acts: acts})
+	var keep []string
+	if slices.Contains(acts, "Tags") {
+		keep = []string{"Tags.Value"}
+	}
+	addKeeping(t, name, handler, keep, acts...)
+}
+
+// addKeeping registers an action that tells some empty parameters from absent ones.
+func addKeeping[I, O any](t *api.Table, name string, handler func(context.Context, *I) (*O, error), keep []string, acts ...string) {
+	api.Register(t, api.Action[I, O]{Name: name, Handler: handler, Acts: acts, KeepEmpty: keep})
 }
 
 // do is a handler of an action whose answer is empty.

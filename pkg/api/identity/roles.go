@@ -21,6 +21,14 @@ func (a *Actions) registerRoles(t *api.Table) {
 	add(t, "UpdateAssumeRolePolicy", do[iamtypes.UpdateAssumeRolePolicyInput, iamtypes.UpdateAssumeRolePolicyOutput](func(ctx context.Context, account string, in *iamtypes.UpdateAssumeRolePolicyInput) error {
 		return d.SetTrust(ctx, account, value(in.RoleName), value(in.PolicyDocument))
 	}), "RoleName", "PolicyDocument")
+	addKeeping(t, "UpdateRole", do[iamtypes.UpdateRoleInput, iamtypes.UpdateRoleOutput](func(ctx context.Context, account string, in *iamtypes.UpdateRoleInput) error {
+		var session *time.Duration
+		if in.MaxSessionDuration != nil {
+			session = new(time.Duration(*in.MaxSessionDuration) * time.Second)
+		}
+		return d.DescribeRole(ctx, account, value(in.RoleName), in.Description, session)
+	}), []string{"Description"}, "RoleName", "Description", "MaxSessionDuration")
+	addKeeping(t, "UpdateRoleDescription", a.updateRoleDescription, []string{"Description"}, "RoleName", "Description")
 	add(t, "PutRolePolicy", do[iamtypes.PutRolePolicyInput, iamtypes.PutRolePolicyOutput](func(ctx context.Context, account string, in *iamtypes.PutRolePolicyInput) error {
 		return d.PutRolePolicy(ctx, account, value(in.RoleName), value(in.PolicyName), value(in.PolicyDocument))
 	}), "RoleName", "PolicyName", "PolicyDocument")
@@ -53,6 +61,15 @@ func (a *Actions) createRole(ctx context.Context, in *iamtypes.CreateRoleInput) 
 func (a *Actions) getRole(ctx context.Context, in *iamtypes.GetRoleInput) (*iamtypes.GetRoleOutput, error) {
 	r, err := a.directory.Role(ctx, caller(ctx).AccountID, value(in.RoleName))
 	return &iamtypes.GetRoleOutput{Role: roleShape(&r)}, err
+}
+
+func (a *Actions) updateRoleDescription(ctx context.Context, in *iamtypes.UpdateRoleDescriptionInput) (*iamtypes.UpdateRoleDescriptionOutput, error) {
+	account := caller(ctx).AccountID
+	if err := a.directory.DescribeRole(ctx, account, value(in.RoleName), in.Description, nil); err != nil {
+		return nil, err
+	}
+	r, err := a.directory.Role(ctx, account, value(in.RoleName))
+	return &iamtypes.UpdateRoleDescriptionOutput{Role: roleShape(&r)}, err
 }
 
 func (a *Actions) listRoles(ctx context.Context, in *iamtypes.ListRolesInput) (*iamtypes.ListRolesOutput, error) {

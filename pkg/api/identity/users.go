@@ -16,6 +16,7 @@ func (a *Actions) RegisterIAM(t *api.Table) {
 	a.registerPolicies(t)
 	a.registerRoles(t)
 	a.registerProfiles(t)
+	a.registerTags(t)
 	a.registerAccount(t)
 }
 
