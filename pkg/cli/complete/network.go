@@ -94,3 +94,31 @@ func LaunchTemplates(f *factory.Factory) cobra.CompletionFunc {
 		return both(ec2types.Value(t.LaunchTemplateId), ec2types.Value(t.LaunchTemplateName), "")
 	})
 }
+
+// NetworkInterfaces completes the network interfaces.
+func NetworkInterfaces(f *factory.Factory) cobra.CompletionFunc {
+	return objects(f, resolve.NetworkInterfaces, func(n ec2types.NetworkInterface) []cobra.Completion {
+		return both(ec2types.Value(n.NetworkInterfaceId), resolve.Tag(n.TagSet, "Name"), ec2types.Value(n.PrivateIpAddress))
+	})
+}
+
+// RouteTables completes the route tables.
+func RouteTables(f *factory.Factory) cobra.CompletionFunc {
+	return objects(f, resolve.RouteTables, func(t ec2types.RouteTable) []cobra.Completion {
+		return both(ec2types.Value(t.RouteTableId), resolve.Tag(t.Tags, "Name"), ec2types.Value(t.VpcId))
+	})
+}
+
+// InternetGateways completes the internet gateways.
+func InternetGateways(f *factory.Factory) cobra.CompletionFunc {
+	return objects(f, resolve.InternetGateways, func(g ec2types.InternetGateway) []cobra.Completion {
+		return both(ec2types.Value(g.InternetGatewayId), resolve.Tag(g.Tags, "Name"), "")
+	})
+}
+
+// DHCPOptions completes the sets of DHCP options.
+func DHCPOptions(f *factory.Factory) cobra.CompletionFunc {
+	return objects(f, resolve.DHCPOptions, func(d ec2types.DhcpOptions) []cobra.Completion {
+		return both(ec2types.Value(d.DhcpOptionsId), resolve.Tag(d.Tags, "Name"), "")
+	})
+}

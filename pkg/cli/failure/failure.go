@@ -137,7 +137,7 @@ func codeOfAPI(code string) int {
 		return NotFound
 	case code == model.CodeIncorrectInstanceState, code == model.CodeIncorrectState, code == model.CodeIncorrectModificationState,
 		code == model.CodeVolumeInUse, strings.HasSuffix(code, ".InUse"), code == "DependencyViolation", code == "Resource.AlreadyAssociated",
-		code == "DeleteConflict", code == "EntityAlreadyExists", strings.HasSuffix(code, ".AlreadyExistsException"),
+		code == "DeleteConflict", strings.HasSuffix(code, "AlreadyExists"), strings.HasSuffix(code, ".AlreadyExistsException"),
 		strings.HasSuffix(code, ".Unavailable"), strings.HasSuffix(code, ".Duplicate"):
 		return WrongState
 	}

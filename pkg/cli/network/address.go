@@ -34,7 +34,7 @@ address itself, or its name.`,
 			command.Wide(command.Text("ASSOCIATION", func(a ec2types.Address) *string { return a.AssociationId })),
 			command.Name(func(a ec2types.Address) []ec2types.Tag { return a.Tags }),
 		},
-	}.Command(f), newAllocateCommand(f), newAssociateCommand(f), command.Verb{
+	}.Command(f), newAllocateCommand(f), newAssociateCommand(f), newDomainCommand(f), command.Verb{
 		Use: "disassociate ADDRESS", Short: "Make an elastic address lead nowhere", Object: "address", Args: cobra.ExactArgs(1),
 		Complete: complete.First(complete.Addresses(f)), Run: disassociate,
 	}.Command(f), command.Verb{

@@ -43,7 +43,7 @@ name; if groups of several VPCs have the name, give the id.`,
 			{Title: "RULES OUT", Text: func(g group) string { return count(g.IpPermissionsEgress) }},
 			command.Text("DESCRIPTION", func(g group) *string { return g.Description }),
 		},
-	}.Command(f), newRulesCommand(f), newGroupCreateCommand(f), newAllowCommand(f), newRevokeCommand(f), command.Verb{
+	}.Command(f), newRulesCommand(f), newGroupCreateCommand(f), newAllowCommand(f), newRuleEditCommand(f), newRevokeCommand(f), command.Verb{
 		Use: "delete GROUP", Short: "Delete a security group that nothing uses", Object: "security group", Args: cobra.ExactArgs(1),
 		Complete: complete.First(complete.SecurityGroups(f)),
 		Run: func(ctx context.Context, s *command.Session, args []string) error {

@@ -6,7 +6,6 @@ package network
 import (
 	"context"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -31,7 +30,16 @@ func NewVPCCommand(f *factory.Factory) *cobra.Command {
 			command.Wide(command.Text("DHCP OPTIONS", func(v ec2types.Vpc) *string { return v.DhcpOptionsId })),
 			command.Name(func(v ec2types.Vpc) []ec2types.Tag { return v.Tags }),
 		},
-	}.Command(f), newVPCCreateCommand(f), newVPCDeleteCommand(f))
+	}.Command(f), newVPCCreateCommand(f), newVPCEditCommand(f), newVPCDeleteCommand(f), command.Verb{
+		Use: "create-default", Short: "Make the account's default VPC, if it has none", Object: "default VPC", Args: cobra.NoArgs,
+		Run: func(ctx context.Context, s *command.Session, _ []string) error {
+			out, err := command.Send(ctx, s, "CreateDefaultVpc", &ec2types.CreateDefaultVpcInput{DryRun: s.Plan.Flag()}, s.CreateDefaultVpc)
+			if err != nil || out == nil {
+				return err
+			}
+			return s.Print(ec2types.Value(out.Vpc.VpcId))
+		},
+	}.Command(f))
 	return cmd
 }
 
@@ -49,7 +57,7 @@ func NewSubnetCommand(f *factory.Factory) *cobra.Command {
 			command.Wide(command.Text("ZONE", func(s ec2types.Subnet) *string { return s.AvailabilityZone })),
 			command.Name(func(s ec2types.Subnet) []ec2types.Tag { return s.Tags }),
 		},
-	}.Command(f), newSubnetCreateCommand(f), command.Verb{
+	}.Command(f), newSubnetCreateCommand(f), newSubnetEditCommand(f), command.Verb{
 		Use: "delete SUBNET", Short: "Delete a subnet in which there is nothing", Object: "subnet", Args: cobra.ExactArgs(1),
 		Complete: complete.First(complete.Subnets(f)),
 		Run: func(ctx context.Context, s *command.Session, args []string) error {
@@ -61,47 +69,6 @@ func NewSubnetCommand(f *factory.Factory) *cobra.Command {
 		},
 	}.Command(f))
 	return cmd
-}
-
-// NewInterfaceCommand returns the command "network-interface" with all its verbs.
-func NewInterfaceCommand(f *factory.Factory) *cobra.Command {
-	cmd := &cobra.Command{Use: "network-interface VERB", Aliases: []string{"network-interfaces", "eni"}, Short: "List network interfaces"}
-	type nic = ec2types.NetworkInterface
-	cmd.AddCommand(lister[nic]{
-		what: "network interfaces", vpc: "vpc-id", all: resolve.NetworkInterfaces, id: func(n nic) *string { return n.NetworkInterfaceId },
-		columns: []output.Column[nic]{
-			command.Text("INTERFACE", func(n nic) *string { return n.NetworkInterfaceId }),
-			command.Text("STATE", func(n nic) *string { return n.Status }),
-			command.Text("PRIVATE IP", func(n nic) *string { return n.PrivateIpAddress }),
-			{Title: "PUBLIC IP", Text: publicIP},
-			{Title: "INSTANCE", Text: func(n nic) string {
-				if n.Attachment == nil {
-					return ""
-				}
-				return ec2types.Value(n.Attachment.InstanceId)
-			}},
-			{Title: "GROUPS", Text: func(n nic) string { return groupNames(n.Groups) }},
-			command.Wide(command.Text("MAC", func(n nic) *string { return n.MacAddress })),
-			command.Wide(command.Text("SUBNET", func(n nic) *string { return n.SubnetId })),
-			command.Wide(command.Text("DESCRIPTION", func(n nic) *string { return n.Description })),
-		},
-	}.Command(f))
-	return cmd
-}
-
-func publicIP(n ec2types.NetworkInterface) string {
-	if n.Association == nil {
-		return ""
-	}
-	return ec2types.Value(n.Association.PublicIp)
-}
-
-func groupNames(groups []ec2types.GroupIdentifier) string {
-	var names []string
-	for _, g := range groups {
-		names = append(names, ec2types.Value(g.GroupName))
-	}
-	return strings.Join(names, ",")
 }
 
 func newVPCCreateCommand(f *factory.Factory) *cobra.Command {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"net/netip"
+	"strings"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/client"
@@ -154,4 +155,76 @@ func NetworkInterfaces(ctx context.Context, c *client.Client, filters ...ec2type
 		func(p *ec2types.DescribeNetworkInterfacesOutput) []ec2types.NetworkInterface {
 			return p.NetworkInterfaces
 		})
+}
+
+// named returns the id of the object that ref, an id or the Name tag of exactly one,
+// means.
+func named[T any](ctx context.Context, c *client.Client, prefix model.IDPrefix, kind, ref, hint string,
+	all func(context.Context, *client.Client, ...ec2types.Filter) ([]T, error), id func(T) *string) (string, error) {
+	if model.CheckID(prefix, ref) == nil {
+		return ref, nil
+	}
+	found, err := all(ctx, c, Filter("tag:Name", exactly(ref)))
+	if err != nil {
+		return "", err
+	}
+	return one(kind, ref, ids(found, id), hint)
+}
+
+// NetworkInterface returns the id of the network interface that ref, an id or the
+// Name tag of exactly one, means.
+func NetworkInterface(ctx context.Context, c *client.Client, ref string) (string, error) {
+	return named(ctx, c, model.InterfacePrefix, "network interface", ref, "bundt network-interface ls lists the interfaces", NetworkInterfaces,
+		func(n ec2types.NetworkInterface) *string { return n.NetworkInterfaceId })
+}
+
+// RouteTables returns every route table that passes the filters.
+func RouteTables(ctx context.Context, c *client.Client, filters ...ec2types.Filter) ([]ec2types.RouteTable, error) {
+	return collect(c.DescribeRouteTablesPages(ctx, &ec2types.DescribeRouteTablesInput{Filters: filters}),
+		func(p *ec2types.DescribeRouteTablesOutput) []ec2types.RouteTable { return p.RouteTables })
+}
+
+// RouteTable returns the id of the route table that ref means: an id, the Name tag
+// of exactly one, or VPC/main, where VPC is one by id or name.
+func RouteTable(ctx context.Context, c *client.Client, ref string) (string, error) {
+	const hint = "bundt route-table ls lists the route tables"
+	id := func(t ec2types.RouteTable) *string { return t.RouteTableId }
+	if vpc, ok := strings.CutSuffix(ref, "/main"); ok {
+		vpcID, err := VPC(ctx, c, vpc)
+		if err != nil {
+			return "", err
+		}
+		found, err := RouteTables(ctx, c, Filter("vpc-id", vpcID), Filter("association.main", "true"))
+		if err != nil {
+			return "", err
+		}
+		return one("route table", ref, ids(found, id), hint)
+	}
+	return named(ctx, c, model.RouteTablePrefix, "route table", ref, hint, RouteTables, id)
+}
+
+// InternetGateways returns every internet gateway that passes the filters.
+func InternetGateways(ctx context.Context, c *client.Client, filters ...ec2types.Filter) ([]ec2types.InternetGateway, error) {
+	return collect(c.DescribeInternetGatewaysPages(ctx, &ec2types.DescribeInternetGatewaysInput{Filters: filters}),
+		func(p *ec2types.DescribeInternetGatewaysOutput) []ec2types.InternetGateway { return p.InternetGateways })
+}
+
+// InternetGateway returns the id of the internet gateway that ref, an id or the
+// Name tag of exactly one, means.
+func InternetGateway(ctx context.Context, c *client.Client, ref string) (string, error) {
+	return named(ctx, c, model.GatewayPrefix, "internet gateway", ref, "bundt internet-gateway ls lists the gateways", InternetGateways,
+		func(g ec2types.InternetGateway) *string { return g.InternetGatewayId })
+}
+
+// DHCPOptions returns all DHCP options that pass the filters.
+func DHCPOptions(ctx context.Context, c *client.Client, filters ...ec2types.Filter) ([]ec2types.DhcpOptions, error) {
+	return collect(c.DescribeDhcpOptionsPages(ctx, &ec2types.DescribeDhcpOptionsInput{Filters: filters}),
+		func(p *ec2types.DescribeDhcpOptionsOutput) []ec2types.DhcpOptions { return p.DhcpOptions })
+}
+
+// DHCPOption returns the id of the DHCP options that ref, an id or the Name tag of
+// exactly one set, means.
+func DHCPOption(ctx context.Context, c *client.Client, ref string) (string, error) {
+	return named(ctx, c, model.DHCPOptionsPrefix, "set of DHCP options", ref, "bundt dhcp-options ls lists them", DHCPOptions,
+		func(d ec2types.DhcpOptions) *string { return d.DhcpOptionsId })
 }
