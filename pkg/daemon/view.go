@@ -115,6 +115,9 @@ func (v *view) addPort(ctx context.Context, inst *model.Instance, out *bundttype
 	for _, l := range port.Listening {
 		out.Listening = append(out.Listening, l.String())
 	}
+	for _, l := range port.ListeningUDP {
+		out.ListeningUDP = append(out.ListeningUDP, l.String())
+	}
 	for where, why := range port.Problems {
 		out.Problems = append(out.Problems, where+": "+why)
 	}

@@ -189,9 +189,10 @@ type PortStatus struct {
 	Received  Traffic   `json:"received"`          // by the guest
 	// Refused are packets that security groups' rules did not let pass; nil if the
 	// datapath does not count them.
-	Refused   *Refused          `json:"refused,omitempty"`
-	Listening []netip.AddrPort  `json:"listening"`          // public address and ports open on the host
-	Problems  map[string]string `json:"problems,omitempty"` // address:port -> why it could not be opened
+	Refused      *Refused          `json:"refused,omitempty"`
+	Listening    []netip.AddrPort  `json:"listening"` // public address and TCP ports open on the host
+	ListeningUDP []netip.AddrPort  `json:"listeningUDP,omitempty"`
+	Problems     map[string]string `json:"problems,omitempty"` // address:port -> why it could not be opened
 }
 
 // Traffic is how much has passed a port in one direction. Bytes are those of

@@ -197,7 +197,8 @@ type InstanceDetails struct {
 	AcceleratorReason  string             `json:"AcceleratorReason,omitempty" xml:"acceleratorReason,omitempty"`
 	Architecture       string             `json:"Architecture,omitempty" xml:"architecture,omitempty"`
 	InstanceId         string             `json:"InstanceId" xml:"instanceId"`
-	Listening          []string           `json:"Listening,omitzero" xml:"listeningSet>item"` // public address:port open on the host
+	Listening          []string           `json:"Listening,omitzero" xml:"listeningSet>item"`       // public address:port open on the host, by TCP
+	ListeningUDP       []string           `json:"ListeningUDP,omitzero" xml:"listeningUDPSet>item"` // and by UDP
 	LoginUser          string             `json:"LoginUser,omitempty" xml:"loginUser,omitempty"`
 	StartedAt          *time.Time         `json:"StartedAt,omitempty" xml:"startedAt,omitempty"` // exec of the hypervisor's process
 	Pid                int32              `json:"Pid,omitempty" xml:"pid,omitempty"`             // of the hypervisor's process

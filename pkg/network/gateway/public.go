@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/netip"
@@ -30,26 +31,34 @@ type PublicPort interface {
 	// DialGuest opens a connection to one of the guest's addresses under the
 	// address from.
 	DialGuest(ctx context.Context, from, guest netip.Addr, to uint16) (HalfCloser, error)
+	// DialGuestUDP is for datagrams, with a port of its own at from. It does not wait.
+	DialGuestUDP(from, guest netip.Addr, to uint16) (net.Conn, error)
 }
 
-// PublicListeners are the TCP ports of a port's public address that the host
-// listens on: those that the ingress rules open to somebody on this host.
+// PublicListeners are the TCP and UDP ports of a port's public address that the
+// host listens on: those that the ingress rules open to somebody on this host.
 type PublicListeners struct {
 	mu        sync.Mutex
 	closed    bool
-	listeners map[netip.AddrPort]*publicListener
+	listeners map[endpoint]*publicListener
 	problems  map[string]string
 	retries   bool // a problem may have gone away
 	serving   sync.WaitGroup
 }
 
+// endpoint is a port of a public address.
+type endpoint struct {
+	proto byte // TCP or UDP
+	netip.AddrPort
+}
+
 // publicPorts returns what to open, and for ranges that are too large the
 // reason why not.
-func publicPorts(c *Port) (map[netip.AddrPort]bool, map[string]string) {
-	ports, problems := map[netip.AddrPort]bool{}, map[string]string{}
+func publicPorts(c *Port) (map[endpoint]bool, map[string]string) {
+	ports, problems := map[endpoint]bool{}, map[string]string{}
 	for _, public := range c.publicAddresses() {
 		for _, r := range c.In {
-			if (r.Proto == TCP || r.All) && slices.ContainsFunc(r.Peers, loopbackNet.Overlaps) {
+			if (r.Ports() || r.All) && slices.ContainsFunc(r.Peers, loopbackNet.Overlaps) {
 				openRange(public, r, ports, problems)
 			}
 		}
@@ -58,7 +67,7 @@ func publicPorts(c *Port) (map[netip.AddrPort]bool, map[string]string) {
 }
 
 // openRange adds the ports of a rule.
-func openRange(public netip.Addr, r Rule, ports map[netip.AddrPort]bool, problems map[string]string) {
+func openRange(public netip.Addr, r Rule, ports map[endpoint]bool, problems map[string]string) {
 	from, to := int(r.From), int(r.To)
 	if r.All {
 		from, to = 1, 65535
@@ -70,7 +79,7 @@ func openRange(public netip.Addr, r Rule, ports map[netip.AddrPort]bool, problem
 		return
 	}
 	for n := from; n <= to; n++ {
-		ports[netip.AddrPortFrom(public, uint16(n))] = true
+		ports[endpoint{r.Proto, netip.AddrPortFrom(public, uint16(n))}] = true
 	}
 }
 
@@ -105,7 +114,7 @@ func (c *Port) LeadsTo(public netip.Addr) bool {
 
 // publicListener is one open address and port.
 type publicListener struct {
-	net.Listener
+	io.Closer
 	done chan struct{} // closed when nothing holds the address any more
 }
 
@@ -120,10 +129,10 @@ func (l *PublicListeners) GiveUp(c *Port) {
 	want, _ := publicPorts(c)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for ap, ln := range l.listeners {
-		if !want[ap] {
+	for at, ln := range l.listeners {
+		if !want[at] {
 			ln.end()
-			delete(l.listeners, ap)
+			delete(l.listeners, at)
 		}
 	}
 }
@@ -139,40 +148,59 @@ func (l *PublicListeners) Reconcile(p PublicPort) {
 		return
 	}
 	if l.listeners == nil {
-		l.listeners = map[netip.AddrPort]*publicListener{}
+		l.listeners = map[endpoint]*publicListener{}
 	}
 	l.retries = false
-	for ap := range want {
-		if l.listeners[ap] != nil {
+	for at := range want {
+		if l.listeners[at] != nil {
 			continue
 		}
-		tcp, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(ap))
+		open, serve, err := openPublic(p, at)
 		if err != nil {
-			problems[ap.String()] = publicProblem(ap, err)
+			problems[at.String()] = publicProblem(at, err)
 			l.retries = true
 			continue
 		}
-		ln := &publicListener{tcp, make(chan struct{})}
-		l.listeners[ap] = ln
-		l.serving.Add(1)
-		go func() {
-			defer l.serving.Done()
+		ln := &publicListener{open, make(chan struct{})}
+		l.listeners[at] = ln
+		l.serving.Go(func() {
 			defer close(ln.done)
-			servePublic(p, ln, ap)
-		}()
+			serve()
+		})
 	}
 	l.problems = problems
 }
 
+// openPublic opens an address and port, and returns what serves it.
+func openPublic(p PublicPort, at endpoint) (open io.Closer, serve func(), err error) {
+	if at.proto == UDP {
+		conn, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(at.AddrPort))
+		if err != nil {
+			return nil, nil, err
+		}
+		u := &publicUDP{port: p, conn: conn, at: at.AddrPort, flows: map[netip.AddrPort]*publicFlow{}}
+		return conn, u.serve, nil
+	}
+	ln, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(at.AddrPort))
+	if err != nil {
+		return nil, nil, err
+	}
+	return ln, func() { servePublic(p, ln, at.AddrPort) }, nil
+}
+
 // publicProblem says why an address could not be opened and what to do.
-func publicProblem(ap netip.AddrPort, err error) string {
+func publicProblem(at endpoint, err error) string {
+	ap, list := at.AddrPort, "ss -ltnp"
+	if at.proto == UDP {
+		list = "ss -lunp"
+	}
 	switch {
 	case errors.Is(err, syscall.EACCES):
 		return fmt.Sprintf("this user may not listen on ports below the host's limit; allow it with: sysctl net.ipv4.ip_unprivileged_port_start=%d", ap.Port())
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Sprintf("the host has no address %s; give it one with: ip address add %s/8 dev lo", ap.Addr(), ap.Addr())
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Sprintf("another program listens on %s; find it with: ss -ltnp 'sport = :%s'", ap, strconv.Itoa(int(ap.Port())))
+		return fmt.Sprintf("another program listens on %s; find it with: %s 'sport = :%s'", ap, list, strconv.Itoa(int(ap.Port())))
 	}
 	return err.Error()
 }
@@ -199,11 +227,29 @@ func (l *PublicListeners) Close() {
 	l.serving.Wait()
 }
 
-// Status tells what is open, and why something is not.
-func (l *PublicListeners) Status() ([]netip.AddrPort, map[string]string) {
+// Published tells what is open by TCP or UDP, and why something is not.
+func (l *PublicListeners) Published(proto uint8) ([]netip.AddrPort, map[string]string) {
+	tcp, udp, problems := l.Status()
+	if proto == UDP {
+		return udp, problems
+	}
+	return tcp, problems
+}
+
+// Status tells what is open, by TCP and by UDP, and why something is not.
+func (l *PublicListeners) Status() (tcp, udp []netip.AddrPort, problems map[string]string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.SortedFunc(maps.Keys(l.listeners), netip.AddrPort.Compare), maps.Clone(l.problems)
+	for at := range l.listeners {
+		if at.proto == UDP {
+			udp = append(udp, at.AddrPort)
+		} else {
+			tcp = append(tcp, at.AddrPort)
+		}
+	}
+	slices.SortFunc(tcp, netip.AddrPort.Compare)
+	slices.SortFunc(udp, netip.AddrPort.Compare)
+	return tcp, udp, maps.Clone(l.problems)
 }
 
 // servePublic gives each connection to the guest.

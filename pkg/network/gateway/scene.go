@@ -11,7 +11,7 @@ type PlanScene struct {
 	Plan      *Plan
 	IsUp      func(id string) bool
 	Stops     func(protocol uint8, dst netip.Addr) string
-	Listeners func(id string) ([]netip.AddrPort, map[string]string)
+	Listeners func(id string, proto uint8) ([]netip.AddrPort, map[string]string)
 }
 
 // Port is of Scene.
@@ -76,9 +76,9 @@ func (s *PlanScene) Refuses(protocol uint8, dst netip.Addr) string {
 }
 
 // Published is of Scene. Without listeners everything that should be open is.
-func (s *PlanScene) Published(id string) ([]netip.AddrPort, map[string]string) {
+func (s *PlanScene) Published(id string, proto uint8) ([]netip.AddrPort, map[string]string) {
 	if s.Listeners != nil {
-		return s.Listeners(id)
+		return s.Listeners(id, proto)
 	}
 	p := s.Plan.Ports[id]
 	if p == nil {
@@ -86,8 +86,10 @@ func (s *PlanScene) Published(id string) ([]netip.AddrPort, map[string]string) {
 	}
 	want, problems := publicPorts(p)
 	var open []netip.AddrPort
-	for ap := range want {
-		open = append(open, ap)
+	for at := range want {
+		if at.proto == proto {
+			open = append(open, at.AddrPort)
+		}
 	}
 	return open, problems
 }

@@ -35,8 +35,9 @@ type Scene interface {
 	Way(p *Port, src, dst netip.Addr) Way
 	// Refuses says why a packet does not go on from the host to dst, "" if it does.
 	Refuses(protocol uint8, dst netip.Addr) string
-	// Published is what of a port is open on the host, and why something is not.
-	Published(id string) (open []netip.AddrPort, problems map[string]string)
+	// Published is what of a port is open on the host by a protocol, and why
+	// something is not.
+	Published(id string, proto uint8) (open []netip.AddrPort, problems map[string]string)
 }
 
 // Trace follows a packet through a scene.
@@ -191,8 +192,8 @@ func (t *tracer) fromOutside() {
 		return
 	}
 	private, _ := to.behind(t.Destination)
-	if t.Protocol != TCP {
-		t.step(network.TraceStep{Place: network.PlacePublic, On: to.ID, Why: "public addresses carry TCP only"})
+	if t.Protocol != TCP && t.Protocol != UDP {
+		t.step(network.TraceStep{Place: network.PlacePublic, On: to.ID, Why: "public addresses carry TCP and UDP only"})
 		return
 	}
 	if !t.step(network.TraceStep{Place: network.PlacePublic, On: to.ID, Passes: true, Why: fmt.Sprintf("%s leads to %s of %s", t.Destination, private, to.ID)}) ||
@@ -205,7 +206,7 @@ func (t *tracer) fromOutside() {
 // published says if the host listens for the packet.
 func (t *tracer) published(to *Port) bool {
 	at := netip.AddrPortFrom(t.Destination, t.Port)
-	open, problems := t.scene.Published(to.ID)
+	open, problems := t.scene.Published(to.ID, t.Protocol)
 	if slices.Contains(open, at) {
 		return t.step(network.TraceStep{Place: network.PlaceHost, Passes: true, Why: fmt.Sprintf("the host listens on %s", at)})
 	}

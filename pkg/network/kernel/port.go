@@ -183,13 +183,7 @@ func (n *namespace) removeTap(name string) error {
 
 // DialGuest opens a connection to one of the guest's addresses under the address from.
 func (p *port) DialGuest(ctx context.Context, from, guest netip.Addr, to uint16) (gateway.HalfCloser, error) {
-	d := net.Dialer{
-		LocalAddr: &net.TCPAddr{IP: from.AsSlice()},
-		Control: func(_, _ string, c syscall.RawConn) (err error) {
-			e := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_TRANSPARENT, 1) })
-			return errors.Join(e, err)
-		},
-	}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: from.AsSlice()}, Control: transparent}
 	var conn net.Conn
 	err := p.vpc.ns.do(func() (err error) {
 		conn, err = d.DialContext(ctx, "tcp4", netip.AddrPortFrom(guest, to).String())
@@ -205,6 +199,22 @@ func (p *port) DialGuest(ctx context.Context, from, guest netip.Addr, to uint16)
 	return nil, fmt.Errorf("%w: connecting to %s port %d: %w", api.ErrUnreachable, guest, to, err)
 }
 
+// transparent lets a socket have an address that is not the host's.
+func transparent(_, _ string, c syscall.RawConn) (err error) {
+	e := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_TRANSPARENT, 1) })
+	return errors.Join(e, err)
+}
+
+// DialGuestUDP is for datagrams with one of the guest's addresses under the address from.
+func (p *port) DialGuestUDP(from, guest netip.Addr, to uint16) (conn net.Conn, err error) {
+	d := net.Dialer{LocalAddr: &net.UDPAddr{IP: from.AsSlice()}, Control: transparent}
+	err = p.vpc.ns.do(func() (err error) {
+		conn, err = d.Dial("udp4", netip.AddrPortFrom(guest, to).String())
+		return err
+	})
+	return conn, err
+}
+
 // look brings what is known of the device up to now.
 func (p *port) look(link netlink.Link) {
 	p.setConnected(carrier(link))
@@ -215,7 +225,7 @@ func (p *port) look(link netlink.Link) {
 
 func (p *port) status(link netlink.Link) (api.PortStatus, error) {
 	s := api.PortStatus{LeasedAt: unixNano(p.leasedAt.Load())}
-	s.Listening, s.Problems = p.public.Status()
+	s.Listening, s.ListeningUDP, s.Problems = p.public.Status()
 	if s.Problems == nil {
 		s.Problems = map[string]string{}
 	}

@@ -22,7 +22,7 @@ func (f *fabric) Trace(p api.Probe) (api.Trace, error) {
 		Plan:      plan,
 		IsUp:      func(id string) bool { return ports[id] != nil && ports[id].connected.Load() },
 		Stops:     stops,
-		Listeners: func(id string) ([]netip.AddrPort, map[string]string) { return ports[id].public.Status() },
+		Listeners: func(id string, proto uint8) ([]netip.AddrPort, map[string]string) { return ports[id].public.Published(proto) },
 	}, p)
 }
 

@@ -50,6 +50,7 @@ func Run(t *testing.T, newEnv func(t *testing.T) *Env) {
 		{"Metadata", testMetadata},
 		{"Identity", testIdentity},
 		{"Public", testPublic},
+		{"PublicUDP", testPublicUDP},
 		{"Dial", testDial},
 		{"PausedGuest", testPausedGuest},
 		{"Flood", testFlood},

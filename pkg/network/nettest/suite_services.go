@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -252,6 +253,73 @@ func testPublic(t *testing.T, n *lab) {
 		c.Close()
 		t.Error("the port is still open after its rule is gone")
 	}
+}
+
+// testPublicUDP: datagrams of each client get to the guest and back to that client,
+// if a rule lets it; a service that answers nobody else hears from nobody else.
+func testPublicUDP(t *testing.T, n *lab) {
+	public := netip.MustParseAddr("127.77.3.6")
+	n.vpc("vpc-1")
+	n.port("vpc-1", "10.0.1.10", allow("udp", 18090, 18090), allow("udp", 18091, 18091, "127.0.0.9/32"), allow("tcp", 18092, 18092))
+	n.config.Ports[0].PublicIP = public
+	n.apply(t)
+	g := n.guest(t, 0)
+	want := []netip.AddrPort{netip.AddrPortFrom(public, 18090), netip.AddrPortFrom(public, 18091)}
+	if s := n.status(t, 0); !slices.Equal(s.ListeningUDP, want) || len(s.Listening) != 1 {
+		t.Errorf("listening by UDP on %v, by TCP on %v", s.ListeningUDP, s.Listening)
+	}
+	for _, port := range []uint16{18090, 18091} {
+		service := g.UDP(t, port)
+		go func() {
+			buf := make([]byte, 2000)
+			for {
+				k, who, err := service.ReadFrom(buf)
+				if err != nil {
+					return
+				}
+				_, _ = service.WriteTo(append([]byte("re: "), buf[:k]...), who)
+			}
+		}()
+	}
+	ask := func(from string, port uint16, wait time.Duration) string {
+		c, err := net.DialUDP("udp", &net.UDPAddr{IP: net.ParseIP(from)}, net.UDPAddrFromAddrPort(netip.AddrPortFrom(public, port)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		buf := make([]byte, 2000)
+		text := c.LocalAddr().String()
+		for end := time.Now().Add(wait); time.Now().Before(end); {
+			_, _ = c.Write([]byte(text))
+			_ = c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+			if k, err := c.Read(buf); err == nil {
+				return strings.TrimSuffix(string(buf[:k]), text)
+			}
+		}
+		return ""
+	}
+	for range 3 { // clients do not get each other's
+		if got := ask("127.0.0.1", 18090, patience); got != "re: " {
+			t.Errorf("the open port answers %q", got)
+		}
+	}
+	if got := ask("127.0.0.1", 18091, 300*time.Millisecond); got != "" {
+		t.Errorf("a client outside the rule got %q", got)
+	}
+	if got := ask("127.0.0.9", 18091, patience); got != "re: " {
+		t.Errorf("the client of the rule got %q", got)
+	}
+	n.config.Ports[0].Ingress = nil
+	n.apply(t)
+	if got := ask("127.0.0.1", 18090, 300*time.Millisecond); got != "" {
+		t.Errorf("the port answers %q after its rule is gone", got)
+	}
+	// Nothing holds the address any more.
+	c, err := net.ListenUDP("udp4", net.UDPAddrFromAddrPort(want[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
 }
 
 func testPublicRefusals(t *testing.T, n *lab, g *Guest, public netip.Addr) {

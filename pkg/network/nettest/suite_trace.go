@@ -92,7 +92,8 @@ func testTrace(t *testing.T, n *lab) {
 		{"public", "", "127.0.0.1", "127.78.0.11", 6, 80, network.PlaceGuest, "sgr-web", true},
 		{"public, no rule", "", "127.0.0.1", "127.78.0.11", 6, 22, network.PlaceIngress, "", false},
 		{"public, not from this host", "", "203.0.113.9", "127.78.0.11", 6, 80, network.PlaceHost, "", false},
-		{"public, UDP", "", "127.0.0.1", "127.78.0.11", 17, 80, network.PlacePublic, "", false},
+		{"public, UDP", "", "127.0.0.1", "127.78.0.11", 17, 80, network.PlaceIngress, "", false},
+		{"public, ICMP", "", "127.0.0.1", "127.78.0.11", 1, 0, network.PlacePublic, "", false},
 		{"nobody's public", "", "127.0.0.1", "127.78.0.99", 6, 80, network.PlacePublic, "", false},
 		{"public, nobody attached", "", "127.0.0.1", "127.78.0.12", 6, 80, network.PlaceGuest, "", false},
 	} {

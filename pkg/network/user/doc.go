@@ -3,8 +3,7 @@
 // outlives the daemon (Serve; control.Client is the daemon's side of it). Guests
 // are attached by QEMU's stream sockets.
 //
-// What it does not do: ICMP beyond the VPC, UDP on public addresses, and
-// multicast. Frames of these kinds are dropped.
+// What it does not do: ICMP beyond the VPC, and multicast. Frames of these kinds are dropped.
 //
 // It must never import the store, the API, a hypervisor or the daemon.
 package user

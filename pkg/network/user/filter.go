@@ -12,8 +12,8 @@ const (
 	lifeOpening     = 60 * time.Second
 	lifeEstablished = 5 * 24 * time.Hour
 	lifeClosing     = 10 * time.Second
-	lifeOnce        = 30 * time.Second  // UDP or ICMP seen in one direction
-	lifeStream      = 180 * time.Second // and in both
+	lifeOnce        = gateway.LifeOnce // ICMP and others too
+	lifeStream      = gateway.LifeStream
 	lifeFragment    = 5 * time.Second
 
 	maxFlows     = 8192 // per port

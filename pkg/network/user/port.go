@@ -408,7 +408,7 @@ func (p *port) status() network.PortStatus {
 		Received:  p.received.traffic(),
 		Refused:   &network.Refused{Egress: p.refused.egress.Load(), Ingress: p.refused.ingress.Load()},
 	}
-	s.Listening, s.Problems = p.public.Status()
+	s.Listening, s.ListeningUDP, s.Problems = p.public.Status()
 	return s
 }
 

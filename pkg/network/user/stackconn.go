@@ -156,6 +156,12 @@ func (l *guestListener) Close() error {
 
 func (l *guestListener) Addr() net.Addr { return l.address }
 
+// DialGuestUDP is for datagrams with one of the guest's addresses under the address from.
+func (p *port) DialGuestUDP(from, guest netip.Addr, to uint16) (net.Conn, error) {
+	local, remote := fullAddress(from, 0), fullAddress(guest, to)
+	return gonet.DialUDP(p.vpc.stack, &local, &remote, protocolOf(guest))
+}
+
 // DialGuest opens a connection to one of the guest's addresses under the address from.
 func (p *port) DialGuest(ctx context.Context, from, guest netip.Addr, to uint16) (gateway.HalfCloser, error) {
 	c, err := gonet.DialTCPWithBind(ctx, p.vpc.stack, fullAddress(from, 0), fullAddress(guest, to), protocolOf(guest))

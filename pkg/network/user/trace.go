@@ -71,9 +71,9 @@ func (s *scene) Refuses(protocol uint8, dst netip.Addr) string {
 	return ""
 }
 
-func (s *scene) Published(id string) ([]netip.AddrPort, map[string]string) {
+func (s *scene) Published(id string, proto uint8) ([]netip.AddrPort, map[string]string) {
 	if p := s.port(id); p != nil {
-		return p.public.Status()
+		return p.public.Published(proto)
 	}
 	return nil, nil
 }
