@@ -88,6 +88,9 @@ func TestKernelNetworks(t *testing.T) {
 		}
 		return nil
 	})
+	// A tap joins a running guest, and is found again by the next daemon.
+	g := pluggedGuest{daemon: d, id: ids["one"], key: key}
+	attachment := g.attach(t, g.create(t))
 	d.Kill()
 	must(t, d.Start(t.Context()))
 	for _, name := range []string{"one", "two"} {
@@ -95,6 +98,7 @@ func TestKernelNetworks(t *testing.T) {
 			t.Errorf("after the daemon's end the guest of %s is %q: %v", name, got, err)
 		}
 	}
+	g.detach(t, attachment)
 	for _, id := range ids {
 		d.cli(t, "rm", id)
 	}

@@ -65,8 +65,9 @@ func (c *Account) DeleteNetworkInterface(ctx context.Context, id string) error {
 	})
 }
 
-// AttachNetworkInterface gives a stopped instance another interface, and returns
-// the attachment's id.
+// AttachNetworkInterface gives an instance that runs or is stopped another
+// interface, and returns the attachment's id.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_AttachNetworkInterface.html
 func (c *Account) AttachNetworkInterface(ctx context.Context, id, instanceID string, device int) (attachment string, err error) {
 	err = c.updateNetwork(ctx, func(tx *store.Tx) error {
 		n, err := c.networkInterface(tx, id)
@@ -85,6 +86,9 @@ func (c *Account) AttachNetworkInterface(ctx context.Context, id, instanceID str
 		}
 		attachment = model.NewID(model.AttachmentPrefix)
 		n.Attachment = &model.InterfaceAttachment{ID: attachment, InstanceID: inst.ID, DeviceIndex: device, Attached: c.Now()}
+		if inst.State == model.InstanceRunning {
+			n.Attachment.State = model.Attaching // until its machine has it
+		}
 		return records.PutInterface(tx, &n)
 	})
 	return attachment, err
@@ -94,8 +98,8 @@ func interfaceAttachable(inst *model.Instance, n *model.NetworkInterface, device
 	switch {
 	case n.VPCID != inst.Interface.VPCID:
 		return model.Errorf(model.CodeInvalidParameterCombination, "The network interface %s and the instance %s are in different VPCs", n.ID, inst.ID)
-	case inst.State != model.InstanceStopped:
-		return notWhileRunning(inst)
+	case inst.State != model.InstanceStopped && inst.State != model.InstanceRunning:
+		return wrongState(inst, "given an interface")
 	case device < 1 || device >= MaxInterfaces:
 		return model.Errorf(model.CodeInvalidParameterValue, "Invalid device index %d: it must be 1 to %d", device, MaxInterfaces-1)
 	}
@@ -107,18 +111,10 @@ func interfaceAttachable(inst *model.Instance, n *model.NetworkInterface, device
 	return nil
 }
 
-// notWhileRunning refuses what needs another machine.
-func notWhileRunning(inst *model.Instance) error {
-	if inst.State == model.InstanceRunning {
-		return model.Errorf(model.CodeUnsupportedOperation, "Network interfaces cannot be attached to or detached from a running instance here").
-			WithHint("stop it first: bundt stop %s", inst.ID)
-	}
-	return wrongState(inst, "changed")
-}
-
-// DetachNetworkInterface takes an interface from a stopped instance, whose guest
-// need not be asked: by force it is no different.
-func (c *Account) DetachNetworkInterface(ctx context.Context, attachmentID string) error {
+// DetachNetworkInterface takes an interface from an instance; from a running one
+// when its guest lets it go, by force whatever the guest does.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DetachNetworkInterface.html
+func (c *Account) DetachNetworkInterface(ctx context.Context, attachmentID string, force bool) error {
 	if model.CheckID(model.AttachmentPrefix, attachmentID) != nil {
 		return model.Errorf("InvalidAttachmentID.Malformed", "Invalid id: \"%s\" (expecting \"eni-attach-...\")", attachmentID)
 	}
@@ -138,18 +134,21 @@ func (c *Account) DetachNetworkInterface(ctx context.Context, attachmentID strin
 		if err != nil {
 			return err
 		}
-		if n.Attachment.DeviceIndex == 0 {
+		at := *n.Attachment
+		switch {
+		case at.DeviceIndex == 0:
 			return model.Errorf("OperationNotPermitted", "The network interface at device index 0 cannot be detached.")
+		case inst.State == model.InstanceStopped:
+			return records.DetachInterface(tx, n)
+		case inst.State != model.InstanceRunning:
+			return wrongState(&inst, "deprived of an interface")
+		case at.State.Leaving() && !force:
+			return model.Errorf(model.CodeIncorrectState, "The interface attachment '%s' is already being detached", attachmentID).
+				WithHint("its guest must let it go: take it down, or detach it by force")
 		}
-		if inst.State != model.InstanceStopped {
-			return notWhileRunning(&inst)
-		}
-		n.Attachment = nil
-		inst.RemoveInterface(n.ID)
-		if err := records.Interfaces.Put(tx, n); err != nil {
-			return err
-		}
-		return records.Instances.Put(tx, &inst)
+		at.State, at.Force = model.Detaching, at.Force || force
+		n.Attachment = &at
+		return records.PutInterface(tx, n)
 	})
 }
 

@@ -96,8 +96,10 @@ type NICPlugger interface {
 	// tap is its open tap device if it has Tap set; the caller closes its own.
 	AttachNIC(ctx context.Context, id string, nic NIC, tap *os.File) error
 	// DetachNIC asks the guest to let go of an interface, and takes it away when it
-	// has: see DetachDisk. The interface of index 0 cannot be taken away.
-	DetachNIC(ctx context.Context, id, nicID string) error
+	// has: see DetachDisk. By force the network's end of it goes at once, and the
+	// guest is left with an interface without a link, in whose place nothing can be
+	// plugged in. The interface of index 0 cannot be taken away.
+	DetachNIC(ctx context.Context, id, nicID string, force bool) error
 }
 
 // Console is the capability to read what a machine wrote on its serial port.

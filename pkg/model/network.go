@@ -190,6 +190,10 @@ type InterfaceAttachment struct {
 	DeviceIndex         int       `json:"deviceIndex"`
 	DeleteOnTermination bool      `json:"deleteOnTermination"`
 	Attached            time.Time `json:"attached"`
+	// State is Attached if it is empty, and never Busy.
+	State AttachmentState `json:"state,omitempty"`
+	// Force takes the interface away though its guest holds it.
+	Force bool `json:"force,omitempty"`
 }
 
 // PrivateAddress is a secondary private address of an interface, and the elastic

@@ -51,7 +51,7 @@ func (n *Node) reconcileInstance(ctx context.Context, id string) (time.Duration,
 		return n.terminate(ctx, &inst, st)
 	}
 	if st.State == hypervisor.StateStopped {
-		if err := n.settleVolumes(ctx, &inst); err != nil {
+		if err := errors.Join(n.settleVolumes(ctx, &inst), n.settleInterfaces(ctx, &inst)); err != nil {
 			return 0, err
 		}
 	}
@@ -60,7 +60,10 @@ func (n *Node) reconcileInstance(ctx context.Context, id string) (time.Duration,
 	}
 	again, err := n.keepRunning(ctx, &inst, st)
 	if err == nil && st.State != hypervisor.StateStopped {
-		return n.plugVolumes(ctx, &inst, again)
+		again, err = n.plugVolumes(ctx, &inst, again)
+	}
+	if err == nil && st.State != hypervisor.StateStopped {
+		again, err = n.plugInterfaces(ctx, &inst, again)
 	}
 	return again, err
 }

@@ -1,8 +1,11 @@
 package node_test
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/bundt/bundt/pkg/cloud"
@@ -130,42 +133,141 @@ func TestElasticAddressMoves(t *testing.T) {
 	}
 }
 
-// A second interface becomes part of the machine at its next start.
+// attachmentOf waits until an interface's attachment is in a state, "" for none.
+func (w *world) attachmentOf(id string, want model.AttachmentState) {
+	w.t.Helper()
+	w.eventually(fmt.Sprintf("interface %s is %q", id, want), func() error {
+		nics, err := w.cloud.NetworkInterfaces(w.t.Context())
+		if err != nil {
+			return err
+		}
+		for _, n := range nics {
+			var got model.AttachmentState
+			if n.ID == id && n.Attachment != nil {
+				got = cmp.Or(n.Attachment.State, model.Attached)
+			}
+			if n.ID == id && got != want {
+				return fmt.Errorf("it is %q", got)
+			}
+		}
+		return nil
+	})
+}
+
+// nics are a machine's interfaces, each with its index.
+func (w *world) nics(machine string) string {
+	spec, _ := w.host.Spec(machine)
+	var out []string
+	for _, n := range spec.NICs {
+		out = append(out, fmt.Sprintf("%s=%d", n.ID, n.Index))
+	}
+	return strings.Join(out, " ")
+}
+
+// A second interface comes to a running machine and goes again, keeps its index
+// over a stop, and waits for a guest that holds it, unless it is taken by force.
 func TestAttachInterface(t *testing.T) {
 	w := newWorld(t)
+	w.stop()
+	w.host.GuestFor = holding
+	w.start()
 	inst := w.run(w.build().ID)
-	w.wait(inst.ID, model.InstanceRunning)
+	inst = w.wait(inst.ID, model.InstanceRunning)
 	n, err := w.cloud.CreateNetworkInterface(t.Context(), cloud.InterfaceSpec{}, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.cloud.AttachNetworkInterface(t.Context(), n.ID, inst.ID, 1); model.CodeOf(err) != model.CodeUnsupportedOperation {
-		t.Errorf("attaching to a running instance answers %v", err)
+	attach := func() (attachment string) {
+		t.Helper()
+		if attachment, err = w.cloud.AttachNetworkInterface(t.Context(), n.ID, inst.ID, 2); err != nil {
+			t.Fatal(err)
+		}
+		return attachment
 	}
-	if _, err := w.cloud.Stop(t.Context(), []string{inst.ID}, true); err != nil {
-		t.Fatal(err)
+	detach := func(attachment string, force bool, want string) {
+		t.Helper()
+		if err := w.cloud.DetachNetworkInterface(t.Context(), attachment, force); err != nil && (want == "" || model.CodeOf(err) != want) || err == nil && want != "" {
+			t.Fatalf("detaching (by force: %v) answers %v, want %q", force, err, want)
+		}
 	}
-	w.wait(inst.ID, model.InstanceStopped)
-	attachment, err := w.cloud.AttachNetworkInterface(t.Context(), n.ID, inst.ID, 1)
+	first := inst.Interface.ID + "=0"
+	both := first + " " + n.ID + "=2"
+
+	attachment := attach()
+	w.attachmentOf(n.ID, model.Attached)
+	w.port(inst.ID, "both interfaces are on the network", func(p network.Port) bool { return p.ID == n.ID })
+	if got := w.nics(inst.ID); got != both {
+		t.Errorf("the machine has %s, want %s", got, both)
+	}
+	other, err := w.cloud.CreateNetworkInterface(t.Context(), cloud.InterfaceSpec{}, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.cloud.Start(t.Context(), []string{inst.ID}); err != nil {
+	if _, err := w.cloud.AttachNetworkInterface(t.Context(), other.ID, inst.ID, 2); model.CodeOf(err) != model.CodeInvalidParameterValue {
+		t.Errorf("a second interface of one index: %v", err)
+	}
+
+	// The guest holds it, also for a daemon that comes later.
+	detach(attachment, false, "")
+	detach(attachment, false, model.CodeIncorrectState)
+	w.attachmentOf(n.ID, model.Detaching)
+	w.stop()
+	w.start()
+	if err := w.host.LetGo(inst.ID); err != nil {
 		t.Fatal(err)
 	}
-	w.wait(inst.ID, model.InstanceRunning)
-	w.port(inst.ID, "both interfaces are on the network", func(p network.Port) bool { return p.ID == n.ID })
-	if err := w.cloud.DetachNetworkInterface(t.Context(), attachment); model.CodeOf(err) != model.CodeUnsupportedOperation {
-		t.Errorf("detaching from a running instance answers %v", err)
+	w.attachmentOf(n.ID, "")
+	if got := w.nics(inst.ID); got != first {
+		t.Errorf("the machine has %s, want %s", got, first)
 	}
+	w.eventually("the port is gone", func() error {
+		if slices.ContainsFunc(w.net.Config().Ports, func(p network.Port) bool { return p.ID == n.ID }) {
+			return errors.New("it is there")
+		}
+		return nil
+	})
+
+	// What is attached while no daemon runs comes to the machine with the next one,
+	// and is its at the next start; what is being detached is not.
+	w.stop()
+	attachment = attach()
+	w.start()
+	w.attachmentOf(n.ID, model.Attached)
+	restart := func() {
+		t.Helper()
+		if _, err := w.cloud.Stop(t.Context(), []string{inst.ID}, true); err != nil {
+			t.Fatal(err)
+		}
+		w.wait(inst.ID, model.InstanceStopped)
+		if _, err := w.cloud.Start(t.Context(), []string{inst.ID}); err != nil {
+			t.Fatal(err)
+		}
+		w.wait(inst.ID, model.InstanceRunning)
+	}
+	restart()
+	if got := w.nics(inst.ID); got != both {
+		t.Errorf("started again, the machine has %s, want %s", got, both)
+	}
+	detach(attachment, false, "")
+	restart()
+	w.attachmentOf(n.ID, "")
+	if got := w.nics(inst.ID); got != first {
+		t.Errorf("started without it, the machine has %s, want %s", got, first)
+	}
+
+	detachByForce := attach()
+	w.attachmentOf(n.ID, model.Attached)
+	detach(detachByForce, true, "")
+	w.attachmentOf(n.ID, "")
+	detach(inst.Interface.Attachment.ID, true, "OperationNotPermitted")
+
+	attach()
+	w.attachmentOf(n.ID, model.Attached)
 	if _, err := w.cloud.Terminate(t.Context(), []string{inst.ID}); err != nil {
 		t.Fatal(err)
 	}
 	w.wait(inst.ID, model.InstanceTerminated)
-	nics, err := w.cloud.NetworkInterfaces(t.Context())
-	if err != nil || len(nics) != 1 || nics[0].ID != n.ID || nics[0].Attachment != nil {
-		t.Errorf("after the end there are the interfaces %+v (%v)", nics, err)
-	}
+	w.attachmentOf(n.ID, "")
 }
 
 // A public address comes and goes while the instance runs, and guests see it in

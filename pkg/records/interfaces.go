@@ -22,6 +22,20 @@ func PutInterface(tx *store.Tx, n *model.NetworkInterface) error {
 	return Instances.Put(tx, &inst)
 }
 
+// DetachInterface takes an attached interface from its instance, in both records.
+func DetachInterface(tx *store.Tx, n *model.NetworkInterface) error {
+	inst, err := Instances.Get(tx, n.Attachment.InstanceID)
+	if err != nil {
+		return err
+	}
+	n.Attachment = nil
+	inst.RemoveInterface(n.ID)
+	if err := Interfaces.Put(tx, n); err != nil {
+		return err
+	}
+	return Instances.Put(tx, &inst)
+}
+
 // DropPublic takes the public address from an interface's primary private
 // address: an elastic one stays its owner's, another one is free again. The
 // interface itself is the caller's to write.

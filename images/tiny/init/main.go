@@ -66,10 +66,11 @@ func run() {
 
 // bringUp goes from no network to a machine that can be logged in to.
 func bringUp() {
-	dev := waitForInterface()
-	keepAddress(dev)
+	first := waitForInterface()
+	keepAddress(first)
+	go keepOthers(first.dev)
 	md := newMetadata()
-	id := md.identity(dev)
+	id := md.identity(first.dev)
 	if err := id.apply(); err != nil {
 		logf("identity: %v", err)
 	}

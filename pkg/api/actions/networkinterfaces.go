@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strconv"
@@ -43,7 +44,7 @@ func (a *Actions) registerInterfaces(t *api.Table) {
 	api.Register(t, api.Action[ec2types.DetachNetworkInterfaceInput, ec2types.DetachNetworkInterfaceOutput]{
 		Name: "DetachNetworkInterface", Acts: []string{"AttachmentId", "Force"},
 		Handler: func(ctx context.Context, in *ec2types.DetachNetworkInterfaceInput) (*ec2types.DetachNetworkInterfaceOutput, error) {
-			return &ec2types.DetachNetworkInterfaceOutput{}, a.account(ctx).DetachNetworkInterface(ctx, ec2types.Value(in.AttachmentId))
+			return &ec2types.DetachNetworkInterfaceOutput{}, a.account(ctx).DetachNetworkInterface(ctx, ec2types.Value(in.AttachmentId), ec2types.Value(in.Force))
 		},
 	})
 	api.Register(t, api.Action[ec2types.DescribeNetworkInterfaceAttributeInput, ec2types.DescribeNetworkInterfaceAttributeOutput]{
@@ -107,7 +108,7 @@ func (a *Actions) interfaceOf(n *model.NetworkInterface) ec2types.NetworkInterfa
 		}},
 	}
 	if n.Attachment != nil {
-		out.Status = ptr("in-use")
+		out.Status = ptr(interfaceStatus(n.Attachment))
 	}
 	for i, ip := range n.IPv6 {
 		if i == 0 {
@@ -140,8 +141,20 @@ func interfaceAttachmentOf(n *model.NetworkInterface) *ec2types.NetworkInterface
 	}
 	return &ec2types.NetworkInterfaceAttachment{
 		AttachTime: ptr(at.Attached), AttachmentId: ptr(at.ID), DeleteOnTermination: ptr(at.DeleteOnTermination), DeviceIndex: ptr(int32(at.DeviceIndex)),
-		InstanceId: ptr(at.InstanceID), InstanceOwnerId: ptr(n.OwnerID), NetworkCardIndex: ptr(int32(0)), Status: ptr("attached"),
+		InstanceId: ptr(at.InstanceID), InstanceOwnerId: ptr(n.OwnerID), NetworkCardIndex: ptr(int32(0)), Status: ptr(attachmentStatus(at)),
 	}
+}
+
+func attachmentStatus(at *model.InterfaceAttachment) string {
+	return string(cmp.Or(at.State, model.Attached))
+}
+
+// interfaceStatus is an attached interface's.
+func interfaceStatus(at *model.InterfaceAttachment) string {
+	if s := attachmentStatus(at); s != string(model.Attached) {
+		return s
+	}
+	return "in-use"
 }
 
 // placed is one private address of an interface, with the public one that leads to it.
@@ -194,7 +207,7 @@ func (a *Actions) interfaceFields() map[string]func(*model.NetworkInterface) []s
 			}
 			return []string{n.OwnerID}
 		},
-		"attachment.status":           attached(func(*model.InterfaceAttachment) string { return "attached" }),
+		"attachment.status":           attached(attachmentStatus),
 		"availability-zone":           one(func(*model.NetworkInterface) string { return a.cloud.Zone() }),
 		"description":                 one(func(n *model.NetworkInterface) string { return n.Description }),
 		"group-id":                    func(n *model.NetworkInterface) []string { return n.Groups },

@@ -107,9 +107,10 @@ func (a *Actions) instanceInterfaceOf(n *model.NetworkInterface) ec2types.Instan
 		}},
 	}
 	if at := n.Attachment; at != nil {
+		out.Status = ptr(interfaceStatus(at))
 		out.Attachment = &ec2types.InstanceNetworkInterfaceAttachment{
 			AttachTime: &at.Attached, AttachmentId: &at.ID, DeleteOnTermination: &at.DeleteOnTermination,
-			DeviceIndex: ptr(int32(at.DeviceIndex)), NetworkCardIndex: ptr(int32(0)), Status: ptr("attached"),
+			DeviceIndex: ptr(int32(at.DeviceIndex)), NetworkCardIndex: ptr(int32(0)), Status: ptr(attachmentStatus(at)),
 		}
 	}
 	for _, ip := range n.IPv6 {

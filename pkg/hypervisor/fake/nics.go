@@ -51,7 +51,7 @@ func (d *Driver) AttachNIC(ctx context.Context, id string, nic hypervisor.NIC, _
 }
 
 // DetachNIC takes an interface from a machine whose guest lets go of it.
-func (d *Driver) DetachNIC(ctx context.Context, id, nicID string) error {
+func (d *Driver) DetachNIC(ctx context.Context, id, nicID string, force bool) error {
 	if err := d.fault(ctx, OpDetachNIC, id); err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (d *Driver) DetachNIC(ctx context.Context, id, nicID string) error {
 		case i < 0:
 		case m.spec.NICs[i].Index == 0:
 			failure = fmt.Errorf("interface %s is the first one of machine %s: %w", nicID, id, hypervisor.ErrUnsupported)
-		case m.guest.Holds:
+		case m.guest.Holds && !force:
 			failure = hypervisor.ErrBusy
 		default:
 			next := clone(m.spec)

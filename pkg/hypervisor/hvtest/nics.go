@@ -43,7 +43,7 @@ func (s *suite) nics(t *testing.T, d hypervisor.Driver) {
 	}
 	s.listens(t, st, extra.ID)
 
-	if err := p.DetachNIC(ctx, spec.ID, first.ID); err == nil || errors.Is(err, hypervisor.ErrBusy) {
+	if err := p.DetachNIC(ctx, spec.ID, first.ID, true); err == nil || errors.Is(err, hypervisor.ErrBusy) {
 		t.Errorf("detaching the first interface: %v", err)
 	}
 	s.detachNIC(t, d, spec.ID, extra.ID)
@@ -51,7 +51,7 @@ func (s *suite) nics(t *testing.T, d hypervisor.Driver) {
 	if st, err := d.Status(ctx, spec.ID); err != nil || len(st.NICSockets) != 1 || st.NICSockets[first.ID] == "" {
 		t.Errorf("detached: %+v, %v", st, err)
 	}
-	if err := p.DetachNIC(ctx, spec.ID, extra.ID); err != nil {
+	if err := p.DetachNIC(ctx, spec.ID, extra.ID, false); err != nil {
 		t.Errorf("detaching what is not there: %v", err)
 	}
 	// And back again, in another place, then from the start.
@@ -70,9 +70,20 @@ func (s *suite) nics(t *testing.T, d hypervisor.Driver) {
 	has(t, p.NICs, spec.ID, first.ID, extra.ID)
 	s.detachNIC(t, d, spec.ID, extra.ID)
 	has(t, p.NICs, spec.ID, first.ID)
+
+	// By force, whatever the guest does: its socket is gone at once.
+	if err := p.AttachNIC(ctx, spec.ID, extra, nil); err != nil {
+		t.Fatalf("attaching once more: %v", err)
+	}
+	if err := p.DetachNIC(ctx, spec.ID, extra.ID, true); err != nil {
+		t.Errorf("detaching by force: %v", err)
+	}
+	if st, err := d.Status(ctx, spec.ID); err != nil || len(st.NICSockets) != 1 {
+		t.Errorf("detached by force: %+v, %v", st, err)
+	}
 }
 
 func (s *suite) detachNIC(t *testing.T, d hypervisor.Driver, id, nicID string) {
 	t.Helper()
-	s.unplug(t, d, id, func() error { return d.(hypervisor.NICPlugger).DetachNIC(t.Context(), id, nicID) })
+	s.unplug(t, d, id, func() error { return d.(hypervisor.NICPlugger).DetachNIC(t.Context(), id, nicID, false) })
 }

@@ -32,16 +32,19 @@ func (d *Driver) AttachNIC(ctx context.Context, id string, nic hypervisor.NIC, t
 	if err := checkNIC(nic); err != nil {
 		return fmt.Errorf("machine %s: %w", id, err)
 	}
-	if nic.Tap != (tap != nil) {
-		return fmt.Errorf("machine %s: interface %s comes with a tap, or shall have none", id, nic.ID)
-	}
 	return d.plugging(ctx, id, func(m *machine, _ *run, client *qmp.Client) error {
 		devices, err := plugged(ctx, client, nicDriver)
 		if err != nil {
 			return err
 		}
 		if _, there := devices[nic.ID]; there {
+			if cut, err := unlinked(ctx, client, nic.ID); cut || err != nil {
+				return errors.Join(err, fmt.Errorf("interface %s was taken from the guest by force: %w", nic.ID, hypervisor.ErrBusy))
+			}
 			return m.noteNIC(nic)
+		}
+		if nic.Tap != (tap != nil) {
+			return fmt.Errorf("interface %s needs a tap, or none", nic.ID)
 		}
 		if nic.Index == 0 {
 			return fmt.Errorf("interface %s: the first interface cannot be changed: %w", nic.ID, hypervisor.ErrUnsupported)
@@ -49,30 +52,38 @@ func (d *Driver) AttachNIC(ctx context.Context, id string, nic hypervisor.NIC, t
 		at := nicPlace(m.x86(), nic.Index)
 		for other, place := range devices {
 			if place == at { // and the socket of that index is its
-				return fmt.Errorf("interface %s: %s has the index %d", nic.ID, other, nic.Index)
+				return fmt.Errorf("interface %s: %s has the index %d: %w", nic.ID, other, nic.Index, hypervisor.ErrBusy)
 			}
 		}
-		// One may be left by a driver that was killed before its device_add.
-		if err := removeNetdev(ctx, client, nic.ID); err != nil {
+		// Noted first: whoever adopts the machine knows its taps.
+		if err := m.noteNIC(nic); err != nil {
 			return err
 		}
-		if tap != nil {
-			if err := client.ExecuteFiles(ctx, "getfd", map[string]any{"fdname": nic.ID}, nil, tap); err != nil {
-				return fmt.Errorf("handing QEMU the tap of interface %s: %w", nic.ID, err)
-			}
+		if err := m.plugNIC(ctx, client, nic, tap, at); err != nil {
+			return errors.Join(fmt.Errorf("plugging interface %s: %w", nic.ID, err), removeNetdev(client, nic.ID), m.dropNIC(nic.ID))
 		}
-		if err := client.Execute(ctx, "netdev_add", m.paths.netdev(nic, nic.ID), nil); err != nil {
-			return fmt.Errorf("making the host's side of interface %s: %w", nic.ID, err)
-		}
-		if err := client.Execute(ctx, "device_add", nicArgs(nic, at), nil); err != nil {
-			return errors.Join(fmt.Errorf("plugging interface %s: %w", nic.ID, err), removeNetdev(ctx, client, nic.ID))
-		}
-		return m.noteNIC(nic)
+		return nil
 	})
 }
 
-// DetachNIC asks the guest to let go, and stops listening when it has.
-func (d *Driver) DetachNIC(ctx context.Context, id, nicID string) error {
+func (m *machine) plugNIC(ctx context.Context, client *qmp.Client, nic hypervisor.NIC, tap *os.File, at place) error {
+	// One may be left by a driver that was killed before its device_add.
+	if err := removeNetdev(client, nic.ID); err != nil {
+		return err
+	}
+	if tap != nil {
+		if err := client.ExecuteFiles(ctx, "getfd", map[string]any{"fdname": nic.ID}, nil, tap); err != nil {
+			return err
+		}
+	}
+	if err := client.Execute(ctx, "netdev_add", m.paths.netdev(nic, nic.ID), nil); err != nil {
+		return err
+	}
+	return client.Execute(ctx, "device_add", nicArgs(nic, at), nil)
+}
+
+// DetachNIC asks the guest to let go, and ends the host's side when it has.
+func (d *Driver) DetachNIC(ctx context.Context, id, nicID string, force bool) error {
 	return d.plugging(ctx, id, func(m *machine, _ *run, client *qmp.Client) error {
 		m.mu.Lock()
 		i := nicIndex(m.rec.Spec, nicID)
@@ -81,21 +92,30 @@ func (d *Driver) DetachNIC(ctx context.Context, id, nicID string) error {
 		if first {
 			return fmt.Errorf("interface %s is the first one: %w", nicID, hypervisor.ErrUnsupported)
 		}
-		if err := unplug(ctx, client, nicDriver, nicID); err != nil {
+		if err := unplug(ctx, client, nicDriver, nicID); err != nil && !(force && errors.Is(err, hypervisor.ErrBusy)) {
 			return err
 		}
-		if err := removeNetdev(ctx, client, nicID); err != nil {
+		if err := removeNetdev(client, nicID); err != nil {
 			return err
 		}
-		if i >= 0 {
-			return m.dropNIC(i)
-		}
-		return nil
+		return m.dropNIC(nicID)
 	})
 }
 
+// unlinked reports whether the host's side of an interface is gone.
+func unlinked(ctx context.Context, client *qmp.Client, nicID string) (bool, error) {
+	err := client.Execute(ctx, "set_link", map[string]any{"name": netdevID(nicID), "up": true}, nil)
+	var refusal *qmp.Error
+	if errors.As(err, &refusal) && refusal.Class == "DeviceNotFound" {
+		return true, nil
+	}
+	return false, err
+}
+
 // removeNetdev ends the host's side of an interface, if there is one.
-func removeNetdev(ctx context.Context, client *qmp.Client, nicID string) error {
+func removeNetdev(client *qmp.Client, nicID string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), commandTime) // also after a caller gave up
+	defer cancel()
 	err := client.Execute(ctx, "netdev_del", map[string]any{"id": netdevID(nicID)}, nil)
 	var refusal *qmp.Error
 	if errors.As(err, &refusal) && refusal.Class == "DeviceNotFound" {
@@ -119,15 +139,14 @@ func (m *machine) noteNIC(nic hypervisor.NIC) error {
 	})
 }
 
-// dropNIC forgets the i-th interface, which the guest no longer has.
-func (m *machine) dropNIC(i int) error {
-	m.mu.Lock()
-	socket := m.paths.NIC(m.rec.Spec.NICs[i].Index)
-	m.mu.Unlock()
-	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) { // QEMU leaves it
-		return fmt.Errorf("removing an interface's socket: %w", err)
-	}
+// dropNIC forgets an interface that the guest no longer has.
+func (m *machine) dropNIC(id string) error {
 	return m.renote(func(s *hypervisor.Spec) bool {
+		i := nicIndex(*s, id)
+		if i < 0 {
+			return false
+		}
+		_ = os.Remove(m.paths.NIC(s.NICs[i].Index)) // QEMU leaves it; the next one replaces it
 		s.NICs = slices.Delete(slices.Clone(s.NICs), i, i+1)
 		return true
 	})
