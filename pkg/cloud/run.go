@@ -134,18 +134,9 @@ func paramsHash(v any) (string, error) {
 }
 
 func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch, admitted *promise) ([]string, error) {
-	if err := model.CheckID(model.ImagePrefix, l.ImageID); err != nil {
-		return nil, model.Errorf(model.CodeImageIDMalformed, "Invalid id: %v", err)
-	}
-	img, err := get(tx, records.Images, l.ImageID, imageNotFound(l.ImageID))
+	img, err := c.launchImage(tx, l.ImageID)
 	if err != nil {
 		return nil, err
-	}
-	if !img.UsableBy(c.id) {
-		return nil, imageNotFound(l.ImageID)
-	}
-	if img.State != model.ImageAvailable {
-		return nil, model.Errorf(model.CodeImageIDUnavailable, "The image %s is %s, not available", img.ID, img.State)
 	}
 	typ, err := chooseType(l.Type, img.Arch)
 	if err != nil {
@@ -219,6 +210,22 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch, admitted *
 		}
 	}
 	return ids, nil
+}
+
+func (c *Account) launchImage(tx *store.Tx, id string) (model.Image, error) {
+	if err := model.CheckID(model.ImagePrefix, id); err != nil {
+		return model.Image{}, model.Errorf(model.CodeImageIDMalformed, "Invalid id: %v", err)
+	}
+	img, err := get(tx, records.Images, id, imageNotFound(id))
+	switch {
+	case err != nil:
+		return img, err
+	case !img.UsableBy(c.id):
+		return img, imageNotFound(id)
+	case img.State != model.ImageAvailable:
+		return img, model.Errorf(model.CodeImageIDUnavailable, "The image %s is %s, not available", img.ID, img.State)
+	}
+	return img, nil
 }
 
 func userDataTooLong(n int) error {
