@@ -40,6 +40,7 @@ type Parameters struct {
 	Accel    string
 	Subnet   string
 	Groups   []string // security groups
+	Profile  string   // name of an IAM instance profile
 }
 
 // AddFlags gives cmd the flags for all but the image.
@@ -53,8 +54,10 @@ func (o *Parameters) AddFlags(f *factory.Factory, cmd *cobra.Command) {
 	fl.StringVar(&o.Accel, "accel", "", "`accelerator`: kvm or tcg; default: the best that works")
 	fl.StringVar(&o.Subnet, "subnet", "", "`subnet` to launch in; default: the default VPC's")
 	fl.StringSliceVarP(&o.Groups, "security-group", "g", nil, "security `groups` of the instances; may be repeated; default: the VPC's default group")
+	fl.StringVar(&o.Profile, "instance-profile", "", "`name` of the IAM instance profile whose role the guests get keys of")
 	for flag, values := range map[string]cobra.CompletionFunc{
 		"type": complete.InstanceTypes(f), "key": complete.Keys(f), "subnet": complete.Subnets(f), "security-group": complete.SecurityGroups(f),
+		"instance-profile": complete.InstanceProfiles(f),
 	} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, values)
 	}
@@ -70,6 +73,9 @@ func (o *Parameters) Request(ctx context.Context, f *factory.Factory, c *client.
 		return nil, failure.Usagef("--accel is kvm or tcg, not %q", o.Accel)
 	}
 	in := &ec2types.RunInstancesInput{InstanceType: command.Given(o.Type)}
+	if o.Profile != "" {
+		in.IamInstanceProfile = &ec2types.IamInstanceProfileSpecification{Name: &o.Profile}
+	}
 	if o.Image != "" {
 		image, err := resolve.Image(ctx, c, o.Image)
 		if err != nil {
