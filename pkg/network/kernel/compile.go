@@ -2,22 +2,24 @@ package kernel
 
 import (
 	"cmp"
-	"encoding/binary"
 	"net/netip"
 	"slices"
 
 	"github.com/bundt/bundt/pkg/network/gateway"
 )
 
-// span is a range, both ends included.
+// span is a range of numbers, both ends included.
 type span struct{ from, to uint32 }
+
+// block is a range of addresses of one family, both ends included.
+type block struct{ from, to netip.Addr }
 
 // box is a part of the traffic: of one protocol, or of any in a family of rules
 // without ports, between two numbers, with peers between two addresses.
 type box struct {
 	proto byte
 	x     span // ports; of ICMP, type and code in one number; or protocols
-	peers span
+	peers block
 }
 
 // admission is what the rules of one direction admit, in disjoint boxes: sets
@@ -31,26 +33,26 @@ type admission struct {
 	groups    []gateway.Rule // of other groups' members
 }
 
-// compile brings rules into the fewest layers.
-func compile(rules gateway.Rules) admission {
+// compile brings rules into the fewest layers, for the traffic of one family.
+func compile(f *family, rules gateway.Rules) admission {
 	a := admission{exact: map[int][]box{}}
-	ports := map[byte]map[span][]span{}
-	protocols := map[span][]span{}
+	ports := map[byte]map[span][]block{}
+	protocols := map[span][]block{}
 	for _, r := range rules {
 		if r.Group != "" {
 			a.groups = append(a.groups, r)
 		}
-		peers := ranges(r.Peers)
+		peers := f.blocks(r.Peers)
 		switch {
 		case r.All:
 			protocols[span{0, 255}] = append(protocols[span{0, 255}], peers...)
-		case r.Ports() || r.Proto == gateway.ICMP:
+		case r.Ports() || r.Proto == f.icmp:
 			if ports[r.Proto] == nil {
-				ports[r.Proto] = map[span][]span{}
+				ports[r.Proto] = map[span][]block{}
 			}
 			x := numbers(&r)
 			if x.from == x.to {
-				a.addExact(r.Proto, x, r.Peers)
+				a.addExact(f, r.Proto, x, r.Peers)
 				continue
 			}
 			ports[r.Proto][x] = append(ports[r.Proto][x], peers...)
@@ -71,11 +73,11 @@ func compile(rules gateway.Rules) admission {
 	return a
 }
 
-func (a *admission) addExact(proto byte, x span, peers []netip.Prefix) {
+func (a *admission) addExact(f *family, proto byte, x span, peers []netip.Prefix) {
 	for _, p := range peers {
-		if p.Addr().Is4() {
-			first := number(p.Masked().Addr())
-			a.exact[p.Bits()] = append(a.exact[p.Bits()], box{proto: proto, x: x, peers: span{first, first}})
+		if f.has(p.Addr()) {
+			first := p.Masked().Addr()
+			a.exact[p.Bits()] = append(a.exact[p.Bits()], box{proto: proto, x: x, peers: block{first, first}})
 		}
 	}
 }
@@ -98,7 +100,7 @@ func numbers(r *gateway.Rule) span {
 
 // layers distributes rules so that within a layer no two overlap: as few layers
 // as rules overlap at one number.
-func layers(proto byte, rules map[span][]span) (out [][]box) {
+func layers(proto byte, rules map[span][]block) (out [][]box) {
 	xs := make([]span, 0, len(rules))
 	for x, peers := range rules {
 		if len(peers) > 0 {
@@ -121,30 +123,35 @@ func layers(proto byte, rules map[span][]span) (out [][]box) {
 	return out
 }
 
-// ranges are the IPv4 prefixes among them; there is no other traffic.
-func ranges(prefixes []netip.Prefix) (out []span) {
+// blocks are the prefixes of the family among them.
+func (f *family) blocks(prefixes []netip.Prefix) (out []block) {
 	for _, p := range prefixes {
-		if !p.Addr().Is4() {
-			continue
+		if f.has(p.Addr()) {
+			out = append(out, block{p.Masked().Addr(), last(p)})
 		}
-		from := number(p.Masked().Addr())
-		out = append(out, span{from, from | uint32(1<<(32-p.Bits())-1)})
 	}
 	return out
 }
 
-func number(a netip.Addr) uint32 {
-	b := a.As4()
-	return binary.BigEndian.Uint32(b[:])
+// last is the prefix's last address.
+func last(p netip.Prefix) netip.Addr {
+	b := p.Addr().AsSlice()
+	for i := p.Bits(); i < len(b)*8; i++ {
+		b[i/8] |= 1 << (7 - i%8)
+	}
+	a, _ := netip.AddrFromSlice(b) // of a valid length
+	return a
 }
 
-// merge sorts ranges and joins those that touch.
-func merge(in []span) (out []span) {
+// merge sorts blocks and joins those that touch.
+func merge(in []block) (out []block) {
 	in = slices.Clone(in)
-	slices.SortFunc(in, func(a, b span) int { return cmp.Compare(a.from, b.from) })
+	slices.SortFunc(in, func(a, b block) int { return a.from.Compare(b.from) })
 	for _, s := range in {
-		if n := len(out); n > 0 && uint64(s.from) <= uint64(out[n-1].to)+1 {
-			out[n-1].to = max(out[n-1].to, s.to)
+		if n := len(out); n > 0 && (s.from.Compare(out[n-1].to) <= 0 || s.from == out[n-1].to.Next()) {
+			if s.to.Compare(out[n-1].to) > 0 {
+				out[n-1].to = s.to
+			}
 			continue
 		}
 		out = append(out, s)

@@ -46,7 +46,7 @@ func TestCompile(t *testing.T) {
 			}
 			rules = append(rules, rule)
 		}
-		a := compile(rules)
+		a := compile(ipv4Family, rules)
 		disjoint(t, a.ports)
 		disjoint(t, a.protocols)
 		for range 200 {
@@ -58,8 +58,8 @@ func TestCompile(t *testing.T) {
 				want = rules.AllowICMP(proto, typ, code, peer)
 				x = uint32(typ)<<8 | uint32(code)
 			}
-			got := within(a.protocols, 0, uint32(proto), number(peer)) ||
-				(proto == gateway.TCP || proto == gateway.UDP || proto == gateway.ICMP) && (within(a.ports, proto, x, number(peer)) || a.hashed(proto, x, number(peer)))
+			got := within(a.protocols, 0, uint32(proto), peer) ||
+				(proto == gateway.TCP || proto == gateway.UDP || proto == gateway.ICMP) && (within(a.ports, proto, x, peer) || a.hashed(proto, x, peer))
 			if got != want {
 				t.Fatalf("protocol %d, %s, %d: %v, want %v by %+v", proto, peer, x, got, want, rules)
 			}
@@ -75,10 +75,10 @@ func TestCompile(t *testing.T) {
 
 func (s span) has(n uint32) bool { return s.from <= n && n <= s.to }
 
-func (a *admission) hashed(proto byte, x, peer uint32) bool {
+func (a *admission) hashed(proto byte, x uint32, peer netip.Addr) bool {
 	for bits, boxes := range a.exact {
 		for _, b := range boxes {
-			if b.proto == proto && b.x.has(x) && b.peers.from == peer&(^uint32(0)<<(32-bits)) {
+			if b.proto == proto && b.x.has(x) && netip.PrefixFrom(b.peers.from, bits).Contains(peer) {
 				return true
 			}
 		}
@@ -86,10 +86,10 @@ func (a *admission) hashed(proto byte, x, peer uint32) bool {
 	return false
 }
 
-func within(layers [][]box, proto byte, x, peer uint32) bool {
+func within(layers [][]box, proto byte, x uint32, peer netip.Addr) bool {
 	for _, layer := range layers {
 		for _, b := range layer {
-			if b.proto == proto && b.x.has(x) && b.peers.has(peer) {
+			if b.proto == proto && b.x.has(x) && b.peers.from.Compare(peer) <= 0 && peer.Compare(b.peers.to) <= 0 {
 				return true
 			}
 		}
@@ -99,11 +99,10 @@ func within(layers [][]box, proto byte, x, peer uint32) bool {
 
 func disjoint(t *testing.T, layers [][]box) {
 	t.Helper()
-	overlap := func(a, b span) bool { return a.from <= b.to && b.from <= a.to }
 	for _, layer := range layers {
 		for i, a := range layer {
 			for _, b := range layer[:i] {
-				if a.proto == b.proto && overlap(a.x, b.x) && overlap(a.peers, b.peers) {
+				if a.proto == b.proto && a.x.from <= b.x.to && b.x.from <= a.x.to && a.peers.from.Compare(b.peers.to) <= 0 && b.peers.from.Compare(a.peers.to) <= 0 {
 					t.Fatalf("%+v and %+v overlap", a, b)
 				}
 			}

@@ -79,6 +79,7 @@ func (f *fabric) tend(ctx context.Context) {
 				}
 			}
 			for _, p := range ports {
+				p.advertiseSometimes()
 				p.public.Retry(p)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"sort"
 
@@ -38,25 +39,55 @@ type filterPort struct {
 	*gateway.Port
 }
 
-var (
-	portsType     = nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeInetService, nftables.TypeIPAddr)
-	protocolsType = nftables.MustConcatSetType(nftables.TypeInetProto, nftables.TypeIPAddr)
-)
-
-// install makes the filter the VPC's, in the place of what it had, at once.
-// Connections that are tracked go on.
+// install makes the filter the VPC's, in the place of what it had, at once for
+// each family. Connections that are tracked go on.
 func (f *filter) install(ns *namespace) error {
-	r, err := newRuleset(ns.file, nftables.TableFamilyIPv4, filterTable)
-	if err != nil {
-		return err
+	for _, fam := range families() {
+		r, err := newRuleset(ns.file, fam.table, filterTable)
+		if err != nil {
+			return err
+		}
+		r.replace()
+		f.fill(r, fam)
+		if err := r.commit(); err != nil {
+			return err
+		}
 	}
-	r.replace()
+	return nil
+}
+
+// families are those that this kernel has.
+func families() []*family {
+	if hasIPv6() {
+		return []*family{ipv4Family, ipv6Family}
+	}
+	return []*family{ipv4Family}
+}
+
+func hasIPv6() bool {
+	_, err := os.Stat("/proc/sys/net/ipv6")
+	return err == nil
+}
+
+func (f *filter) fill(r *ruleset, fam *family) {
+	f.input(r, fam)
+	f.forward(r, fam)
+	if fam == ipv6Family {
+		f.silence(r)
+		return
+	}
 	f.marks(r)
-	f.input(r)
-	f.forward(r)
 	nat := r.hooked("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept)
 	r.rule(nat, device(expr.MetaKeyOIFNAME, expr.CmpOpEq, uplinkDevice), []expr.Any{&expr.Masq{}})
-	return r.commit()
+}
+
+// silence keeps the kernel's own neighbour discovery and multicast reports from
+// guests: the switch speaks with them.
+func (f *filter) silence(r *ruleset) {
+	out := r.hooked("output", nftables.ChainTypeFilter, nftables.ChainHookOutput, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept)
+	for _, types := range [][2]byte{{130, 137}, {143, 143}} {
+		r.rule(out, protocol(expr.CmpOpEq, gateway.ICMPv6), transport(0, expr.CmpOpGte, types[0]), transport(0, expr.CmpOpLte, types[1]), verdict(expr.VerdictDrop))
+	}
 }
 
 // marks lead replies to connections of the switch back to it.
@@ -74,33 +105,37 @@ func (f *filter) marks(r *ruleset) {
 }
 
 // input is what guests may ask of their gateway.
-func (f *filter) input(r *ruleset) {
+func (f *filter) input(r *ruleset, fam *family) {
 	accept := verdict(expr.VerdictAccept)
 	c := r.hooked("input", nftables.ChainTypeFilter, nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop)
 	r.rule(c, tracked(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept)
 	r.rule(c, device(expr.MetaKeyIIFNAME, expr.CmpOpEq, uplinkDevice), verdict(expr.VerdictDrop))
-	r.rule(c, protocol(expr.CmpOpEq, gateway.ICMP), transport(0, expr.CmpOpEq, 8), accept)
-	r.rule(c, protocol(expr.CmpOpEq, gateway.UDP), transport(2, expr.CmpOpEq, be16(dhcpServer)...), accept)
-	r.rule(c, protocol(expr.CmpOpEq, gateway.TCP), network(16, expr.CmpOpEq, gateway.MetadataAddr.AsSlice()...),
+	r.rule(c, protocol(expr.CmpOpEq, fam.icmp), transport(0, expr.CmpOpEq, fam.echo), accept)
+	if fam == ipv4Family {
+		r.rule(c, protocol(expr.CmpOpEq, gateway.UDP), transport(2, expr.CmpOpEq, be16(dhcpServer)...), accept)
+	}
+	r.rule(c, protocol(expr.CmpOpEq, gateway.TCP), network(fam.destination, expr.CmpOpEq, fam.metadata.AsSlice()...),
 		transport(2, expr.CmpOpEq, be16(metadataPort)...), accept)
-	names := r.addresses("names", f.names)
+	names := r.addresses(fam, "names", f.names)
 	for _, proto := range []byte{gateway.UDP, gateway.TCP} {
-		r.rule(c, protocol(expr.CmpOpEq, proto), transport(2, expr.CmpOpEq, be16(namesPort)...),
-			in(names, payload(expr.PayloadBaseNetworkHeader, 16, 4, reg0)), accept)
+		r.rule(c, protocol(expr.CmpOpEq, proto), transport(2, expr.CmpOpEq, be16(namesPort)...), in(names, fam.to(reg0)), accept)
 	}
 }
 
 // forward is the way between guests: first what the sender may send, then what
 // the receiver takes. Chains are shared by ports with the same rules.
-func (f *filter) forward(r *ruleset) {
+func (f *filter) forward(r *ruleset, fam *family) {
 	c := r.hooked("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop)
 	arrive, away := r.chain("arrive"), r.chain("away")
 	groups := map[string]*nftables.Set{}
 	for id, members := range f.groups {
-		groups[id] = r.addresses("group-"+short(id), members)
+		groups[id] = r.addresses(fam, "group-"+short(id), members)
 	}
 	chains := map[string]bool{}
-	from, to, ways := map[string]*expr.Verdict{}, map[string]*expr.Verdict{uplinkDevice: {Kind: expr.VerdictGoto, Chain: away.Name}}, map[string]*expr.Verdict{}
+	from, to, ways := map[string]*expr.Verdict{}, map[string]*expr.Verdict{}, map[string]*expr.Verdict{}
+	if fam == ipv4Family { // nothing leads outside by IPv6
+		to[uplinkDevice] = &expr.Verdict{Kind: expr.VerdictGoto, Chain: away.Name}
+	}
 	add := func(device, kind string, what any, verdicts map[string]*expr.Verdict, build func(*nftables.Chain)) {
 		name := kind + "-" + digest(what)
 		verdicts[device] = &expr.Verdict{Kind: expr.VerdictGoto, Chain: name}
@@ -110,9 +145,11 @@ func (f *filter) forward(r *ruleset) {
 		}
 	}
 	for _, p := range f.ports {
-		add(p.tap, "out", p.Egress, from, func(c *nftables.Chain) { admit(r, c, p.Out, groups, 16, verdict(expr.VerdictGoto, arrive.Name)) })
-		add(p.tap, "in", p.Ingress, to, func(c *nftables.Chain) { admit(r, c, p.In, groups, 12, verdict(expr.VerdictAccept)) })
-		add(p.tap, "way", p.Routes, ways, func(c *nftables.Chain) { routes(r, c, p.Routes) })
+		add(p.tap, "out", p.Egress, from, func(c *nftables.Chain) {
+			admit(r, c, fam, p.Out, groups, fam.to, verdict(expr.VerdictGoto, arrive.Name))
+		})
+		add(p.tap, "in", p.Ingress, to, func(c *nftables.Chain) { admit(r, c, fam, p.In, groups, fam.from, verdict(expr.VerdictAccept)) })
+		add(p.tap, "way", p.Routes, ways, func(c *nftables.Chain) { routes(r, c, fam, p.Routes) })
 	}
 	r.rule(c, tracked(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), verdict(expr.VerdictAccept))
 	r.rule(c, tracked(expr.CtStateBitINVALID), verdict(expr.VerdictDrop))
@@ -121,34 +158,34 @@ func (f *filter) forward(r *ruleset) {
 	r.rule(away, byDevice(r.verdicts("ways", ways), expr.MetaKeyIIFNAME))
 }
 
-// admit gives what the rules allow the verdict; peer is where the peer's address
-// is in the IP header.
-func admit(r *ruleset, c *nftables.Chain, rules gateway.Rules, groups map[string]*nftables.Set, peer uint32, allowed []expr.Any) {
-	a := compile(rules)
-	address := func(register uint32) expr.Any { return payload(expr.PayloadBaseNetworkHeader, peer, 4, register) }
+// admit gives what the rules allow the verdict; peer loads the peer's address.
+func admit(r *ruleset, c *nftables.Chain, fam *family, rules gateway.Rules, groups map[string]*nftables.Set, peer func(uint32) expr.Any, allowed []expr.Any) {
+	a := compile(fam, rules)
 	numbered := func(s *nftables.Set, address ...expr.Any) {
 		number := func(offset uint32) []expr.Any {
 			return in(s, append([]expr.Any{meta(expr.MetaKeyL4PROTO, reg0), payload(expr.PayloadBaseTransportHeader, offset, 2, reg1)}, address...)...)
 		}
-		r.rule(c, protocol(expr.CmpOpNeq, gateway.ICMP), number(2), allowed) // the destination port
-		r.rule(c, protocol(expr.CmpOpEq, gateway.ICMP), number(0), allowed)  // type and code
+		r.rule(c, protocol(expr.CmpOpNeq, fam.icmp), number(2), allowed) // the destination port
+		r.rule(c, protocol(expr.CmpOpEq, fam.icmp), number(0), allowed)  // type and code
 	}
 	for bits, boxes := range a.exact {
-		s := r.set(&nftables.Set{Name: fmt.Sprintf("%s-%d", c.Name, bits), KeyType: portsType, Concatenation: true}, exactElements(boxes))
-		mask := be32(^uint32(0) << (32 - bits))
-		numbered(s, address(reg2), &expr.Bitwise{SourceRegister: reg2, DestRegister: reg2, Len: 4, Mask: mask, Xor: make([]byte, 4)})
+		s := r.set(&nftables.Set{Name: fmt.Sprintf("%s-%d", c.Name, bits), KeyType: fam.ports, Concatenation: true}, exactElements(boxes))
+		numbered(s, peer(reg2), fam.mask(reg2, bits))
 	}
 	for i, layer := range a.ports {
-		s := r.set(&nftables.Set{Name: fmt.Sprintf("%s-p%d", c.Name, i), KeyType: portsType, Interval: true, Concatenation: true}, portElements(layer))
-		numbered(s, address(reg2))
+		s := r.set(&nftables.Set{Name: fmt.Sprintf("%s-p%d", c.Name, i), KeyType: fam.ports, Interval: true, Concatenation: true}, portElements(layer))
+		numbered(s, peer(reg2))
 	}
 	for i, layer := range a.protocols {
-		s := r.set(&nftables.Set{Name: fmt.Sprintf("%s-a%d", c.Name, i), KeyType: protocolsType, Interval: true, Concatenation: true}, protocolElements(layer))
-		r.rule(c, in(s, meta(expr.MetaKeyL4PROTO, reg0), address(reg1)), allowed)
+		s := r.set(&nftables.Set{Name: fmt.Sprintf("%s-a%d", c.Name, i), KeyType: fam.protocols, Interval: true, Concatenation: true}, protocolElements(layer))
+		r.rule(c, in(s, meta(expr.MetaKeyL4PROTO, reg0), peer(reg1)), allowed)
 	}
 	for i := range a.groups {
 		g := &a.groups[i]
-		r.rule(c, ofKind(g), in(groups[g.Group], address(reg0)), allowed)
+		if other := g.Proto == gateway.ICMP || g.Proto == gateway.ICMPv6; !g.All && other && g.Proto != fam.icmp {
+			continue
+		}
+		r.rule(c, ofKind(g), in(groups[g.Group], peer(reg0)), allowed)
 	}
 }
 
@@ -158,11 +195,11 @@ func ofKind(g *gateway.Rule) []expr.Any {
 		return nil
 	}
 	out := protocol(expr.CmpOpEq, g.Proto)
-	if !g.Ports() && g.Proto != gateway.ICMP {
-		return out
-	}
 	offset := uint32(2)
-	if g.Proto == gateway.ICMP {
+	if !g.Ports() {
+		if g.Proto != gateway.ICMP && g.Proto != gateway.ICMPv6 {
+			return out
+		}
 		offset = 0
 	}
 	x := numbers(g)
@@ -171,24 +208,22 @@ func ofKind(g *gateway.Rule) []expr.Any {
 }
 
 // routes accept what leads outside: the longest prefix decides.
-func routes(r *ruleset, c *nftables.Chain, in []api.Route) {
+func routes(r *ruleset, c *nftables.Chain, fam *family, in []api.Route) {
 	in = slices.Clone(in)
 	slices.SortStableFunc(in, func(a, b api.Route) int { return b.CIDR.Bits() - a.CIDR.Bits() })
 	for _, route := range in {
-		if !route.CIDR.Addr().Is4() {
-			continue
-		}
 		kind := expr.VerdictAccept
 		if route.Blackhole {
 			kind = expr.VerdictDrop
 		}
-		s := ranges([]netip.Prefix{route.CIDR})[0]
-		r.rule(c, []expr.Any{payload(expr.PayloadBaseNetworkHeader, 16, 4, reg0)}, between(reg0, s), verdict(kind))
+		for _, b := range fam.blocks([]netip.Prefix{route.CIDR}) {
+			r.rule(c, []expr.Any{fam.to(reg0)}, between(reg0, b), verdict(kind))
+		}
 	}
 }
 
-func portKey(proto byte, port, address uint32) []byte {
-	return append(append([]byte{proto, 0, 0, 0}, byte(port>>8), byte(port), 0, 0), be32(address)...)
+func portKey(proto byte, port uint32, address netip.Addr) []byte {
+	return append(append([]byte{proto, 0, 0, 0}, byte(port>>8), byte(port), 0, 0), address.AsSlice()...)
 }
 
 func portElements(boxes []box) []nftables.SetElement {
@@ -211,7 +246,7 @@ func protocolElements(boxes []box) []nftables.SetElement {
 	out := make([]nftables.SetElement, len(boxes))
 	for i, b := range boxes {
 		out[i] = nftables.SetElement{
-			Key: append([]byte{byte(b.x.from), 0, 0, 0}, be32(b.peers.from)...), KeyEnd: append([]byte{byte(b.x.to), 0, 0, 0}, be32(b.peers.to)...),
+			Key: append([]byte{byte(b.x.from), 0, 0, 0}, b.peers.from.AsSlice()...), KeyEnd: append([]byte{byte(b.x.to), 0, 0, 0}, b.peers.to.AsSlice()...),
 		}
 	}
 	return out

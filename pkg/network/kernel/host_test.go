@@ -307,27 +307,6 @@ func mustAddr(ip net.IP) netip.Addr {
 	return a
 }
 
-// TestNoIPv6: IPv6 in a configuration disturbs nothing, and the port says that it
-// is not carried.
-func TestNoIPv6(t *testing.T) {
-	h := newHost(t)
-	h.vpc("vpc-1", 1500, 2)
-	v := &h.config.VPCs[0]
-	v.CIDRv6, v.Subnets[0].CIDRv6 = netip.MustParsePrefix("fd12::/56"), netip.MustParsePrefix("fd12::/64")
-	h.config.Ports[0].IPv6 = []netip.Addr{netip.MustParseAddr("fd12::a")}
-	h.config.Groups = map[string][]netip.Addr{"sg-1": {netip.MustParseAddr("fd12::a"), h.config.Ports[0].PrivateIP}}
-	h.config.Ports[1].Ingress = []network.Rule{{Protocol: "icmp", Group: "sg-1"}, {Protocol: "tcp", Peers: []netip.Prefix{netip.MustParsePrefix("::/0")}}}
-	h.config.Ports[0].Routes = []network.Route{{CIDR: netip.MustParsePrefix("::/0")}}
-	h.apply(t)
-	a, b := h.guest(t, 0), h.guest(t, 1)
-	if !a.Ping(t, a.ARP(t, b.IP, 5*time.Second), b.IP, 5*time.Second) {
-		t.Error("IPv4 does not pass")
-	}
-	if p := h.status(t, 0).Problems["IPv6"]; p == "" {
-		t.Error("no word about IPv6")
-	}
-}
-
 // TestSwitchIsReplaced: packets between guests pass while no switch runs and while
 // a new one takes over, none is lost.
 func TestSwitchIsReplaced(t *testing.T) {

@@ -118,7 +118,6 @@ func newEnv(t *testing.T) *nettest.Env {
 	return &nettest.Env{
 		Datapath:   current,
 		Routed:     true,
-		NoIPv6:     true,
 		OneTracker: true,
 		Card: func(t testing.TB, p network.Port) nettest.Card {
 			return newCard(func() (*os.File, error) { return current.Attach(context.Background(), p.ID) })

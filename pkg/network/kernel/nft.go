@@ -104,15 +104,14 @@ func (r *ruleset) fill(s *nftables.Set, elements []nftables.SetElement) {
 	}
 }
 
-// addresses makes a set of the IPv4 addresses among them.
-func (r *ruleset) addresses(name string, in []netip.Addr) *nftables.Set {
-	var elements []nftables.SetElement
-	for _, a := range in {
-		if a.Is4() {
-			elements = append(elements, nftables.SetElement{Key: a.AsSlice()})
-		}
+// addresses makes a set of the family's addresses among them.
+func (r *ruleset) addresses(f *family, name string, in []netip.Addr) *nftables.Set {
+	in = f.of(in)
+	elements := make([]nftables.SetElement, len(in))
+	for i, a := range in {
+		elements[i].Key = a.AsSlice()
 	}
-	return r.set(&nftables.Set{Name: name, KeyType: nftables.TypeIPAddr}, elements)
+	return r.set(&nftables.Set{Name: name, KeyType: f.addresses}, elements)
 }
 
 // verdicts makes a map from devices to what happens with their packets.
@@ -173,11 +172,6 @@ func device(key expr.MetaKey, op expr.CmpOp, name string) []expr.Any {
 // devices compares the beginning of a name.
 func devices(key expr.MetaKey, op expr.CmpOp, prefix string) []expr.Any {
 	return []expr.Any{meta(key, reg0), compare(op, reg0, []byte(prefix)...)}
-}
-
-// between compares 32 bits with a range.
-func between(register uint32, s span) []expr.Any {
-	return []expr.Any{compare(expr.CmpOpGte, register, be32(s.from)...), compare(expr.CmpOpLte, register, be32(s.to)...)}
 }
 
 // in looks up what the registers from reg0 on have.

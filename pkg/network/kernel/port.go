@@ -42,6 +42,9 @@ type port struct {
 	lastSeen  atomic.Int64
 	received  atomic.Uint64 // frames from the guest, when it was looked at last
 	queries   gateway.Gate  // of names
+
+	forged     atomic.Uint64 // messages of neighbour discovery and DHCPv6 for somebody else
+	advertised atomic.Int64  // Unix nanoseconds
 }
 
 func newPort(v *vpc, c *gateway.Port) *port {
@@ -58,7 +61,7 @@ func (p *port) Conns() *gateway.ConnSet { return p.conns }
 
 func (p *port) addresses() []netip.Addr {
 	c := p.Config()
-	return append([]netip.Addr{c.PrivateIP}, c.Secondary...)
+	return append(append([]netip.Addr{c.PrivateIP}, c.Secondary...), c.IPv6...)
 }
 
 // setConnected notes if a machine has the tap open. Connections of one that
@@ -92,8 +95,11 @@ func (p *port) ensure(services []netip.Addr) error {
 func (p *port) ensureGuard(c *gateway.Port, v *api.VPC, services []netip.Addr) error {
 	g := &guard{
 		tap: p.tap, hw: c.HW, primary: c.PrivateIP, own: p.addresses(), gateway: services, networks: p.vpc.ns.file,
-		cidr: v.CIDR, any: c.AnySource,
+		cidrs: []netip.Prefix{v.CIDR}, any: c.AnySource,
 		askable: []netip.Prefix{v.CIDR, netip.PrefixFrom(gateway.MetadataAddr, 32), netip.PrefixFrom(gateway.NamesAddr, 32)},
+	}
+	if c.SubnetV6.IsValid() && hasIPv6() {
+		g.v6, g.meta6, g.cidrs = true, c.Metadata.Options.IPv6, append(g.cidrs, v.CIDRv6)
 	}
 	if old := p.guard.Load(); old != nil && old.same(g) {
 		return nil
@@ -110,25 +116,26 @@ func (p *port) ensureGuard(c *gateway.Port, v *api.VPC, services []netip.Addr) e
 }
 
 func (g *guard) same(o *guard) bool {
-	return g.hw == o.hw && g.any == o.any && g.cidr == o.cidr && g.primary == o.primary && slices.Equal(g.own, o.own) && slices.Equal(g.gateway, o.gateway) && slices.Equal(g.askable, o.askable)
+	return g.hw == o.hw && g.any == o.any && g.v6 == o.v6 && g.meta6 == o.meta6 && slices.Equal(g.cidrs, o.cidrs) && g.primary == o.primary && slices.Equal(g.own, o.own) && slices.Equal(g.gateway, o.gateway) && slices.Equal(g.askable, o.askable)
 }
 
 // ensureRoutes leads the guest's addresses to the tap and returns those that no
 // longer lead there.
 func (p *port) ensureRoutes(link netlink.Link, c *gateway.Port) (gone []netip.Addr, err error) {
 	h, index := p.vpc.ns.link, link.Attrs().Index
-	neighbours, err := h.NeighList(index, netlink.FAMILY_V4)
+	neighbours, err := h.NeighList(index, netlink.FAMILY_ALL)
 	if err != nil {
 		return nil, fmt.Errorf("listing the neighbours of %s: %w", p.id, err)
 	}
 	known := map[netip.Addr]bool{}
 	for i := range neighbours {
-		a, _ := netip.AddrFromSlice(neighbours[i].IP.To4())
+		a, _ := netip.AddrFromSlice(neighbours[i].IP)
+		a = a.Unmap()
 		switch {
 		case neighbours[i].State&netlink.NUD_PERMANENT == 0:
 		case !c.Owns(a):
 			gone = append(gone, a)
-			err = errors.Join(h.NeighDel(&neighbours[i]), h.RouteDel(&netlink.Route{LinkIndex: index, Dst: ipNet(netip.PrefixFrom(a, 32))}))
+			err = errors.Join(h.NeighDel(&neighbours[i]), h.RouteDel(&netlink.Route{LinkIndex: index, Dst: ipNet(netip.PrefixFrom(a, a.BitLen()))}))
 			if err != nil {
 				return nil, fmt.Errorf("taking %s from %s: %w", a, p.id, err)
 			}
@@ -137,12 +144,12 @@ func (p *port) ensureRoutes(link netlink.Link, c *gateway.Port) (gone []netip.Ad
 		}
 	}
 	for _, a := range p.addresses() {
-		if known[a] {
+		if known[a] || (a.Is6() && !hasIPv6()) {
 			continue
 		}
 		err := errors.Join(
 			h.NeighSet(&netlink.Neigh{LinkIndex: index, State: netlink.NUD_PERMANENT, IP: a.AsSlice(), HardwareAddr: c.HW[:]}),
-			h.RouteReplace(&netlink.Route{LinkIndex: index, Scope: netlink.SCOPE_LINK, Dst: ipNet(netip.PrefixFrom(a, 32))}),
+			h.RouteReplace(&netlink.Route{LinkIndex: index, Scope: netlink.SCOPE_LINK, Dst: ipNet(netip.PrefixFrom(a, a.BitLen()))}),
 		)
 		if err != nil {
 			return nil, fmt.Errorf("leading %s to %s: %w", a, p.id, err)
@@ -229,8 +236,8 @@ func (p *port) status(link netlink.Link) (api.PortStatus, error) {
 	if s.Problems == nil {
 		s.Problems = map[string]string{}
 	}
-	if len(p.Config().IPv6) > 0 {
-		s.Problems["IPv6"] = "kernel networks carry IPv4 only: the guest gets no IPv6 address; bundtd --network user has IPv6"
+	if len(p.Config().IPv6) > 0 && !hasIPv6() {
+		s.Problems["IPv6"] = "the kernel has no IPv6, so the guest gets no address of it"
 	}
 	if leadsOut(p.Config()) && !HostForwards() {
 		s.Problems["internet"] = noForwarding
@@ -244,6 +251,7 @@ func (p *port) status(link netlink.Link) (api.PortStatus, error) {
 	}
 	if g := p.guard.Load(); g != nil {
 		s.Spoofed, err = g.count()
+		s.Spoofed += p.forged.Load()
 	}
 	s.Connected, s.LastSeen = p.connected.Load(), unixNano(p.lastSeen.Load())
 	return s, err

@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"github.com/google/nftables"
-	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -58,20 +57,17 @@ func try() error {
 	if err := g.install(); err != nil {
 		return fmt.Errorf("the kernel lacks nftables of devices (nf_tables, NF_TABLES_NETDEV): %w", err)
 	}
-	r, err := newRuleset(ns, nftables.TableFamilyIPv4, "probe")
-	if err != nil {
-		return err
-	}
-	r.replace()
-	fl := &filter{}
-	fl.marks(r)
-	fl.input(r)
-	fl.forward(r)
-	r.set(&nftables.Set{Name: "ports", KeyType: portsType, Interval: true, Concatenation: true}, nil)
-	nat := r.hooked("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept)
-	r.rule(nat, []expr.Any{&expr.Masq{}})
-	if err := r.commit(); err != nil {
-		return fmt.Errorf("the kernel lacks nftables with connection tracking (nf_tables, nft_ct, nft_nat, nft_masq): %w", err)
+	for _, fam := range families() {
+		r, err := newRuleset(ns, fam.table, "probe")
+		if err != nil {
+			return err
+		}
+		r.replace()
+		(&filter{}).fill(r, fam)
+		r.set(&nftables.Set{Name: "ports", KeyType: fam.ports, Interval: true, Concatenation: true}, nil)
+		if err := r.commit(); err != nil {
+			return fmt.Errorf("the kernel lacks nftables with connection tracking (nf_tables, nft_ct, nft_nat, nft_masq): %w", err)
+		}
 	}
 	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, flowsOf{}); err != nil {
 		return fmt.Errorf("the kernel does not let connections be forgotten (nf_conntrack_netlink): %w", err)

@@ -39,7 +39,11 @@ func (c *guestConn) limitHops(n int) {
 	if err != nil {
 		return // it is closed
 	}
-	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_TTL, n) }) // any 1..255 is taken
+	level, option := unix.SOL_IP, unix.IP_TTL
+	if c.LocalAddr().(*net.TCPAddr).IP.To4() == nil {
+		level, option = unix.SOL_IPV6, unix.IPV6_UNICAST_HOPS
+	}
+	_ = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), level, option, n) }) // any 1..255 is taken
 }
 
 // guestListener accepts connections of guests in the VPC.
@@ -53,7 +57,7 @@ func (v *vpc) listenTCP(a netip.Addr, port uint16) (*guestListener, error) {
 	var config net.ListenConfig
 	config.SetMultipathTCP(false)
 	err := v.ns.do(func() (err error) {
-		l.Listener, err = config.Listen(context.Background(), "tcp4", netip.AddrPortFrom(a, port).String())
+		l.Listener, err = config.Listen(context.Background(), "tcp", netip.AddrPortFrom(a, port).String())
 		return err
 	})
 	return l, err
@@ -108,7 +112,7 @@ func (v *vpc) serveMetadata(a netip.Addr) ([]io.Closer, error) {
 func (v *vpc) serveDNS(a netip.Addr) ([]io.Closer, error) {
 	var pc *net.UDPConn
 	err := v.ns.do(func() (err error) {
-		pc, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, namesPort)))
+		pc, err = net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(a, namesPort)))
 		return err
 	})
 	if err != nil {
@@ -190,13 +194,7 @@ func (v *vpc) answerDHCP(pc *ipv4.PacketConn, device int, b []byte) {
 	if err != nil || m.OpCode != dhcpv4.OpcodeBootRequest {
 		return
 	}
-	var p *port
-	for _, q := range *v.ports.Load() {
-		if q.index.Load() == int64(device) {
-			p = q
-			break
-		}
-	}
+	p := v.portAt(device)
 	if p == nil || string(m.ClientHWAddr) != string(p.Config().HW[:]) {
 		return
 	}

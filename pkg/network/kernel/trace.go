@@ -31,7 +31,7 @@ func (f *fabric) Trace(p api.Probe) (api.Trace, error) {
 func stops(_ uint8, dst netip.Addr) string {
 	switch {
 	case !dst.Is4():
-		return "kernel networks carry IPv4 only"
+		return "kernel networks lead outside by IPv4 only"
 	case slices.ContainsFunc(neverOutside, func(p netip.Prefix) bool { return p.Contains(dst) }):
 		return fmt.Sprintf("no guest may reach %s through the host", dst)
 	case !HostForwards():

@@ -118,7 +118,7 @@ func (v *vpc) newUplinkAddress(outer netlink.Link) (netip.Addr, error) {
 	digest := short(v.shared.name + v.id)
 	first := binary.BigEndian.Uint32([]byte(digest)[:4])
 	for i := range uint32(pairs) {
-		base := number(uplinks.Addr()) + (first+i)%pairs*2
+		base := first32(uplinks.Addr()) + (first+i)%pairs*2
 		host := netip.AddrFrom4([4]byte(be32(base)))
 		if slices.ContainsFunc(taken, func(a netlink.Addr) bool { return a.Contains(host.AsSlice()) }) {
 			continue
@@ -208,12 +208,17 @@ func (s *shared) guardHost(needed bool, inner []netip.Addr) error {
 	r.rule(forward, from, to, drop) // VPCs do not meet here
 	r.rule(forward, to, answers, accept)
 	r.rule(forward, to, drop)
-	for _, never := range ranges(neverOutside) {
-		r.rule(forward, from, []expr.Any{payload(expr.PayloadBaseNetworkHeader, 16, 4, reg0)}, between(reg0, never), drop)
+	for _, never := range ipv4Family.blocks(neverOutside) {
+		r.rule(forward, from, []expr.Any{ipv4Family.to(reg0)}, between(reg0, never), drop)
 	}
 
 	nat := r.hooked("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept)
-	own := r.addresses("uplinks", inner)
-	r.rule(nat, notTo, in(own, payload(expr.PayloadBaseNetworkHeader, 12, 4, reg0)), []expr.Any{&expr.Masq{}})
+	own := r.addresses(ipv4Family, "uplinks", inner)
+	r.rule(nat, notTo, in(own, ipv4Family.from(reg0)), []expr.Any{&expr.Masq{}})
 	return r.commit()
+}
+
+func first32(a netip.Addr) uint32 {
+	b := a.As4()
+	return binary.BigEndian.Uint32(b[:])
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -35,6 +36,7 @@ type vpc struct {
 
 	config atomic.Pointer[api.VPC]
 	ports  atomic.Pointer[map[netip.Addr]*port] // all their addresses
+	nd     atomic.Pointer[discovery]            // nil without IPv6
 
 	// Of the fabric's Apply, one at a time.
 	services map[netip.Addr][]io.Closer // addresses of the namespace, and what is served there
@@ -76,8 +78,13 @@ func (v *vpc) setUp() error {
 			{"ipv4/ip_forward", "1"}, {"ipv4/conf/all/rp_filter", "0"}, {"ipv4/conf/default/rp_filter", "0"},
 			{"ipv4/conf/all/send_redirects", "0"}, {"ipv4/conf/default/send_redirects", "0"},
 			{"ipv4/ip_nonlocal_bind", "1"},
-			{"ipv6/conf/all/disable_ipv6", "1"}, {"ipv6/conf/default/disable_ipv6", "1"},
+			// Of IPv6 the kernel only forwards: addresses and neighbours are the switch's.
+			{"ipv6/conf/default/addr_gen_mode", "1"}, {"ipv6/conf/default/accept_ra", "0"}, {"ipv6/conf/default/dad_transmits", "0"},
+			{"ipv6/conf/default/router_solicitations", "0"}, {"ipv6/conf/all/forwarding", "1"},
 		} {
+			if strings.HasPrefix(s[0], "ipv6") && !hasIPv6() {
+				continue
+			}
 			errs = append(errs, sysctl(s[0], s[1]))
 		}
 		return errors.Join(errs...)
@@ -118,11 +125,29 @@ func (v *vpc) update(c api.VPC) error {
 	if err != nil {
 		return fmt.Errorf("bounding %s: %w", c.ID, err)
 	}
+	v6 := c.CIDRv6.IsValid() && hasIPv6()
+	if v6 {
+		if err := v.ns.link.RouteReplace(&netlink.Route{Type: unix.RTN_UNREACHABLE, Dst: ipNet(c.CIDRv6.Masked())}); err != nil {
+			return fmt.Errorf("bounding %s: %w", c.ID, err)
+		}
+	}
+	if err := v.discover(v6); err != nil {
+		return err
+	}
 	want := map[netip.Addr]func(netip.Addr) ([]io.Closer, error){gateway.MetadataAddr: v.serveMetadata}
+	if v6 {
+		want[gateway.MetadataAddrV6] = v.serveMetadata
+	}
 	if !c.NoDNS {
 		want[gateway.NamesAddr] = v.serveDNS
+		if v6 {
+			want[gateway.NamesAddrV6] = v.serveDNS
+		}
 	}
 	for _, s := range c.Subnets {
+		if v6 && s.CIDRv6.IsValid() {
+			want[gateway.Address(s.CIDRv6)] = func(netip.Addr) ([]io.Closer, error) { return nil, nil }
+		}
 		want[gateway.Address(s.CIDR)] = func(netip.Addr) ([]io.Closer, error) { return nil, nil }
 		if !c.NoDNS {
 			want[gateway.NamesOf(s.CIDR)] = v.serveDNS
@@ -138,13 +163,14 @@ func (v *vpc) update(c api.VPC) error {
 			delete(v.services, a)
 		}
 	}
-	have, err := v.ns.link.AddrList(lo, netlink.FAMILY_V4)
+	have, err := v.ns.link.AddrList(lo, netlink.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("listing addresses of %s: %w", c.ID, err)
 	}
 	present := map[netip.Addr]bool{}
 	for i := range have {
-		a, _ := netip.AddrFromSlice(have[i].IP.To4())
+		a, _ := netip.AddrFromSlice(have[i].IP)
+		a = a.Unmap()
 		present[a] = true
 		if want[a] == nil && !a.IsLoopback() {
 			if err := v.ns.link.AddrDel(lo, &have[i]); err != nil {
@@ -154,7 +180,7 @@ func (v *vpc) update(c api.VPC) error {
 	}
 	for a, serve := range want {
 		if !present[a] {
-			if err := v.ns.link.AddrAdd(lo, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(a, 32))}); err != nil {
+			if err := v.ns.link.AddrAdd(lo, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(a, a.BitLen())), Flags: unix.IFA_F_NODAD}); err != nil {
 				return fmt.Errorf("adding %s to %s: %w", a, c.ID, err)
 			}
 		}
@@ -177,7 +203,7 @@ func closeAll(servers []io.Closer) {
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
 // serviceAddresses are those where the VPC's gateway is.
@@ -190,7 +216,7 @@ func (v *vpc) refilter(ports []*port, groups map[string][]netip.Addr) error {
 	f := &filter{groups: map[string][]netip.Addr{}}
 	c := v.config.Load()
 	if !c.NoDNS {
-		f.names = append(f.names, gateway.NamesAddr)
+		f.names = append(f.names, gateway.NamesAddr, gateway.NamesAddrV6)
 		for _, s := range c.Subnets {
 			f.names = append(f.names, gateway.NamesOf(s.CIDR))
 		}
@@ -236,15 +262,26 @@ func (v *vpc) place(ports []*port) {
 
 func (v *vpc) portOf(a netip.Addr) *port { return (*v.ports.Load())[a] }
 
+// portAt is the port of the device with this index, nil for none.
+func (v *vpc) portAt(device int) *port {
+	for _, p := range *v.ports.Load() {
+		if p.index.Load() == int64(device) {
+			return p
+		}
+	}
+	return nil
+}
+
 // forget ends the tracking of connections with addresses that have another owner
 // from now on.
 func (v *vpc) forget(addresses []netip.Addr) error {
 	if len(addresses) == 0 {
 		return nil
 	}
-	_, err := v.ns.link.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, flowsOf(addresses))
-	if err != nil {
-		return fmt.Errorf("forgetting connections in %s: %w", v.id, err)
+	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
+		if _, err := v.ns.link.ConntrackDeleteFilters(netlink.ConntrackTable, family, flowsOf(addresses)); err != nil {
+			return fmt.Errorf("forgetting connections in %s: %w", v.id, err)
+		}
 	}
 	return nil
 }
@@ -291,6 +328,7 @@ func (v *vpc) close() {
 	if v.dhcp != nil {
 		v.dhcp.Close()
 	}
+	_ = v.discover(false)
 	for _, servers := range v.services {
 		closeAll(servers)
 	}

@@ -389,7 +389,7 @@ func (m *matrix) rule(vpc int) matrixRule {
 	case 1:
 		r.typ = pick(m.random, -1, 8, 13)
 	case 58:
-		r.typ = pick(m.random, -1, 128, 200)
+		r.typ = pick(m.random, -1, 128, 139)
 	case 100:
 		r.proto += byte(m.random.IntN(matrixRounds))
 	}
@@ -453,7 +453,7 @@ func (m *matrix) round(round int) (out []*probe) {
 				}
 				icmp, types := byte(1), []uint16{8, 13}
 				if v6 {
-					icmp, types = 58, []uint16{128, 200}
+					icmp, types = 58, []uint16{128, 139}
 				}
 				for _, port := range []uint16{22, 53, 80, 8080} {
 					out = append(out, &probe{from: from, to: to, v6: v6, proto: 6, dport: port}, &probe{from: from, to: to, v6: v6, proto: 17, dport: port})

@@ -160,7 +160,7 @@ func testNeighbors(t *testing.T, n *lab) {
 		from, target string
 		want         net.HardwareAddr
 	}{
-		{a.IPv6.String(), b.IPv6.String(), b.MAC},
+		{a.IPv6.String(), b.IPv6.String(), n.seen(b.MAC, gw)},
 		{a.IPv6.String(), router.String(), gw},
 		{a.LinkLocal().String(), router.String(), gw},
 		{a.IPv6.String(), "fd00:ec2::254", gw},
@@ -169,7 +169,7 @@ func testNeighbors(t *testing.T, n *lab) {
 		{a.IPv6.String(), b.LinkLocal().String(), none},
 		{a.IPv6.String(), "2001:db8::1", none},
 		{"::", a.IPv6.String(), none}, // duplicate address detection of its own
-		{"::", b.IPv6.String(), b.MAC},
+		{"::", b.IPv6.String(), n.seen(b.MAC, gw)},
 	} {
 		wait := patience
 		if c.want == nil {

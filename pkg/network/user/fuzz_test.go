@@ -102,7 +102,7 @@ func FuzzFrames(f *testing.F) {
 		nettest.UDPFrame(self, other, a, gateway.Address(from.subnet), 1, 53, make([]byte, 12)),
 		nettest.UDPv6Frame(self, other, a6, b6, 1, 2, []byte("body")), nettest.ICMPv6Frame(self, other, a6, b6, make([]byte, 32), 135),
 		nettest.ICMPv6Frame(self, other, ll, netip.MustParseAddr("ff02::2"), make([]byte, 8), 133),
-		nettest.UDPv6Frame(self, other, ll, dhcpV6Servers, 546, 547, []byte{1, 0, 0, 1}),
+		nettest.UDPv6Frame(self, other, ll, gateway.DHCPv6Servers, 546, 547, []byte{1, 0, 0, 1}),
 		nettest.UDPv6Frame(self, other, a6, gateway.NamesAddrV6, 1, 53, make([]byte, 12)),
 	} {
 		f.Add(frame)
