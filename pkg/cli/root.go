@@ -110,6 +110,7 @@ func addCommands(root *cobra.Command, f *factory.Factory) {
 		network.NewInterfaceCommand(f),
 		network.NewRouteTableCommand(f),
 		network.NewInternetGatewayCommand(f),
+		network.NewEgressGatewayCommand(f),
 		network.NewDHCPOptionsCommand(f),
 		network.NewCommand(f),
 		instancetype.NewCommand(f),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/bundt/bundt/pkg/model"
@@ -108,7 +109,7 @@ func (t *surroundings) explain(s *network.TraceStep, p *network.Probe) TraceStep
 				if nic.VPCID != s.On {
 					return nil
 				}
-				return append(secondaryIPs(nic), nic.PrivateIP)
+				return slices.Concat(secondaryIPs(nic), nic.IPv6, []string{nic.PrivateIP})
 			})
 		}
 	case network.PlacePublic:
@@ -186,7 +187,7 @@ func (t *surroundings) explainRoute(s *TraceStep, nic *model.NetworkInterface, d
 	case t.attached[best.GatewayID] != nic.VPCID:
 		s.Detail = fmt.Sprintf("route %s of route table %s leads to %s, which is not attached to %s", best.CIDR, table.ID, best.GatewayID, nic.VPCID)
 	default:
-		s.Detail = fmt.Sprintf("route %s of route table %s leads to the internet gateway %s, but %s has no public address, which it needs to go there", best.CIDR, table.ID, best.GatewayID, nic.ID)
+		s.Detail = fmt.Sprintf("route %s of route table %s leads to %s, but %s has no public address, which an internet gateway needs", best.CIDR, table.ID, best.GatewayID, nic.ID)
 	}
 }
 

@@ -62,6 +62,9 @@ func (a *Actions) getNetworkTrace(ctx context.Context, in *bundttypes.GetNetwork
 		p.InterfaceID = nic.ID
 		if !p.Source.IsValid() {
 			p.Source, _ = netip.ParseAddr(nic.PrivateIP) // it was parsed before it was stored
+			if p.Destination.Is6() && len(nic.IPv6) > 0 {
+				p.Source, _ = netip.ParseAddr(nic.IPv6[0])
+			}
 		}
 	case !slices.ContainsFunc(nics, func(n model.NetworkInterface) bool { return hasPublic(&n, p.Destination.String()) }):
 		return nil, model.Errorf("InvalidAddress.NotFound", "Address '%s' not found: it is no public address of an interface of this account", p.Destination).

@@ -122,3 +122,10 @@ func DHCPOptions(f *factory.Factory) cobra.CompletionFunc {
 		return both(ec2types.Value(d.DhcpOptionsId), resolve.Tag(d.Tags, "Name"), "")
 	})
 }
+
+// EgressGateways completes the egress-only internet gateways.
+func EgressGateways(f *factory.Factory) cobra.CompletionFunc {
+	return objects(f, resolve.EgressGateways, func(g ec2types.EgressOnlyInternetGateway) []cobra.Completion {
+		return both(ec2types.Value(g.EgressOnlyInternetGatewayId), "", resolve.Tag(g.Tags, "Name"))
+	})
+}

@@ -6,12 +6,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/api/iamtypes"
 	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/cli/output"
+	"github.com/bundt/bundt/pkg/cli/resolve"
 )
 
 // NewInstanceProfileCommand returns the command "instance-profile" with all its verbs.
@@ -22,7 +24,8 @@ func NewInstanceProfileCommand(f *factory.Factory) *cobra.Command {
 launched with it.`,
 	}
 	cmd.AddCommand(newCreateProfileCommand(f), newListProfilesCommand(f), newShowProfileCommand(f),
-		newProfileRoleCommand(f, true), newProfileRoleCommand(f, false), newDeleteProfileCommand(f))
+		newProfileRoleCommand(f, true), newProfileRoleCommand(f, false),
+		newAttachProfileCommand(f), newDetachProfileCommand(f), newDeleteProfileCommand(f))
 	return cmd
 }
 
@@ -105,6 +108,73 @@ func newCreateProfileCommand(f *factory.Factory) *cobra.Command {
 				}
 			}
 			return s.Print(value(out.InstanceProfile.Arn))
+		},
+	}.Command(f)
+}
+
+// profileAssociation is an instance's with an instance profile; nil if it has none.
+func profileAssociation(ctx context.Context, s *command.Session, instance string) (*string, error) {
+	out, err := s.DescribeIamInstanceProfileAssociations(ctx, &ec2types.DescribeIamInstanceProfileAssociationsInput{
+		Filters: []ec2types.Filter{resolve.Filter("instance-id", instance)},
+	})
+	if err != nil || len(out.IamInstanceProfileAssociations) == 0 {
+		return nil, err
+	}
+	return out.IamInstanceProfileAssociations[0].AssociationId, nil
+}
+
+func newAttachProfileCommand(f *factory.Factory) *cobra.Command {
+	return command.Verb{
+		Use: "attach PROFILE INSTANCE", Short: "Give an instance an instance profile's role", Object: "instance profile", Args: cobra.ExactArgs(2), NoDryRun: true,
+		Complete: complete.Each(complete.InstanceProfiles(f), complete.Instances(f)),
+		Long: `Give an instance an instance profile, in place of the one that it has. Its guest finds
+keys of the profile's role by the metadata service. Prints the association's id.`,
+		Run: func(ctx context.Context, s *command.Session, args []string) error {
+			id, err := resolve.Instance(ctx, s.Client, args[1])
+			if err != nil {
+				return err
+			}
+			has, err := profileAssociation(ctx, s, id)
+			if err != nil {
+				return err
+			}
+			profile := &ec2types.IamInstanceProfileSpecification{Name: &args[0]}
+			if has != nil {
+				out, err := s.ReplaceIamInstanceProfileAssociation(ctx, &ec2types.ReplaceIamInstanceProfileAssociationInput{AssociationId: has, IamInstanceProfile: profile})
+				if err != nil {
+					return err
+				}
+				return s.Print(value(out.IamInstanceProfileAssociation.AssociationId))
+			}
+			out, err := s.AssociateIamInstanceProfile(ctx, &ec2types.AssociateIamInstanceProfileInput{InstanceId: &id, IamInstanceProfile: profile})
+			if err != nil {
+				return err
+			}
+			return s.Print(value(out.IamInstanceProfileAssociation.AssociationId))
+		},
+	}.Command(f)
+}
+
+func newDetachProfileCommand(f *factory.Factory) *cobra.Command {
+	return command.Verb{
+		Use: "detach INSTANCE", Short: "Take its instance profile from an instance", Object: "instance profile from", Args: cobra.ExactArgs(1), NoDryRun: true,
+		Complete: complete.First(complete.Instances(f)),
+		Run: func(ctx context.Context, s *command.Session, args []string) error {
+			id, err := resolve.Instance(ctx, s.Client, args[0])
+			if err != nil {
+				return err
+			}
+			has, err := profileAssociation(ctx, s, id)
+			switch {
+			case err != nil:
+				return err
+			case has == nil:
+				return failure.NotFoundf("it has none")
+			}
+			if _, err := s.DisassociateIamInstanceProfile(ctx, &ec2types.DisassociateIamInstanceProfileInput{AssociationId: has}); err != nil {
+				return err
+			}
+			return s.Print(id)
 		},
 	}.Command(f)
 }

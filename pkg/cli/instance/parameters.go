@@ -40,7 +40,7 @@ type Parameters struct {
 	Accel    string
 	Subnet   string
 	Groups   []string // security groups
-	Profile  string   // name of an IAM instance profile
+	Profile  string   // instance profile, by name or ARN
 }
 
 // AddFlags gives cmd the flags for all but the image.
@@ -54,7 +54,7 @@ func (o *Parameters) AddFlags(f *factory.Factory, cmd *cobra.Command) {
 	fl.StringVar(&o.Accel, "accel", "", "`accelerator`: kvm or tcg; default: the best that works")
 	fl.StringVar(&o.Subnet, "subnet", "", "`subnet` to launch in; default: the default VPC's")
 	fl.StringSliceVarP(&o.Groups, "security-group", "g", nil, "security `groups` of the instances; may be repeated; default: the VPC's default group")
-	fl.StringVar(&o.Profile, "instance-profile", "", "`name` of the IAM instance profile whose role the guests get keys of")
+	fl.StringVar(&o.Profile, "instance-profile", "", "IAM instance `profile`, by name or ARN, whose role the guests get keys of")
 	for flag, values := range map[string]cobra.CompletionFunc{
 		"type": complete.InstanceTypes(f), "key": complete.Keys(f), "subnet": complete.Subnets(f), "security-group": complete.SecurityGroups(f),
 		"instance-profile": complete.InstanceProfiles(f),
@@ -73,15 +73,18 @@ func (o *Parameters) Request(ctx context.Context, f *factory.Factory, c *client.
 		return nil, failure.Usagef("--accel is kvm or tcg, not %q", o.Accel)
 	}
 	in := &ec2types.RunInstancesInput{InstanceType: command.Given(o.Type)}
-	if o.Profile != "" {
-		in.IamInstanceProfile = &ec2types.IamInstanceProfileSpecification{Name: &o.Profile}
-	}
 	if o.Image != "" {
 		image, err := resolve.Image(ctx, c, o.Image)
 		if err != nil {
 			return nil, err
 		}
 		in.ImageId = &image
+	}
+	switch {
+	case strings.HasPrefix(o.Profile, "arn:"):
+		in.IamInstanceProfile = &ec2types.IamInstanceProfileSpecification{Arn: &o.Profile}
+	case o.Profile != "":
+		in.IamInstanceProfile = &ec2types.IamInstanceProfileSpecification{Name: &o.Profile}
 	}
 	if err := o.placeInNetwork(ctx, c, in); err != nil {
 		return nil, err

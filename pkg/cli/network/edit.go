@@ -67,11 +67,11 @@ func sendAll[I, O any](ctx context.Context, s *command.Session, id, action strin
 
 func newVPCEditCommand(f *factory.Factory) *cobra.Command {
 	var (
-		support, hostnames onOff
-		options            string
+		support, hostnames, ipv6 onOff
+		options                  string
 	)
 	return command.Verb{
-		Use: "edit VPC", Short: "Change a VPC's names and DHCP options", Object: "VPC", Args: cobra.ExactArgs(1), NoDryRun: true,
+		Use: "edit VPC", Short: "Change a VPC's names, DHCP options and IPv6", Object: "VPC", Args: cobra.ExactArgs(1), NoDryRun: true,
 		Complete: complete.First(complete.VPCs(f)),
 		Long: `Change a VPC: whether it has a name server, whether instances with public addresses have
 public names, and what DHCP tells guests (bundt dhcp-options; "default" is EC2's own).`,
@@ -80,6 +80,7 @@ public names, and what DHCP tells guests (bundt dhcp-options; "default" is EC2's
 		Flags: func(cmd *cobra.Command) {
 			support.addFlag(cmd, "dns-support", "whether the VPC has a name server")
 			hostnames.addFlag(cmd, "dns-hostnames", "whether public addresses have names")
+			ipv6.addFlag(cmd, "ipv6", "whether it has a range of IPv6")
 			cmd.Flags().StringVar(&options, "dhcp-options", "", "`options` that DHCP tells guests, or default")
 			_ = cmd.RegisterFlagCompletionFunc("dhcp-options", complete.DHCPOptions(f))
 		},
@@ -104,9 +105,14 @@ public names, and what DHCP tells guests (bundt dhcp-options; "default" is EC2's
 				if _, err := s.AssociateDhcpOptions(ctx, &ec2types.AssociateDhcpOptionsInput{VpcId: &id, DhcpOptionsId: &options}); err != nil {
 					return err
 				}
-				if len(changes) == 0 {
-					return s.Print(id)
+			}
+			if ipv6.value != nil {
+				if err := setVPCIPv6(ctx, s, id, *ipv6.value); err != nil {
+					return err
 				}
+			}
+			if len(changes) == 0 && (options != "" || ipv6.value != nil) {
+				return s.Print(id)
 			}
 			return sendAll(ctx, s, id, "ModifyVpcAttribute", changes, s.ModifyVpcAttribute)
 		},
@@ -114,14 +120,19 @@ public names, and what DHCP tells guests (bundt dhcp-options; "default" is EC2's
 }
 
 func newSubnetEditCommand(f *factory.Factory) *cobra.Command {
-	var public, ipv6 onOff
+	var (
+		public, assign onOff
+		ipv6           string
+	)
 	return command.Verb{
-		Use: "edit SUBNET", Short: "Change what instances get that are launched in a subnet", Object: "subnet", Args: cobra.ExactArgs(1), NoDryRun: true,
+		Use: "edit SUBNET", Short: "Change a subnet's IPv6, and what instances get in it", Object: "subnet", Args: cobra.ExactArgs(1), NoDryRun: true,
 		Complete: complete.First(complete.Subnets(f)),
 		Example:  "  bundt subnet edit lab-1 --public on",
 		Flags: func(cmd *cobra.Command) {
 			public.addFlag(cmd, "public", "whether instances that are launched in it get a public address")
-			ipv6.addFlag(cmd, "assign-ipv6", "whether interfaces that are made in it get an IPv6 address")
+			assign.addFlag(cmd, "assign-ipv6", "whether interfaces that are made in it get an IPv6 address")
+			cmd.Flags().StringVar(&ipv6, "ipv6", "", "its `range` of IPv6, a /64 of the VPC's; any that is free: any; or off")
+			command.FlagValues(cmd, "ipv6", anyIPv6, "off")
 		},
 		Run: func(ctx context.Context, s *command.Session, args []string) error {
 			id, err := resolve.Subnet(ctx, s.Client, args[0])
@@ -132,8 +143,16 @@ func newSubnetEditCommand(f *factory.Factory) *cobra.Command {
 			if a := public.attribute(); a != nil {
 				changes = append(changes, &ec2types.ModifySubnetAttributeInput{SubnetId: &id, MapPublicIpOnLaunch: a})
 			}
-			if a := ipv6.attribute(); a != nil {
+			if ipv6 != "" {
+				if err := setSubnetIPv6(ctx, s, id, ipv6); err != nil {
+					return err
+				}
+			}
+			if a := assign.attribute(); a != nil {
 				changes = append(changes, &ec2types.ModifySubnetAttributeInput{SubnetId: &id, AssignIpv6AddressOnCreation: a})
+			}
+			if len(changes) == 0 && ipv6 != "" {
+				return s.Print(id)
 			}
 			return sendAll(ctx, s, id, "ModifySubnetAttribute", changes, s.ModifySubnetAttribute)
 		},

@@ -37,6 +37,13 @@ comes and goes with it; others are attached and detached while it is stopped.`
 				return ec2types.Value(n.Attachment.InstanceId)
 			}},
 			{Title: "GROUPS", Text: func(n nic) string { return groupNames(n.Groups) }},
+			command.Wide(output.Column[nic]{Title: "IPV6", Text: func(n nic) string {
+				var all []string
+				for _, a := range n.Ipv6Addresses {
+					all = append(all, ec2types.Value(a.Ipv6Address))
+				}
+				return strings.Join(all, ",")
+			}}),
 			command.Wide(command.Text("MAC", func(n nic) *string { return n.MacAddress })),
 			command.Wide(command.Text("SUBNET", func(n nic) *string { return n.SubnetId })),
 			command.Wide(command.Text("DESCRIPTION", func(n nic) *string { return n.Description })),
@@ -262,17 +269,20 @@ destination check the instance may forward packets of others.`,
 
 func newAssignCommand(f *factory.Factory) *cobra.Command {
 	var (
-		count int32
-		move  bool
+		count      int32
+		move, ipv6 bool
 	)
 	return command.Verb{
 		Use: "assign INTERFACE [ADDRESS…]", Short: "Give a network interface further private addresses", Object: "addresses to", Args: cobra.MinimumNArgs(1), NoDryRun: true,
 		Complete: complete.First(complete.NetworkInterfaces(f)),
 		Long: `Give a network interface further private addresses of its subnet: these, or --count free
-ones. The guest sets them up itself. Prints the addresses.`,
+ones; with --ipv6 IPv6 addresses. The guest sets up those of IPv4 itself, and gets those of
+IPv6 by DHCP. Prints the addresses.`,
 		Flags: func(cmd *cobra.Command) {
 			cmd.Flags().Int32Var(&count, "count", 0, "`number` of addresses, whichever are free")
 			cmd.Flags().BoolVar(&move, "reassign", false, "take addresses away from other interfaces")
+			cmd.Flags().BoolVar(&ipv6, "ipv6", false, "IPv6 addresses")
+			cmd.MarkFlagsMutuallyExclusive("ipv6", "reassign")
 			command.FlagValues(cmd, "count")
 		},
 		Run: func(ctx context.Context, s *command.Session, args []string) error {
@@ -282,6 +292,13 @@ ones. The guest sets them up itself. Prints the addresses.`,
 			id, err := resolve.NetworkInterface(ctx, s.Client, args[0])
 			if err != nil {
 				return err
+			}
+			if ipv6 {
+				out, err := s.AssignIpv6Addresses(ctx, &ec2types.AssignIpv6AddressesInput{NetworkInterfaceId: &id, Ipv6Addresses: args[1:], Ipv6AddressCount: command.Given(count)})
+				if err != nil {
+					return err
+				}
+				return s.Print(out.AssignedIpv6Addresses...)
 			}
 			out, err := s.AssignPrivateIpAddresses(ctx, &ec2types.AssignPrivateIpAddressesInput{
 				NetworkInterfaceId: &id, PrivateIpAddresses: args[1:], SecondaryPrivateIpAddressCount: command.Given(count), AllowReassignment: command.Given(move),
@@ -307,6 +324,12 @@ func newUnassignCommand(f *factory.Factory) *cobra.Command {
 			id, err := resolve.NetworkInterface(ctx, s.Client, args[0])
 			if err != nil {
 				return err
+			}
+			if strings.Contains(args[1], ":") {
+				if _, err := s.UnassignIpv6Addresses(ctx, &ec2types.UnassignIpv6AddressesInput{NetworkInterfaceId: &id, Ipv6Addresses: args[1:]}); err != nil {
+					return err
+				}
+				return s.Print(id)
 			}
 			_, err = s.UnassignPrivateIpAddresses(ctx, &ec2types.UnassignPrivateIpAddressesInput{NetworkInterfaceId: &id, PrivateIpAddresses: args[1:]})
 			if err != nil {

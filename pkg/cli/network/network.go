@@ -27,6 +27,7 @@ func NewVPCCommand(f *factory.Factory) *cobra.Command {
 			command.Text("VPC", func(v ec2types.Vpc) *string { return v.VpcId }),
 			command.Text("CIDR", func(v ec2types.Vpc) *string { return v.CidrBlock }),
 			command.YesNo("DEFAULT", func(v ec2types.Vpc) *bool { return v.IsDefault }),
+			command.Wide(command.Text("IPV6", func(v ec2types.Vpc) *string { cidr, _ := vpcIPv6(v); return cidr })),
 			command.Wide(command.Text("DHCP OPTIONS", func(v ec2types.Vpc) *string { return v.DhcpOptionsId })),
 			command.Name(func(v ec2types.Vpc) []ec2types.Tag { return v.Tags }),
 		},
@@ -54,6 +55,7 @@ func NewSubnetCommand(f *factory.Factory) *cobra.Command {
 			{Title: "FREE", Text: func(s ec2types.Subnet) string { return strconv.Itoa(int(ec2types.Value(s.AvailableIpAddressCount))) }},
 			command.YesNo("PUBLIC", func(s ec2types.Subnet) *bool { return s.MapPublicIpOnLaunch }),
 			command.Text("VPC", func(s ec2types.Subnet) *string { return s.VpcId }),
+			command.Wide(command.Text("IPV6", func(s ec2types.Subnet) *string { cidr, _ := subnetIPv6(s); return cidr })),
 			command.Wide(command.Text("ZONE", func(s ec2types.Subnet) *string { return s.AvailabilityZone })),
 			command.Name(func(s ec2types.Subnet) []ec2types.Tag { return s.Tags }),
 		},
@@ -73,8 +75,8 @@ func NewSubnetCommand(f *factory.Factory) *cobra.Command {
 
 func newVPCCreateCommand(f *factory.Factory) *cobra.Command {
 	var (
-		name     string
-		internet bool
+		name           string
+		internet, ipv6 bool
 	)
 	return command.Verb{
 		Use: "create CIDR", Short: "Make a VPC", Object: "VPC", Args: cobra.ExactArgs(1),
@@ -86,9 +88,10 @@ reaches its instances, or is reached by them.`,
 		Flags: func(cmd *cobra.Command) {
 			command.NameFlag(cmd, &name, "VPC")
 			cmd.Flags().BoolVar(&internet, "internet", false, "make an internet gateway and the route to it too")
+			cmd.Flags().BoolVar(&ipv6, "ipv6", false, "give it a range of IPv6 too, a /56")
 		},
 		Run: func(ctx context.Context, s *command.Session, args []string) error {
-			out, err := command.Send(ctx, s, "CreateVpc", &ec2types.CreateVpcInput{CidrBlock: &args[0], TagSpecifications: command.NameTag("vpc", name), DryRun: s.Plan.Flag()}, s.CreateVpc)
+			out, err := command.Send(ctx, s, "CreateVpc", &ec2types.CreateVpcInput{CidrBlock: &args[0], AmazonProvidedIpv6CidrBlock: command.Given(ipv6), TagSpecifications: command.NameTag("vpc", name), DryRun: s.Plan.Flag()}, s.CreateVpc)
 			if err != nil || out == nil {
 				return err
 			}
@@ -96,13 +99,13 @@ reaches its instances, or is reached by them.`,
 			if err := s.Print(id); err != nil || !internet {
 				return err
 			}
-			return failure.WithHint(openVPC(ctx, s, id, name), "the VPC %s was made, and is without a way to the internet", id)
+			return failure.WithHint(openVPC(ctx, s, id, name, ipv6), "the VPC %s was made, and is without a way to the internet", id)
 		},
 	}.Command(f)
 }
 
-// openVPC gives a new VPC a way to the internet.
-func openVPC(ctx context.Context, s *command.Session, vpc, name string) error {
+// openVPC gives a new VPC a way to the internet, by IPv6 too if it has that.
+func openVPC(ctx context.Context, s *command.Session, vpc, name string, ipv6 bool) error {
 	gateway, err := s.CreateInternetGateway(ctx, &ec2types.CreateInternetGatewayInput{TagSpecifications: command.NameTag("internet-gateway", name)})
 	if err != nil {
 		return err
@@ -117,9 +120,11 @@ func openVPC(ctx context.Context, s *command.Session, vpc, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.CreateRoute(ctx, &ec2types.CreateRouteInput{
-		RouteTableId: tables.RouteTables[0].RouteTableId, DestinationCidrBlock: new("0.0.0.0/0"), GatewayId: id,
-	})
+	main := tables.RouteTables[0].RouteTableId
+	if _, err = s.CreateRoute(ctx, &ec2types.CreateRouteInput{RouteTableId: main, DestinationCidrBlock: new("0.0.0.0/0"), GatewayId: id}); err != nil || !ipv6 {
+		return err
+	}
+	_, err = s.CreateRoute(ctx, &ec2types.CreateRouteInput{RouteTableId: main, DestinationIpv6CidrBlock: new("::/0"), GatewayId: id})
 	return err
 }
 
@@ -167,9 +172,9 @@ func closeVPC(ctx context.Context, s *command.Session, vpc string) error {
 
 func newSubnetCreateCommand(f *factory.Factory) *cobra.Command {
 	var (
-		name   string
-		vpc    = resolve.DefaultVPC
-		public bool
+		name, ipv6 string
+		vpc        = resolve.DefaultVPC
+		public     bool
 	)
 	return command.Verb{
 		Use: "create CIDR", Short: "Make a subnet of a VPC", Object: "subnet", Args: cobra.ExactArgs(1),
@@ -178,14 +183,19 @@ func newSubnetCreateCommand(f *factory.Factory) *cobra.Command {
 			command.NameFlag(cmd, &name, "subnet")
 			vpcFlag(f, cmd, &vpc, "`VPC` that it is a part of")
 			cmd.Flags().BoolVar(&public, "public", false, "instances that are launched in it get a public address")
+			cmd.Flags().StringVar(&ipv6, "ipv6", "", "its `range` of IPv6, a /64 of the VPC's, or any that is free: any")
+			command.FlagValues(cmd, "ipv6", anyIPv6)
 		},
 		Run: func(ctx context.Context, s *command.Session, args []string) error {
 			vpcID, err := resolve.VPC(ctx, s.Client, vpc)
 			if err != nil {
 				return err
 			}
+			if ipv6, err = chosenIPv6(ctx, s, vpcID, ipv6); err != nil {
+				return err
+			}
 			out, err := command.Send(ctx, s, "CreateSubnet", &ec2types.CreateSubnetInput{
-				VpcId: &vpcID, CidrBlock: &args[0], TagSpecifications: command.NameTag("subnet", name), DryRun: s.Plan.Flag(),
+				VpcId: &vpcID, CidrBlock: &args[0], Ipv6CidrBlock: command.Given(ipv6), TagSpecifications: command.NameTag("subnet", name), DryRun: s.Plan.Flag(),
 			}, s.CreateSubnet)
 			if err != nil || out == nil {
 				return err

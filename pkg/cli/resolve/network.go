@@ -228,3 +228,11 @@ func DHCPOption(ctx context.Context, c *client.Client, ref string) (string, erro
 	return named(ctx, c, model.DHCPOptionsPrefix, "set of DHCP options", ref, "bundt dhcp-options ls lists them", DHCPOptions,
 		func(d ec2types.DhcpOptions) *string { return d.DhcpOptionsId })
 }
+
+// EgressGateways returns every egress-only internet gateway that passes the filters.
+func EgressGateways(ctx context.Context, c *client.Client, filters ...ec2types.Filter) ([]ec2types.EgressOnlyInternetGateway, error) {
+	return collect(c.DescribeEgressOnlyInternetGatewaysPages(ctx, &ec2types.DescribeEgressOnlyInternetGatewaysInput{Filters: filters}),
+		func(p *ec2types.DescribeEgressOnlyInternetGatewaysOutput) []ec2types.EgressOnlyInternetGateway {
+			return p.EgressOnlyInternetGateways
+		})
+}
