@@ -20,7 +20,7 @@ import (
 func NewInterfaceCommand(f *factory.Factory) *cobra.Command {
 	cmd := &cobra.Command{Use: "network-interface VERB", Aliases: []string{"network-interfaces", "eni"}, Short: "Manage network interfaces"}
 	cmd.Long = `Manage network interfaces. INTERFACE is an id (eni-…), or a name. An instance's first one
-comes and goes with it; others are attached and detached while it is stopped.`
+comes and goes with it; others are attached and detached, also while it runs.`
 	type nic = ec2types.NetworkInterface
 	one := complete.First(complete.NetworkInterfaces(f))
 	cmd.AddCommand(lister[nic]{
@@ -171,7 +171,7 @@ func newInterfaceAttachCommand(f *factory.Factory) *cobra.Command {
 	return command.Verb{
 		Use: "attach INTERFACE INSTANCE", Short: "Give an instance a network interface", Object: "network interface", Args: cobra.ExactArgs(2),
 		Complete: complete.Each(complete.NetworkInterfaces(f), complete.Instances(f)),
-		Long:     "Give an instance, which is stopped, a network interface. Prints the attachment's id.",
+		Long:     "Give an instance, which may run, a network interface. Prints the attachment's id.",
 		Flags: func(cmd *cobra.Command) {
 			cmd.Flags().Int32Var(&device, "device-index", device, "its `place` among the instance's interfaces, from 1")
 			command.FlagValues(cmd, "device-index")
