@@ -96,10 +96,14 @@ func TestInstanceProfile(t *testing.T) {
 	if p := g.instance(id).IamInstanceProfile; p == nil || *p.Arn != arn || !strings.HasPrefix(*p.Id, "AIPA") {
 		t.Errorf("the instance's profile is %+v", p)
 	}
-	found, err := g.DescribeInstances(ctx, &ec2types.DescribeInstancesInput{Filters: by("iam-instance-profile.arn", arn)})
-	g.must(err)
-	if len(found.Reservations) != 1 {
-		t.Errorf("%d reservations are found by the profile", len(found.Reservations))
+	for filter, want := range map[string]string{"arn": arn, "name": "reader", "id": *g.instance(id).IamInstanceProfile.Id} {
+		for value, count := range map[string]int{want: 1, "none": 0} {
+			found, err := g.DescribeInstances(ctx, &ec2types.DescribeInstancesInput{Filters: by("iam-instance-profile."+filter, value)})
+			g.must(err)
+			if len(found.Reservations) != count {
+				t.Errorf("%d reservations are found by the profile's %s %s, want %d", len(found.Reservations), filter, value, count)
+			}
+		}
 	}
 	info := g.told(id, "iam/info", "Success")
 	if info["InstanceProfileArn"] != arn || info["InstanceProfileId"] != *g.instance(id).IamInstanceProfile.Id {

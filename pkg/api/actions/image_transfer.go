@@ -15,12 +15,16 @@ var (
 	exportKind = objectKind[model.ExportTask]{func(t *model.ExportTask) string { return t.ID }, isID(model.ExportPrefix), "InvalidExportTaskID.Malformed", "InvalidExportTaskID.NotFound", "export task"}
 )
 
+// importRole is what EC2 reads and writes buckets as if a request does not say. Here
+// buckets are the account's own directories, and need no role.
+const importRole = "vmimport"
+
 func (a *Actions) registerTransfers(t *api.Table) {
 	api.Register(t, api.Action[ec2types.ImportImageInput, ec2types.ImportImageOutput]{
 		Name: "ImportImage", Handler: a.importImage,
 		Acts: []string{
 			"Architecture", "BootMode", "ClientToken", "Description", "DiskContainers", "Encrypted=false", "Hypervisor=xen",
-			"LicenseType=BYOL", "Platform=Linux", "TagSpecifications", "UsageOperation=RunInstances",
+			"LicenseType=BYOL", "Platform=Linux", "RoleName=" + importRole, "TagSpecifications", "UsageOperation=RunInstances",
 		},
 	})
 	api.Register(t, api.Action[ec2types.DescribeImportImageTasksInput, ec2types.DescribeImportImageTasksOutput]{
@@ -31,7 +35,7 @@ func (a *Actions) registerTransfers(t *api.Table) {
 	})
 	api.Register(t, api.Action[ec2types.ExportImageInput, ec2types.ExportImageOutput]{
 		Name: "ExportImage", Handler: a.exportImage,
-		Acts: []string{"ClientToken", "Description", "DiskImageFormat", "ImageId", "S3ExportLocation", "TagSpecifications"},
+		Acts: []string{"ClientToken", "Description", "DiskImageFormat", "ImageId", "RoleName=" + importRole, "S3ExportLocation", "TagSpecifications"},
 	})
 	api.Register(t, api.Action[ec2types.DescribeExportImageTasksInput, ec2types.DescribeExportImageTasksOutput]{
 		Name: "DescribeExportImageTasks", Handler: a.describeExports, Acts: []string{"ExportImageTaskIds", "Filters", "MaxResults", "NextToken"},

@@ -109,6 +109,7 @@ func TestExportImage(t *testing.T) {
 		return in
 	}
 	in := request("my-bucket", "a/")
+	in.RoleName = new("vmimport") // as without
 	in.ClientToken = new("once")
 	again := *in
 	out := must[ec2types.ExportImageOutput](w, "ExportImage", in)
@@ -125,7 +126,7 @@ func TestExportImage(t *testing.T) {
 	ova := request("my-bucket", "")
 	ova.DiskImageFormat = new("OVA")
 	role := request("my-bucket", "")
-	role.RoleName = new("vmimport")
+	role.RoleName = new("another")
 	for code, in := range map[string]*ec2types.ExportImageInput{
 		"InvalidS3Bucket": request("..", ""), model.CodeInvalidParameterValue: request("my-bucket", "../"), model.CodeUnsupportedOperation: role,
 	} {

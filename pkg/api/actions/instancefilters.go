@@ -2,6 +2,7 @@ package actions
 
 import (
 	"fmt"
+	"path"
 	"time"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
@@ -71,6 +72,11 @@ func shapeFilters() map[string]func(*ec2types.Instance) []string {
 		},
 		"iam-instance-profile.id": func(i *shape) []string {
 			return inside(i.IamInstanceProfile, func(p *ec2types.IamInstanceProfile) []string { return value(p.Id) })
+		},
+		"iam-instance-profile.name": func(i *shape) []string {
+			return inside(i.IamInstanceProfile, func(p *ec2types.IamInstanceProfile) []string {
+				return []string{path.Base(*p.Arn)}
+			})
 		},
 		"image-id":                            func(i *shape) []string { return value(i.ImageId) },
 		"instance-id":                         func(i *shape) []string { return value(i.InstanceId) },
