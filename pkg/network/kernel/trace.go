@@ -19,10 +19,12 @@ func (f *fabric) Trace(p api.Probe) (api.Trace, error) {
 		plan.VPCs[port.vpc.id] = *port.vpc.config.Load()
 	}
 	return gateway.Trace(&gateway.PlanScene{
-		Plan:      plan,
-		IsUp:      func(id string) bool { return ports[id] != nil && ports[id].connected.Load() },
-		Stops:     stops,
-		Listeners: func(id string, proto uint8) ([]netip.AddrPort, map[string]string) { return ports[id].public.Published(proto) },
+		Plan:  plan,
+		IsUp:  func(id string) bool { return ports[id] != nil && ports[id].connected.Load() },
+		Stops: stops,
+		Listeners: func(id string, proto uint8) ([]netip.AddrPort, map[string]string) {
+			return ports[id].public.Published(proto)
+		},
 	}, p)
 }
 
