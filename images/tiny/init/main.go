@@ -69,6 +69,7 @@ func bringUp() {
 	first := waitForInterface()
 	keepAddress(first)
 	go keepOthers(first.dev)
+	go keepIPv6(first)
 	md := newMetadata()
 	id := md.identity(first.dev)
 	if err := id.apply(); err != nil {

@@ -83,7 +83,9 @@ func keepOthers(first string) {
 			continue
 		}
 		known[at.Index] = true
-		go keepAddress(nic{dev: at.Name, index: at.Index})
+		n := nic{dev: at.Name, index: at.Index}
+		go keepAddress(n)
+		go keepIPv6(n)
 	}
 }
 
