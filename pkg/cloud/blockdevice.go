@@ -11,7 +11,7 @@ import (
 )
 
 // BlockDeviceOverride changes one entry of an image's block device mapping, takes
-// it away, or adds one.
+// it away, or adds one: of the image that is made, or for a launch of it.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_BlockDeviceMapping.html
 type BlockDeviceOverride struct {
 	Device              string
@@ -29,7 +29,15 @@ const maxVolumes = 17
 // launchMapping is the block device mapping of a launch: the image's, changed,
 // the root device first.
 func (c *Account) launchMapping(tx *store.Tx, img *model.Image, over []BlockDeviceOverride) ([]model.BlockDevice, error) {
-	out, err := c.mergeMapping(tx, img, over)
+	out, err := mapDevices(img.BlockDevices, over, func(b *model.BlockDevice, o *BlockDeviceOverride, added bool) error {
+		if added {
+			if model.CheckDevice(o.Device) != nil {
+				return invalidDevice(o.Device)
+			}
+			b.DeleteOnTermination = true
+		}
+		return c.override(tx, img, b, o)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -45,30 +53,29 @@ func (c *Account) launchMapping(tx *store.Tx, img *model.Image, over []BlockDevi
 	return out, nil
 }
 
-// mergeMapping applies overrides to an image's block device mapping.
-func (c *Account) mergeMapping(tx *store.Tx, img *model.Image, over []BlockDeviceOverride) ([]model.BlockDevice, error) {
-	out := slices.Clone(img.BlockDevices)
-	var seen []string
-	for _, o := range over {
-		same := func(name string) bool { return model.SameDevice(name, o.Device) }
-		if slices.ContainsFunc(seen, same) {
-			return nil, model.Errorf(model.CodeInvalidBlockDeviceMapping, "The device '%s' is used in more than one block-device mapping", o.Device)
+// mapDevices applies changes to a block device mapping: each to the entry of its
+// device, or to a new one.
+func mapDevices(devices []model.BlockDevice, changes []BlockDeviceOverride, apply func(b *model.BlockDevice, change *BlockDeviceOverride, added bool) error) ([]model.BlockDevice, error) {
+	out := slices.Clone(devices)
+	for n := range changes {
+		change := &changes[n]
+		if slices.ContainsFunc(changes[:n], func(o BlockDeviceOverride) bool { return model.SameDevice(o.Device, change.Device) }) {
+			return nil, model.Errorf(model.CodeInvalidBlockDeviceMapping, "The device '%s' is used in more than one block-device mapping", change.Device)
 		}
-		seen = append(seen, o.Device)
-		i := slices.IndexFunc(out, func(b model.BlockDevice) bool { return same(b.Device) })
-		if o.NoDevice {
-			if i >= 0 {
-				out = slices.Delete(out, i, i+1)
-			}
+		i := slices.IndexFunc(out, func(b model.BlockDevice) bool { return model.SameDevice(b.Device, change.Device) })
+		switch {
+		case !change.NoDevice:
+		case i >= 0:
+			out = slices.Delete(out, i, i+1)
+			continue
+		default:
 			continue
 		}
-		b := model.BlockDevice{Device: o.Device, DeleteOnTermination: true}
+		b := model.BlockDevice{Device: change.Device}
 		if i >= 0 {
 			b = out[i]
-		} else if err := model.CheckDevice(o.Device); err != nil {
-			return nil, model.Errorf(model.CodeInvalidBlockDeviceMapping, "Invalid device name %s", o.Device)
 		}
-		if err := c.override(tx, img, &b, o); err != nil {
+		if err := apply(&b, change, i < 0); err != nil {
 			return nil, err
 		}
 		if i >= 0 {
@@ -81,7 +88,7 @@ func (c *Account) mergeMapping(tx *store.Tx, img *model.Image, over []BlockDevic
 }
 
 // override applies one override to an entry, which may be new.
-func (c *Account) override(tx *store.Tx, img *model.Image, b *model.BlockDevice, o BlockDeviceOverride) error {
+func (c *Account) override(tx *store.Tx, img *model.Image, b *model.BlockDevice, o *BlockDeviceOverride) error {
 	if o.DeleteOnTermination != nil {
 		b.DeleteOnTermination = *o.DeleteOnTermination
 	}

@@ -26,7 +26,7 @@ type ImageRequest struct {
 	Tags         model.Tags
 	SnapshotTags model.Tags
 	// Mappings changes the block device mapping that the instance's volumes give.
-	Mappings []ImageMapping
+	Mappings []BlockDeviceOverride
 }
 
 // CreateImage writes the intent to make an image of an instance's volumes and
@@ -91,7 +91,7 @@ func requestReboot(i *model.Instance, now time.Time) {
 func (c *Account) newSnapshots(tx *store.Tx, i *model.Instance, img *model.Image, r ImageRequest) ([]model.BlockDevice, error) {
 	var out []model.BlockDevice
 	for _, v := range i.Volumes {
-		if slices.ContainsFunc(r.Mappings, func(m ImageMapping) bool { return m.NoDevice && m.Device == v.Device }) {
+		if slices.ContainsFunc(r.Mappings, func(m BlockDeviceOverride) bool { return m.NoDevice && model.SameDevice(m.Device, v.Device) }) {
 			continue
 		}
 		vol, err := get(tx, records.Volumes, v.VolumeID, volumeNotFound(v.VolumeID))

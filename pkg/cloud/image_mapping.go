@@ -3,7 +3,6 @@ package cloud
 import (
 	"cmp"
 	"regexp"
-	"slices"
 	"unicode/utf8"
 
 	"github.com/bundt/bundt/pkg/model"
@@ -24,89 +23,66 @@ func checkDescription(text string) error {
 	return nil
 }
 
-// ImageMapping is one entry of the block device mapping that CreateImage or
-// RegisterImage asks for. What is zero keeps what is there.
-type ImageMapping struct {
-	Device              string
-	NoDevice            bool // leave the device out
-	SnapshotID          string
-	SizeGiB             int64
-	DeleteOnTermination *bool
-	VolumeType          string
-	IOPS, Throughput    int64
+func invalidDevice(name string) error {
+	return model.Errorf(model.CodeInvalidBlockDeviceMapping, "Invalid device name %s", name)
 }
 
-// changeMapping applies what a request says to the image's block device mapping:
-// entries for devices that it has change them, others are added.
-func (c *Account) changeMapping(tx *store.Tx, img *model.Image, changes []ImageMapping) ([]model.BlockDevice, error) {
-	out := slices.Clone(img.BlockDevices)
-	seen := map[string]bool{}
-	for _, m := range changes {
-		if !deviceName.MatchString(m.Device) {
-			return nil, model.Errorf(model.CodeInvalidBlockDeviceMapping, "Invalid device name %s", m.Device)
+// changeMapping applies what a request says to the block device mapping of an
+// image that is made.
+func (c *Account) changeMapping(tx *store.Tx, img *model.Image, changes []BlockDeviceOverride) ([]model.BlockDevice, error) {
+	for _, change := range changes {
+		switch {
+		case !deviceName.MatchString(change.Device):
+			return nil, invalidDevice(change.Device)
+		case change.NoDevice && model.SameDevice(change.Device, img.RootDevice):
+			return nil, model.Errorf(model.CodeInvalidBlockDeviceMapping, "The root device %s cannot be left out", change.Device)
 		}
-		if seen[m.Device] {
-			return nil, model.Errorf(model.CodeInvalidBlockDeviceMapping, "The device '%s' is used in more than one block-device mapping", m.Device)
-		}
-		seen[m.Device] = true
-		if m.NoDevice {
-			if m.Device == img.RootDevice {
-				return nil, model.Errorf(model.CodeInvalidBlockDeviceMapping, "The root device %s cannot be left out", m.Device)
+	}
+	return mapDevices(img.BlockDevices, changes, func(b *model.BlockDevice, change *BlockDeviceOverride, added bool) error {
+		if added {
+			b.DeleteOnTermination = model.SameDevice(b.Device, img.RootDevice)
+			if err := c.beginWith(tx, b, change); err != nil {
+				return err
 			}
-			continue
+		} else if change.SnapshotID != "" && change.SnapshotID != b.SnapshotID {
+			return model.Errorf(model.CodeInvalidBlockDeviceMapping, "The snapshot of the device %s cannot be changed", b.Device)
 		}
-		i := slices.IndexFunc(out, func(b model.BlockDevice) bool { return b.Device == m.Device })
-		var err error
-		if i < 0 {
-			var b model.BlockDevice
-			b, err = c.addDevice(tx, m, m.Device == img.RootDevice)
-			out = append(out, b)
-		} else {
-			err = m.change(&out[i])
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+		return change.apply(b)
+	})
 }
 
-// addDevice is an entry for a device that the image does not have yet.
-func (c *Account) addDevice(tx *store.Tx, m ImageMapping, root bool) (model.BlockDevice, error) {
-	b := model.BlockDevice{Device: m.Device, DeleteOnTermination: root, SizeGiB: m.SizeGiB}
-	if m.SnapshotID == "" && m.SizeGiB == 0 {
-		return b, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter size or snapshotId of the device %s", m.Device)
-	}
-	if m.SnapshotID != "" {
-		snap, err := c.usableSnapshot(tx, m.SnapshotID)
-		if err != nil {
-			return b, err
+// beginWith gives a new entry the size, and the snapshot, that it begins with.
+func (c *Account) beginWith(tx *store.Tx, b *model.BlockDevice, change *BlockDeviceOverride) error {
+	b.SizeGiB = change.SizeGiB
+	if change.SnapshotID == "" {
+		if change.SizeGiB == 0 {
+			return model.Errorf(model.CodeMissingParameter, "The request must contain the parameter size or snapshotId of the device %s", change.Device)
 		}
-		b.SnapshotID, b.SizeGiB = snap.ID, snap.SizeGiB
-		m.SnapshotID = ""
+		return nil
 	}
-	return b, m.change(&b)
+	snap, err := c.usableSnapshot(tx, change.SnapshotID)
+	b.SnapshotID, b.SizeGiB = snap.ID, snap.SizeGiB
+	return err
 }
 
-// change applies the entry to one of the same device.
-func (m ImageMapping) change(b *model.BlockDevice) error {
-	if m.SnapshotID != "" && m.SnapshotID != b.SnapshotID {
-		return model.Errorf(model.CodeInvalidBlockDeviceMapping, "The snapshot of the device %s cannot be changed", b.Device)
+// apply changes an entry's size, type and end.
+func (o *BlockDeviceOverride) apply(b *model.BlockDevice) error {
+	if o.SizeGiB != 0 && o.SizeGiB < b.SizeGiB {
+		return model.Errorf(model.CodeInvalidBlockDeviceMapping, "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", o.SizeGiB, b.SnapshotID, b.SizeGiB)
 	}
-	if m.SizeGiB != 0 && m.SizeGiB < b.SizeGiB {
-		return model.Errorf(model.CodeInvalidBlockDeviceMapping, "Volume of size %dGB is smaller than snapshot '%s', expect size >= %dGB", m.SizeGiB, b.SnapshotID, b.SizeGiB)
-	}
-	b.SizeGiB = cmp.Or(m.SizeGiB, b.SizeGiB)
+	b.SizeGiB = cmp.Or(o.SizeGiB, b.SizeGiB)
 	if b.SizeGiB < 1 || b.SizeGiB > model.MaxVolumeGiB {
 		return model.Errorf(model.CodeInvalidParameterValue, "Volume of %dGiB: expect 1GiB to %dGiB", b.SizeGiB, model.MaxVolumeGiB)
 	}
-	if m.DeleteOnTermination != nil {
-		b.DeleteOnTermination = *m.DeleteOnTermination
+	if o.DeleteOnTermination != nil {
+		b.DeleteOnTermination = *o.DeleteOnTermination
 	}
-	if m.VolumeType != "" && m.VolumeType != b.VolumeType {
-		b.IOPS, b.Throughput = 0, 0 // were of the other type
+	kind := b.Kind()
+	if o.Kind.Type != "" && o.Kind.Type != kind.Type {
+		kind.IOPS, kind.Throughput = 0, 0 // were of the other type
 	}
-	b.VolumeType, b.IOPS, b.Throughput = cmp.Or(m.VolumeType, b.VolumeType), cmp.Or(m.IOPS, b.IOPS), cmp.Or(m.Throughput, b.Throughput)
-	_, err := b.Kind().Complete(b.SizeGiB) // kept as it was asked for
+	kind = model.VolumeKind{Type: cmp.Or(o.Kind.Type, kind.Type), IOPS: cmp.Or(o.Kind.IOPS, kind.IOPS), Throughput: cmp.Or(o.Kind.Throughput, kind.Throughput)}
+	b.SetKind(kind)
+	_, err := kind.Complete(b.SizeGiB) // kept as it was asked for
 	return err
 }

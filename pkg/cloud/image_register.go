@@ -21,7 +21,7 @@ type Registration struct {
 	ENA         bool
 	SriovNet    string
 	IMDS        string
-	Mappings    []ImageMapping
+	Mappings    []BlockDeviceOverride
 	Tags        model.Tags
 }
 

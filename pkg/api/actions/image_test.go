@@ -307,7 +307,7 @@ func TestCreateImageMapping(t *testing.T) {
 		model.CodeImageNameDuplicate:        request("mapped"),
 		model.CodeInstanceIDNotFound:        {InstanceId: new(model.NewID(model.InstancePrefix)), Name: new("xxx")},
 		model.CodeInstanceIDMalformed:       {InstanceId: new("i-1"), Name: new("xxx")},
-		model.CodeInvalidParameterValue:     request("xxx", mapping("/dev/sdc", ec2types.EbsBlockDevice{VolumeSize: new(int32(-1))})),
+		model.CodeInvalidParameterValue:     request("xxx", mapping("/dev/sdc", ec2types.EbsBlockDevice{VolumeSize: new(int32(1 << 20))})),
 		model.CodeMissingParameter:          request("xxx", ec2types.BlockDeviceMapping{DeviceName: new("/dev/sdx")}),
 		model.CodeUnsupportedOperation:      request("xxx", ec2types.BlockDeviceMapping{DeviceName: new("/dev/sdx"), VirtualName: new("ephemeral0")}),
 	} {

@@ -50,24 +50,15 @@ func (a *Actions) createImage(ctx context.Context, in *ec2types.CreateImageInput
 	if err != nil {
 		return nil, err
 	}
+	mappings, err := blockDevices(in.BlockDeviceMappings)
+	if err != nil {
+		return nil, err
+	}
 	img, err := a.account(ctx).CreateImage(ctx, cloud.ImageRequest{
 		InstanceID: ec2types.Value(in.InstanceId), Name: ec2types.Value(in.Name), Description: ec2types.Value(in.Description), NoReboot: ec2types.Value(in.NoReboot),
-		Tags: tags["image"], SnapshotTags: tags["snapshot"], Mappings: imageMappings(in.BlockDeviceMappings),
+		Tags: tags["image"], SnapshotTags: tags["snapshot"], Mappings: mappings,
 	})
 	return &ec2types.CreateImageOutput{ImageId: ptr(img.ID)}, err
-}
-
-func imageMappings(in []ec2types.BlockDeviceMapping) []cloud.ImageMapping {
-	var out []cloud.ImageMapping
-	for _, m := range in {
-		o := cloud.ImageMapping{Device: ec2types.Value(m.DeviceName), NoDevice: m.NoDevice != nil}
-		if e := m.Ebs; e != nil {
-			o.SnapshotID, o.DeleteOnTermination, o.VolumeType = ec2types.Value(e.SnapshotId), e.DeleteOnTermination, ec2types.Value(e.VolumeType)
-			o.SizeGiB, o.IOPS, o.Throughput = int64(ec2types.Value(e.VolumeSize)), int64(ec2types.Value(e.Iops)), int64(ec2types.Value(e.Throughput))
-		}
-		out = append(out, o)
-	}
-	return out
 }
 
 func (a *Actions) registerImage(ctx context.Context, in *ec2types.RegisterImageInput) (*ec2types.RegisterImageOutput, error) {
@@ -75,10 +66,14 @@ func (a *Actions) registerImage(ctx context.Context, in *ec2types.RegisterImageI
 	if err != nil {
 		return nil, err
 	}
+	mappings, err := blockDevices(in.BlockDeviceMappings)
+	if err != nil {
+		return nil, err
+	}
 	r := cloud.Registration{
 		Name: ec2types.Value(in.Name), Description: ec2types.Value(in.Description), Arch: model.Arch(ec2types.Value(in.Architecture)), RootDevice: ec2types.Value(in.RootDeviceName),
 		Mode: model.BootMode(ec2types.Value(in.BootMode)), ENA: ec2types.Value(in.EnaSupport), SriovNet: ec2types.Value(in.SriovNetSupport), IMDS: ec2types.Value(in.ImdsSupport),
-		Tags: tags["image"], Mappings: imageMappings(in.BlockDeviceMappings),
+		Tags: tags["image"], Mappings: mappings,
 	}
 	if r.RootDevice == "" {
 		return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter RootDeviceName")
