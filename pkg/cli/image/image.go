@@ -37,7 +37,7 @@ from, which means the newest image of that recipe for this host's architecture.`
 	}
 	create := NewCreateCommand(f, nil)
 	create.Use = strings.Replace(create.Use, "create-image", "create", 1)
-	cmd.AddCommand(NewBuildCommand(f, nil), create, newListCommand(f), NewShowCommand(f, nil), NewDeleteCommand(f, nil),
+	cmd.AddCommand(NewBuildCommand(f, nil), create, newListCommand(f), newShowCommand(f), NewDeleteCommand(f, nil),
 		newShareCommand(f, false), newShareCommand(f, true), newCopyCommand(f), newDeprecateCommand(f), newProtectCommand(f), newUnprotectCommand(f),
 		newDisableCommand(f), newEnableCommand(f), newRestoreCommand(f), newRetentionCommand(f), newImportCommand(f), newExportCommand(f))
 	return cmd
@@ -119,44 +119,19 @@ func stateStyle(i ec2types.Image) iostreams.Style {
 	return iostreams.Busy
 }
 
-// ShowOptions are the inputs of "image show".
-type ShowOptions struct {
-	Factory *factory.Factory
-	Output  output.Options
-	Image   string
-}
-
-// NewShowCommand returns the command "image show".
-func NewShowCommand(f *factory.Factory, run func(context.Context, *ShowOptions) error) *cobra.Command {
-	o := &ShowOptions{Factory: f}
-	if run == nil {
-		run = show
-	}
-	cmd := &cobra.Command{
-		Use:               "show IMAGE",
-		Short:             "Print all that is known of an image",
-		Long:              "Print all that EC2's DescribeImages says of an image, as YAML unless -o says otherwise.",
-		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: complete.First(complete.Images(f)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			o.Image = args[0]
-			return failure.Wrap(run(cmd.Context(), o), "show", o.Image)
+func newShowCommand(f *factory.Factory) *cobra.Command {
+	return command.Verb{
+		Use: "show IMAGE", Short: "Print all that is known of an image", Object: "image", Args: cobra.ExactArgs(1), Shows: true,
+		Long:     "Print all that EC2's DescribeImages says of an image, as YAML unless -o says otherwise.",
+		Complete: complete.First(complete.Images(f)),
+		Run: func(ctx context.Context, s *command.Session, args []string) error {
+			found, err := describe(ctx, s.Client, args[0])
+			if err != nil {
+				return err
+			}
+			return output.One(f.IO, &s.Output, ec2types.Value(found.ImageId), found)
 		},
-	}
-	o.Output.AddFlags(cmd)
-	return cmd
-}
-
-func show(ctx context.Context, o *ShowOptions) error {
-	c, err := o.Factory.Client()
-	if err != nil {
-		return err
-	}
-	found, err := describe(ctx, c, o.Image)
-	if err != nil {
-		return err
-	}
-	return output.One(o.Factory.IO, &o.Output, ec2types.Value(found.ImageId), found)
+	}.Command(f)
 }
 
 func describe(ctx context.Context, c *client.Client, ref string) (ec2types.Image, error) {

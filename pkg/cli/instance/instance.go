@@ -21,7 +21,7 @@ An instance is named by its id (i-…) or by its Name tag, if only one instance
 that is not terminated has it.`,
 	}
 	cmd.AddCommand(
-		NewRunCommand(f, nil), NewListCommand(f), NewShowCommand(f, nil),
+		NewRunCommand(f, nil), NewListCommand(f), newShowCommand(f),
 		NewStartCommand(f, nil), NewStopCommand(f, nil), NewRebootCommand(f, nil), NewRemoveCommand(f, nil),
 		NewWaitCommand(f, nil), NewLogsCommand(f, nil), NewCertificateCommand(f, nil),
 	)
