@@ -69,6 +69,7 @@ func Run(t *testing.T, newEnv func(t *testing.T) *Env) {
 		{"AnySource", testAnySource},
 		{"Trace", testTrace},
 		{"Matrix", testMatrix},
+		{"Jumbo", testJumbo},
 		{"LeaseV6", testLeaseV6},
 		{"Neighbors", testNeighbors},
 		{"ReachV6", testReachV6},
