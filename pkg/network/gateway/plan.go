@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -76,7 +77,6 @@ func NewPlan(c network.Config) (*Plan, error) {
 	return p, nil
 }
 
-//nolint:gocyclo // one check after another
 func (p *Plan) addVPC(v network.VPC) error {
 	switch {
 	case v.ID == "":
@@ -85,10 +85,6 @@ func (p *Plan) addVPC(v network.VPC) error {
 		return invalid("%s: CIDR %s is not an IPv4 prefix", v.ID, v.CIDR)
 	case v.MTU != 0 && (v.MTU < minMTU || v.MTU > maxMTU):
 		return invalid("%s: MTU %d is not between %d and %d", v.ID, v.MTU, minMTU, maxMTU)
-	case v.CIDRv6.IsValid() && (!v.CIDRv6.Addr().Is6() || v.CIDRv6.Bits() > subnetV6Bits || reservedV6.Overlaps(v.CIDRv6)):
-		return invalid("%s: IPv6 CIDR %s is not a prefix for subnets outside of %s", v.ID, v.CIDRv6, reservedV6)
-	case v.CIDRv6.IsValid() && MTU(v) < minMTUv6:
-		return invalid("%s: MTU %d is less than IPv6's %d", v.ID, v.MTU, minMTUv6)
 	}
 	for a, name := range v.Reverse {
 		if _, ok := dns.IsDomainName(name); !ok || !dns.IsFqdn(name) {
@@ -98,6 +94,26 @@ func (p *Plan) addVPC(v network.VPC) error {
 	if _, twice := p.VPCs[v.ID]; twice {
 		return invalid("%s: configured twice", v.ID)
 	}
+	if err := errors.Join(checkIPv6(v), checkSubnets(v)); err != nil {
+		return err
+	}
+	p.VPCs[v.ID] = v
+	return nil
+}
+
+func checkIPv6(v network.VPC) error {
+	switch {
+	case !v.CIDRv6.IsValid():
+		return nil
+	case !v.CIDRv6.Addr().Is6() || v.CIDRv6.Bits() > subnetV6Bits || reservedV6.Overlaps(v.CIDRv6):
+		return invalid("%s: IPv6 CIDR %s is not a prefix for subnets outside of %s", v.ID, v.CIDRv6, reservedV6)
+	case MTU(v) < minMTUv6:
+		return invalid("%s: MTU %d is less than IPv6's %d", v.ID, v.MTU, minMTUv6)
+	}
+	return nil
+}
+
+func checkSubnets(v network.VPC) error {
 	for i, s := range v.Subnets {
 		if !s.CIDR.IsValid() || !v.CIDR.Overlaps(s.CIDR) || s.CIDR.Bits() < v.CIDR.Bits() || s.CIDR.Bits() > 29 {
 			return invalid("%s: subnet %s (%s) is not a part of %s with room for its gateway and name server", v.ID, s.ID, s.CIDR, v.CIDR)
@@ -111,13 +127,10 @@ func (p *Plan) addVPC(v network.VPC) error {
 			}
 		}
 	}
-	p.VPCs[v.ID] = v
 	return nil
 }
 
 // addPort checks a port; taken holds what ports may not share, by owner.
-//
-//nolint:gocyclo // one check after another
 func (p *Plan) addPort(c network.Port, taken map[string]string) error {
 	v, ok := p.VPCs[c.VPCID]
 	if !ok {
@@ -139,35 +152,11 @@ func (p *Plan) addPort(c network.Port, taken map[string]string) error {
 		return invalid("%s: MAC %q: %s", c.ID, c.MAC, err)
 	case hw == HardwareAddr:
 		return invalid("%s: MAC %q is the gateway's", c.ID, c.MAC)
-	case !c.PrivateIP.Is4() || !subnet.Contains(c.PrivateIP) || reserved(subnet, c.PrivateIP):
-		return invalid("%s: address %s is not a free one of subnet %s (%s)", c.ID, c.PrivateIP, c.SubnetID, subnet)
-	case c.PublicIP.IsValid() && !loopbackNet.Contains(c.PublicIP):
-		return invalid("%s: public address %s is not in %s", c.ID, c.PublicIP, loopbackNet)
 	}
-	unique := []string{"interface " + c.ID, c.VPCID + " MAC " + hwString(hw), c.VPCID + " address " + c.PrivateIP.String()}
-	if c.Socket != "" {
-		unique = append(unique, "socket "+c.Socket)
-	}
-	if c.PublicIP.IsValid() {
-		unique = append(unique, "public address "+c.PublicIP.String())
-	}
-	for _, a := range c.Secondary {
-		if !a.Is4() || !subnet.Contains(a) || reserved(subnet, a) {
-			return invalid("%s: address %s is not a free one of subnet %s (%s)", c.ID, a, c.SubnetID, subnet)
-		}
-		unique = append(unique, c.VPCID+" address "+a.String())
-	}
-	for _, a := range c.IPv6 {
-		if !a.Is6() || !subnetV6.Contains(a) || reserved(subnetV6, a) {
-			return invalid("%s: address %s is not a free one of subnet %s (%s)", c.ID, a, c.SubnetID, subnetV6)
-		}
-		unique = append(unique, c.VPCID+" address "+a.String())
-	}
-	for _, f := range c.Forwards {
-		if !loopbackNet.Contains(f.PublicIP) || !slices.Contains(c.Secondary, f.PrivateIP) {
-			return invalid("%s: no forward can lead from %s to %s", c.ID, f.PublicIP, f.PrivateIP)
-		}
-		unique = append(unique, "public address "+f.PublicIP.String())
+	out := &Port{Port: c, HW: hw, Subnet: subnet, SubnetV6: subnetV6}
+	unique, err := out.claims()
+	if err != nil {
+		return err
 	}
 	for _, u := range unique {
 		if other, twice := taken[u]; twice {
@@ -175,7 +164,6 @@ func (p *Plan) addPort(c network.Port, taken map[string]string) error {
 		}
 		taken[u] = c.ID
 	}
-	out := &Port{Port: c, HW: hw, Subnet: subnet, SubnetV6: subnetV6}
 	if out.In, err = compileRules(c.Ingress, p.Groups); err != nil {
 		return fmt.Errorf("%s: ingress: %w", c.ID, err)
 	}
@@ -184,6 +172,37 @@ func (p *Plan) addPort(c network.Port, taken map[string]string) error {
 	}
 	p.Ports[c.ID] = out
 	return nil
+}
+
+// claims names what no other port may have, and checks the port's addresses.
+func (p *Port) claims() ([]string, error) {
+	out := []string{"interface " + p.ID, p.VPCID + " MAC " + hwString(p.HW)}
+	if p.Socket != "" {
+		out = append(out, "socket "+p.Socket)
+	}
+	for _, own := range []struct {
+		subnet    netip.Prefix
+		addresses []netip.Addr
+	}{{p.Subnet, append([]netip.Addr{p.PrivateIP}, p.Secondary...)}, {p.SubnetV6, p.IPv6}} {
+		for _, a := range own.addresses {
+			if !own.subnet.Contains(a) || reserved(own.subnet, a) {
+				return nil, invalid("%s: address %s is not a free one of subnet %s (%s)", p.ID, a, p.SubnetID, own.subnet)
+			}
+			out = append(out, p.VPCID+" address "+a.String())
+		}
+	}
+	for _, f := range p.Forwards {
+		if !slices.Contains(p.Secondary, f.PrivateIP) {
+			return nil, invalid("%s: no forward can lead from %s to %s", p.ID, f.PublicIP, f.PrivateIP)
+		}
+	}
+	for _, public := range p.publicAddresses() {
+		if !loopbackNet.Contains(public) {
+			return nil, invalid("%s: public address %s is not in %s", p.ID, public, loopbackNet)
+		}
+		out = append(out, "public address "+public.String())
+	}
+	return out, nil
 }
 
 func hwString(m MAC) string { return fmt.Sprintf("%x", m[:]) }

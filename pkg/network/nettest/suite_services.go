@@ -255,6 +255,18 @@ func testPublic(t *testing.T, n *lab) {
 	}
 }
 
+// answerUDP answers each datagram.
+func answerUDP(service net.PacketConn) {
+	buf := make([]byte, 2000)
+	for {
+		k, who, err := service.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		_, _ = service.WriteTo(append([]byte("re: "), buf[:k]...), who)
+	}
+}
+
 // testPublicUDP: datagrams of each client get to the guest and back to that client,
 // if a rule lets it; a service that answers nobody else hears from nobody else.
 func testPublicUDP(t *testing.T, n *lab) {
@@ -269,17 +281,7 @@ func testPublicUDP(t *testing.T, n *lab) {
 		t.Errorf("listening by UDP on %v, by TCP on %v", s.ListeningUDP, s.Listening)
 	}
 	for _, port := range []uint16{18090, 18091} {
-		service := g.UDP(t, port)
-		go func() {
-			buf := make([]byte, 2000)
-			for {
-				k, who, err := service.ReadFrom(buf)
-				if err != nil {
-					return
-				}
-				_, _ = service.WriteTo(append([]byte("re: "), buf[:k]...), who)
-			}
-		}()
+		go answerUDP(g.UDP(t, port))
 	}
 	ask := func(from string, port uint16, wait time.Duration) string {
 		c, err := net.DialUDP("udp", &net.UDPAddr{IP: net.ParseIP(from)}, net.UDPAddrFromAddrPort(netip.AddrPortFrom(public, port)))
