@@ -45,14 +45,16 @@ type lab struct {
 	open   func(ctx context.Context, p network.Port) (wire, error)
 }
 
-// networks are N1 and N2: a flow between two guests of a VPC against the least
-// that moves the same frames, and the change of one of 10,000 rules against that
-// of one of ten, for each datapath.
+// networks are N1, N2 and N3, for each datapath: a flow between two guests of a
+// VPC against the least that moves the same frames; the change of one of 10,000
+// rules against that of one of ten; a VPC with two guests made and taken away, in
+// the kernel against the userspace.
 func (b *bench) networks(ctx context.Context, _ string) error {
 	labs, err := b.labs()
 	if err != nil {
 		return err
 	}
+	var made [][]float64
 	for _, l := range labs {
 		floor := relay
 		if l.name == "kernel" {
@@ -64,11 +66,33 @@ func (b *bench) networks(ctx context.Context, _ string) error {
 		if err := b.rules(ctx, l); err != nil {
 			return fmt.Errorf("%s network: %w", l.name, err)
 		}
+		t, err := b.comeAndGo(ctx, l)
+		if err != nil {
+			return fmt.Errorf("%s network: %w", l.name, err)
+		}
+		made = append(made, t)
 		if err := l.client.Stop(ctx); err != nil {
 			return err
 		}
 	}
+	if len(made) > 1 {
+		b.add("N3", "a VPC with two interfaces comes and goes: kernel network / user", 20, made[1], made[0])
+	}
 	return nil
+}
+
+// comeAndGo is N3.
+func (b *bench) comeAndGo(ctx context.Context, l *lab) (took []float64, err error) {
+	for range 3 * b.rounds {
+		t, err := timed(func() error {
+			return errors.Join(l.client.Apply(ctx, network.Config{}), l.client.Apply(ctx, l.config))
+		})
+		if err != nil {
+			return nil, err
+		}
+		took = append(took, t)
+	}
+	return took, nil
 }
 
 func (b *bench) labs() ([]*lab, error) {

@@ -57,9 +57,9 @@ func (f *family) to(register uint32) expr.Any {
 	return payload(expr.PayloadBaseNetworkHeader, f.destination, f.length, register)
 }
 
-// between compares a loaded address with a block.
-func between(register uint32, b block) []expr.Any {
-	return []expr.Any{compare(expr.CmpOpGte, register, b.from.AsSlice()...), compare(expr.CmpOpLte, register, b.to.AsSlice()...)}
+// between compares the address in reg0 with a block.
+func between(b block) []expr.Any {
+	return []expr.Any{compare(expr.CmpOpGte, reg0, b.from.AsSlice()...), compare(expr.CmpOpLte, reg0, b.to.AsSlice()...)}
 }
 
 // mask clears what is behind a prefix of so many bits.

@@ -163,7 +163,7 @@ func admit(r *ruleset, c *nftables.Chain, fam *family, rules gateway.Rules, grou
 	a := compile(fam, rules)
 	numbered := func(s *nftables.Set, address ...expr.Any) {
 		number := func(offset uint32) []expr.Any {
-			return in(s, append([]expr.Any{meta(expr.MetaKeyL4PROTO, reg0), payload(expr.PayloadBaseTransportHeader, offset, 2, reg1)}, address...)...)
+			return in(s, append([]expr.Any{meta(expr.MetaKeyL4PROTO), payload(expr.PayloadBaseTransportHeader, offset, 2, reg1)}, address...)...)
 		}
 		r.rule(c, protocol(expr.CmpOpNeq, fam.icmp), number(2), allowed) // the destination port
 		r.rule(c, protocol(expr.CmpOpEq, fam.icmp), number(0), allowed)  // type and code
@@ -178,7 +178,7 @@ func admit(r *ruleset, c *nftables.Chain, fam *family, rules gateway.Rules, grou
 	}
 	for i, layer := range a.protocols {
 		s := r.set(&nftables.Set{Name: fmt.Sprintf("%s-a%d", c.Name, i), KeyType: fam.protocols, Interval: true, Concatenation: true}, protocolElements(layer))
-		r.rule(c, in(s, meta(expr.MetaKeyL4PROTO, reg0), peer(reg1)), allowed)
+		r.rule(c, in(s, meta(expr.MetaKeyL4PROTO), peer(reg1)), allowed)
 	}
 	for i := range a.groups {
 		g := &a.groups[i]
@@ -217,7 +217,7 @@ func routes(r *ruleset, c *nftables.Chain, fam *family, in []api.Route) {
 			kind = expr.VerdictDrop
 		}
 		for _, b := range fam.blocks([]netip.Prefix{route.CIDR}) {
-			r.rule(c, []expr.Any{fam.to(reg0)}, between(reg0, b), verdict(kind))
+			r.rule(c, []expr.Any{fam.to(reg0)}, between(b), verdict(kind))
 		}
 	}
 }

@@ -136,9 +136,7 @@ func deviceKey(name string) []byte {
 	return b
 }
 
-func meta(key expr.MetaKey, register uint32) expr.Any {
-	return &expr.Meta{Key: key, Register: register}
-}
+func meta(key expr.MetaKey) expr.Any { return &expr.Meta{Key: key, Register: reg0} }
 
 func payload(base expr.PayloadBase, offset, length, register uint32) expr.Any {
 	return &expr.Payload{DestRegister: register, Base: base, Offset: offset, Len: length}
@@ -161,17 +159,17 @@ func transport(offset uint32, op expr.CmpOp, data ...byte) []expr.Any {
 }
 
 func protocol(op expr.CmpOp, n byte) []expr.Any {
-	return []expr.Any{meta(expr.MetaKeyL4PROTO, reg0), compare(op, reg0, n)}
+	return []expr.Any{meta(expr.MetaKeyL4PROTO), compare(op, reg0, n)}
 }
 
 // device compares the name of the device a packet comes in or goes out by.
 func device(key expr.MetaKey, op expr.CmpOp, name string) []expr.Any {
-	return []expr.Any{meta(key, reg0), compare(op, reg0, deviceKey(name)...)}
+	return []expr.Any{meta(key), compare(op, reg0, deviceKey(name)...)}
 }
 
 // devices compares the beginning of a name.
 func devices(key expr.MetaKey, op expr.CmpOp, prefix string) []expr.Any {
-	return []expr.Any{meta(key, reg0), compare(op, reg0, []byte(prefix)...)}
+	return []expr.Any{meta(key), compare(op, reg0, []byte(prefix)...)}
 }
 
 // in looks up what the registers from reg0 on have.
@@ -185,7 +183,7 @@ func notIn(s *nftables.Set, load ...expr.Any) []expr.Any {
 
 // byDevice does what the map says of the device.
 func byDevice(s *nftables.Set, key expr.MetaKey) []expr.Any {
-	return []expr.Any{meta(key, reg0), &expr.Lookup{SourceRegister: reg0, SetID: s.ID, SetName: s.Name, IsDestRegSet: true}}
+	return []expr.Any{meta(key), &expr.Lookup{SourceRegister: reg0, SetID: s.ID, SetName: s.Name, IsDestRegSet: true}}
 }
 
 // tracked matches packets of connections in one of the states.

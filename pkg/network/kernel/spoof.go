@@ -71,7 +71,7 @@ func (g *guard) install() error {
 	forged := append(counted(spoofedCounter), verdict(expr.VerdictDrop)...)
 	accept := verdict(expr.VerdictAccept)
 	ofType := func(t uint16) []expr.Any {
-		return []expr.Any{meta(expr.MetaKeyPROTOCOL, reg0), compare(expr.CmpOpEq, reg0, be16(t)...)}
+		return []expr.Any{meta(expr.MetaKeyPROTOCOL), compare(expr.CmpOpEq, reg0, be16(t)...)}
 	}
 	r.rule(c, []expr.Any{payload(expr.PayloadBaseLLHeader, 6, 6, 1), compare(expr.CmpOpNeq, 1, g.hw[:]...)}, forged)
 
@@ -84,7 +84,7 @@ func (g *guard) install() error {
 	r.rule(arp, notIn(own, payload(expr.PayloadBaseNetworkHeader, 14, 4, reg0)), forged)
 	r.rule(arp, verdict(expr.VerdictGoto, ask.Name))
 	for _, b := range ipv4Family.blocks(g.askable) {
-		r.rule(ask, []expr.Any{payload(expr.PayloadBaseNetworkHeader, 24, 4, reg0)}, between(reg0, b), accept)
+		r.rule(ask, []expr.Any{payload(expr.PayloadBaseNetworkHeader, 24, 4, reg0)}, between(b), accept)
 	}
 
 	ip, dhcp := r.chain("ip"), r.chain("dhcp")
@@ -121,11 +121,11 @@ func (g *guard) source(r *ruleset, c *nftables.Chain, fam *family, own, services
 	r.rule(c, notIn(own, fam.from(reg0)), verdict(expr.VerdictGoto, foreign.Name))
 	r.rule(foreign, in(services, fam.from(reg0)), forged)
 	for _, b := range fam.blocks(nobodys) {
-		r.rule(foreign, []expr.Any{fam.from(reg0)}, between(reg0, b), forged)
+		r.rule(foreign, []expr.Any{fam.from(reg0)}, between(b), forged)
 	}
 	r.rule(foreign, in(services, fam.to(reg0)), forged)
 	for _, b := range fam.blocks(g.cidrs) {
-		r.rule(foreign, []expr.Any{fam.to(reg0)}, between(reg0, b), toHost, verdict(expr.VerdictAccept))
+		r.rule(foreign, []expr.Any{fam.to(reg0)}, between(b), toHost, verdict(expr.VerdictAccept))
 	}
 	r.rule(foreign, forged)
 }
@@ -136,7 +136,7 @@ func (g *guard) installV6(r *ruleset, c *nftables.Chain, forged, toHost []expr.A
 	drop, fam := verdict(expr.VerdictDrop), ipv6Family
 	own, services := r.addresses(fam, "own6", g.own), r.addresses(fam, "services6", g.gateway)
 	ip6 := r.chain("ip6")
-	r.rule(c, []expr.Any{meta(expr.MetaKeyPROTOCOL, reg0), compare(expr.CmpOpEq, reg0, be16(etherIPv6)...)}, verdict(expr.VerdictGoto, ip6.Name))
+	r.rule(c, []expr.Any{meta(expr.MetaKeyPROTOCOL), compare(expr.CmpOpEq, reg0, be16(etherIPv6)...)}, verdict(expr.VerdictGoto, ip6.Name))
 	for _, types := range [][2]byte{{130, 137}, {143, 143}} { // reports of multicast listeners: nothing is sent to groups
 		r.rule(ip6, protocol(expr.CmpOpEq, gateway.ICMPv6), transport(0, expr.CmpOpGte, types[0]), transport(0, expr.CmpOpLte, types[1]), drop)
 	}
@@ -144,7 +144,7 @@ func (g *guard) installV6(r *ruleset, c *nftables.Chain, forged, toHost []expr.A
 		r.rule(ip6, protocol(expr.CmpOpEq, gateway.UDP), transport(at, expr.CmpOpEq, be16(gateway.DHCPv6Server)...), drop)
 	}
 	for _, b := range fam.blocks([]netip.Prefix{netip.MustParsePrefix("::/128"), netip.MustParsePrefix("fe80::/10")}) {
-		r.rule(ip6, []expr.Any{fam.from(reg0)}, between(reg0, b), drop) // nobody's
+		r.rule(ip6, []expr.Any{fam.from(reg0)}, between(b), drop) // nobody's
 	}
 	g.source(r, ip6, fam, own, services, forged, toHost)
 	// A routing header would lead elsewhere than the filter thinks.

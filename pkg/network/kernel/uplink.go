@@ -32,7 +32,6 @@ var neverOutside = []netip.Prefix{
 // uplink is a VPC's way through the host: a pair of devices, of which the host
 // has one.
 type uplink struct {
-	host  string     // the host's device
 	inner netip.Addr // the VPC's address, by which the host knows all its guests
 }
 
@@ -77,7 +76,7 @@ func (v *vpc) ensureUplink(wanted bool) error {
 	} else if host, err = v.newUplinkAddress(outer); err != nil {
 		return err
 	}
-	v.uplink = &uplink{host: name, inner: host.Next()}
+	v.uplink = &uplink{inner: host.Next()}
 	if err := v.setUpUplink(host); err != nil {
 		return fmt.Errorf("setting up the uplink of %s: %w", v.id, err)
 	}
@@ -209,7 +208,7 @@ func (s *shared) guardHost(needed bool, inner []netip.Addr) error {
 	r.rule(forward, to, answers, accept)
 	r.rule(forward, to, drop)
 	for _, never := range ipv4Family.blocks(neverOutside) {
-		r.rule(forward, from, []expr.Any{ipv4Family.to(reg0)}, between(reg0, never), drop)
+		r.rule(forward, from, []expr.Any{ipv4Family.to(reg0)}, between(never), drop)
 	}
 
 	nat := r.hooked("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept)

@@ -120,70 +120,29 @@ func (v *vpc) setUp() error {
 // update makes the gateways' addresses and the services exactly those of c.
 func (v *vpc) update(c api.VPC) error {
 	v.config.Store(&c)
-	// What nobody has is nowhere, and not by a route that leads outside.
-	err := v.ns.link.RouteReplace(&netlink.Route{Type: unix.RTN_UNREACHABLE, Dst: ipNet(c.CIDR.Masked())})
-	if err != nil {
-		return fmt.Errorf("bounding %s: %w", c.ID, err)
-	}
 	v6 := c.CIDRv6.IsValid() && hasIPv6()
-	if v6 {
-		if err := v.ns.link.RouteReplace(&netlink.Route{Type: unix.RTN_UNREACHABLE, Dst: ipNet(c.CIDRv6.Masked())}); err != nil {
-			return fmt.Errorf("bounding %s: %w", c.ID, err)
+	// What nobody has is nowhere, and not by a route that leads outside.
+	for _, cidr := range []netip.Prefix{c.CIDR, c.CIDRv6} {
+		if cidr.Addr().Is4() || v6 {
+			if err := v.ns.link.RouteReplace(&netlink.Route{Type: unix.RTN_UNREACHABLE, Dst: ipNet(cidr.Masked())}); err != nil {
+				return fmt.Errorf("bounding %s: %w", c.ID, err)
+			}
 		}
 	}
 	if err := v.discover(v6); err != nil {
 		return err
 	}
-	want := map[netip.Addr]func(netip.Addr) ([]io.Closer, error){gateway.MetadataAddr: v.serveMetadata}
-	if v6 {
-		want[gateway.MetadataAddrV6] = v.serveMetadata
-	}
-	if !c.NoDNS {
-		want[gateway.NamesAddr] = v.serveDNS
-		if v6 {
-			want[gateway.NamesAddrV6] = v.serveDNS
-		}
-	}
-	for _, s := range c.Subnets {
-		if v6 && s.CIDRv6.IsValid() {
-			want[gateway.Address(s.CIDRv6)] = func(netip.Addr) ([]io.Closer, error) { return nil, nil }
-		}
-		want[gateway.Address(s.CIDR)] = func(netip.Addr) ([]io.Closer, error) { return nil, nil }
-		if !c.NoDNS {
-			want[gateway.NamesOf(s.CIDR)] = v.serveDNS
-		}
-	}
-	lo, err := v.ns.link.LinkByName("lo")
-	if err != nil {
-		return fmt.Errorf("looking for the loopback device: %w", err)
-	}
+	want := v.wantedServices(c, v6)
 	for a, servers := range v.services {
 		if want[a] == nil {
 			closeAll(servers)
 			delete(v.services, a)
 		}
 	}
-	have, err := v.ns.link.AddrList(lo, netlink.FAMILY_ALL)
-	if err != nil {
-		return fmt.Errorf("listing addresses of %s: %w", c.ID, err)
-	}
-	present := map[netip.Addr]bool{}
-	for i := range have {
-		a, _ := netip.AddrFromSlice(have[i].IP)
-		a = a.Unmap()
-		present[a] = true
-		if want[a] == nil && !a.IsLoopback() {
-			if err := v.ns.link.AddrDel(lo, &have[i]); err != nil {
-				return fmt.Errorf("removing %s from %s: %w", a, c.ID, err)
-			}
-		}
+	if err := v.ensureAddresses(want); err != nil {
+		return fmt.Errorf("giving the gateway of %s its addresses: %w", c.ID, err)
 	}
 	for a, serve := range want {
-		if !present[a] {
-			if err := v.ns.link.AddrAdd(lo, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(a, a.BitLen())), Flags: unix.IFA_F_NODAD}); err != nil {
-				return fmt.Errorf("adding %s to %s: %w", a, c.ID, err)
-			}
-		}
 		if _, ok := v.services[a]; ok {
 			continue
 		}
@@ -192,6 +151,65 @@ func (v *vpc) update(c api.VPC) error {
 			return fmt.Errorf("serving %s in %s: %w", a, c.ID, err)
 		}
 		v.services[a] = servers
+	}
+	return nil
+}
+
+// service begins what is served at an address.
+type service func(netip.Addr) ([]io.Closer, error)
+
+func (v *vpc) wantedServices(c api.VPC, v6 bool) map[netip.Addr]service {
+	want := map[netip.Addr]service{gateway.MetadataAddr: v.serveMetadata}
+	nothing := func(netip.Addr) ([]io.Closer, error) { return nil, nil }
+	if !c.NoDNS {
+		want[gateway.NamesAddr] = v.serveDNS
+	}
+	if v6 {
+		want[gateway.MetadataAddrV6] = v.serveMetadata
+		if !c.NoDNS {
+			want[gateway.NamesAddrV6] = v.serveDNS
+		}
+	}
+	for _, s := range c.Subnets {
+		want[gateway.Address(s.CIDR)] = nothing
+		if !c.NoDNS {
+			want[gateway.NamesOf(s.CIDR)] = v.serveDNS
+		}
+		if v6 && s.CIDRv6.IsValid() {
+			want[gateway.Address(s.CIDRv6)] = nothing
+		}
+	}
+	return want
+}
+
+// ensureAddresses makes the namespace's addresses those.
+func (v *vpc) ensureAddresses(want map[netip.Addr]service) error {
+	lo, err := v.ns.link.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	have, err := v.ns.link.AddrList(lo, netlink.FAMILY_ALL)
+	if err != nil {
+		return err
+	}
+	present := map[netip.Addr]bool{}
+	for i := range have {
+		a, _ := netip.AddrFromSlice(have[i].IP)
+		a = a.Unmap()
+		present[a] = true
+		if want[a] == nil && !a.IsLoopback() {
+			if err := v.ns.link.AddrDel(lo, &have[i]); err != nil {
+				return err
+			}
+		}
+	}
+	for a := range want {
+		if present[a] {
+			continue
+		}
+		if err := v.ns.link.AddrAdd(lo, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(a, a.BitLen())), Flags: unix.IFA_F_NODAD}); err != nil {
+			return err
+		}
 	}
 	return nil
 }
