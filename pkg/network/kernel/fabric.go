@@ -198,7 +198,8 @@ func (f *fabric) removeStale(plan *gateway.Plan) error {
 		delete(f.ports, id)
 		f.mu.Unlock()
 		p.vpc.place(f.portsOf(p.vpc.id))
-		if err := p.remove(); err != nil {
+		_, stays := plan.VPCs[p.vpc.id]
+		if err := p.remove(!stays); err != nil {
 			return err
 		}
 	}

@@ -164,10 +164,14 @@ func (p *port) close() {
 	p.conns.CloseAll()
 }
 
-// remove takes the tap away with all that is known of its guest.
-func (p *port) remove() error {
+// remove takes the tap away with all that is known of its guest. What is known
+// goes by itself with the whole VPC.
+func (p *port) remove(withVPC bool) error {
 	p.close()
 	err := p.vpc.ns.removeTap(p.tap)
+	if withVPC {
+		return err
+	}
 	if g := p.guard.Load(); g != nil {
 		err = errors.Join(err, g.remove())
 	}
