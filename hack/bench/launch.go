@@ -17,6 +17,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bundt/bundt/hack/harness"
+	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/api/ec2types"
 )
 
@@ -88,19 +90,23 @@ func (b *bench) launch(ctx context.Context, image string) (l launched, err error
 	if err != nil {
 		return l, err
 	}
+	// Asked before the guest is up, so that its time is read at that moment.
+	var det *bundttypes.InstanceDetails
+	err = harness.Until(ctx, time.Minute, "QEMU starts", func() (err error) {
+		if det, err = b.daemon.Details(ctx, id); err == nil && det.StartedAt == nil {
+			err = errors.New("the daemon does not say when it was started")
+		}
+		return err
+	})
+	if err != nil {
+		return l, err
+	}
+	l.exec = det.StartedAt.Sub(start).Seconds()
 	log := filepath.Join(b.daemon.Data(), "machines", id, "console.log")
 	if err := awaitText(ctx, log, userspace); err != nil {
 		return l, err
 	}
 	l.guest = time.Since(start).Seconds()
-	det, err := b.daemon.Details(ctx, id)
-	if err != nil {
-		return l, err
-	}
-	if det.StartedAt == nil {
-		return l, errors.New("the daemon does not say when QEMU was started")
-	}
-	l.exec = det.StartedAt.Sub(start).Seconds()
 	if l.cpu, err = cpuTime(int(det.Pid)); err != nil {
 		return l, err
 	}
