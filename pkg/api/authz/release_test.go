@@ -57,6 +57,9 @@ func TestAccountGoesWithoutLeavingAnything(t *testing.T) {
 	gateway := do("CreateInternetGateway", &ec2types.CreateInternetGatewayInput{}).(*ec2types.CreateInternetGatewayOutput).InternetGateway
 	stays("the internet gateway " + *gateway.InternetGatewayId)
 	do("DeleteInternetGateway", &ec2types.DeleteInternetGatewayInput{InternetGatewayId: gateway.InternetGatewayId})
+	egress := do("CreateEgressOnlyInternetGateway", &ec2types.CreateEgressOnlyInternetGatewayInput{VpcId: vpcs[0].VpcId}).(*ec2types.CreateEgressOnlyInternetGatewayOutput).EgressOnlyInternetGateway
+	stays("the egress-only internet gateway " + *egress.EgressOnlyInternetGatewayId)
+	do("DeleteEgressOnlyInternetGateway", &ec2types.DeleteEgressOnlyInternetGatewayInput{EgressOnlyInternetGatewayId: egress.EgressOnlyInternetGatewayId})
 	table := do("CreateRouteTable", &ec2types.CreateRouteTableInput{VpcId: vpcs[0].VpcId}).(*ec2types.CreateRouteTableOutput).RouteTable
 	stays("the route table " + *table.RouteTableId)
 	do("DeleteRouteTable", &ec2types.DeleteRouteTableInput{RouteTableId: table.RouteTableId})

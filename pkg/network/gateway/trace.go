@@ -114,10 +114,12 @@ func (t *tracer) toService(p *Port) {
 	case icmp:
 		s.Why = "the VPC's gateway answers itself"
 	case metadata && t.Protocol == TCP && t.Port == 80:
-		s.Passes = !p.Metadata.Options.Disabled
 		s.Why = "the metadata service; security groups do not apply to it"
-		if !s.Passes {
-			s.Why = "the instance's metadata service is turned off"
+		switch o := p.Metadata.Options; {
+		case o.Disabled:
+			s.Passes, s.Why = false, "the instance's metadata service is turned off"
+		case t.Destination == MetadataAddrV6 && !o.IPv6:
+			s.Passes, s.Why = false, "the instance's metadata service has its IPv6 address turned off (HttpProtocolIpv6)"
 		}
 	case !metadata && !gateway && t.Port == 53 && (t.Protocol == TCP || t.Protocol == UDP):
 		s.Why = "the VPC's name server; security groups do not apply to it"

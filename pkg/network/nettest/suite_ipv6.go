@@ -214,6 +214,7 @@ func testReachV6(t *testing.T, n *lab) {
 		if (err == nil) != m.want {
 			t.Errorf("%s: %v, want reachable %v", m.name, err, m.want)
 		}
+		n.agrees(t, m.from, netip.AddrPortFrom(m.to.IPv6, m.port), err == nil)
 		if err == nil {
 			if err := RoundTrip(conn, bytes.Repeat([]byte("x"), 100_000)); err != nil {
 				t.Errorf("%s: %v", m.name, err)
@@ -364,6 +365,9 @@ func testServicesV6(t *testing.T, n *lab) {
 	if r, err := b.httpV6(300 * time.Millisecond).Get(imds + "/latest/"); err == nil {
 		r.Body.Close()
 		t.Error("the IPv6 endpoint answers an instance that has it disabled")
+	}
+	for g, reached := range map[*Guest]bool{a: true, b: false} {
+		n.agrees(t, g, netip.MustParseAddrPort("[fd00:ec2::254]:80"), reached)
 	}
 	for _, transport := range []string{"udp", "tcp"} {
 		for _, server := range []string{"fd00:ec2::253", "10.0.1.2"} {

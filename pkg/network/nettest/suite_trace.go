@@ -30,9 +30,13 @@ func (n *lab) agrees(t *testing.T, from *Guest, to netip.AddrPort, reached bool)
 		if p.PrivateIP != from.IP {
 			continue
 		}
-		got := n.trace(t, network.Probe{From: p.ID, Source: from.IP, Destination: to.Addr(), Protocol: 6, Port: to.Port()})
+		source := from.IP
+		if to.Addr().Is6() {
+			source = from.IPv6
+		}
+		got := n.trace(t, network.Probe{From: p.ID, Source: source, Destination: to.Addr(), Protocol: 6, Port: to.Port()})
 		if got.Passes() != reached {
-			t.Errorf("%s -> %s: the trace says %v, the guests %v: %+v", from.IP, to, got.Passes(), reached, got.Steps)
+			t.Errorf("%s -> %s: the trace says %v, the guests %v: %+v", source, to, got.Passes(), reached, got.Steps)
 		}
 		return
 	}
