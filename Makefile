@@ -67,6 +67,13 @@ test-unit: ## unit tests only
 test-vm: ## only the packages whose tests boot machines; a skipped test is a failure
 	GO=$(GO) $(GO) run ./hack/noskip -tags vm -p 1 -count=1 -timeout 45m $(vm_packages)
 
+# Many minutes for one test: for those who want Terraform itself to say that its
+# plan is empty. `terraform` has to be there.
+terraform_provider := bin/terraform-mirror/registry.terraform.io/hashicorp/aws/1.60.0/linux_$(shell $(GO) env GOARCH)
+.PHONY: terraform-mirror
+terraform-mirror: setup ## build Terraform's AWS provider, so that TestTerraform runs the real thing
+	cd hack/terraform-provider && $(GO) build -o $(CURDIR)/$(terraform_provider)/terraform-provider-aws_v1.60.0_x5 .
+
 .PHONY: bench
 bench: setup ## measure the goals, each beside its floor; writes bench.json
 	@$(MAKE) --no-print-directory build

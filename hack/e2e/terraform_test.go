@@ -28,9 +28,10 @@ func newFakeDaemon(t *testing.T) daemon {
 
 // TestTerraform applies, plans, changes, imports and destroys with the real
 // Terraform where a mirror of its AWS provider is: TF_PLUGIN_MIRROR names one, or
-// ~/.terraform.d/plugins is. TestTerraformCalls covers the calls everywhere.
+// ~/.terraform.d/plugins is, or `make terraform-mirror` made one.
+// TestTerraformCalls covers the calls everywhere.
 func TestTerraform(t *testing.T) {
-	mirror := providerMirror()
+	mirror, old := providerMirror()
 	terraform, err := exec.LookPath("terraform")
 	if mirror == "" || err != nil {
 		t.Logf("the real Terraform is not tried here: terraform: %v, provider mirror: %q", err, mirror)
@@ -38,9 +39,16 @@ func TestTerraform(t *testing.T) {
 	}
 	d := newFakeDaemon(t)
 	image := d.build(t, "boot-sector", "x86_64")
-	c := d.tools(t, "main.tf")
-	c.run(t, "/usr/bin/ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "key")
-	c.env = append(c.env, "TF_VAR_image="+image)
+	// The old provider's importer of security groups does not know this Terraform.
+	config, imported := "main.tf", "aws_security_group.story"
+	if old {
+		config, imported = "v1.tf", "aws_instance.story"
+	}
+	c := d.tools(t, config)
+	c.run(t, "/usr/bin/ssh-keygen", "-q", "-t", "rsa", "-N", "", "-f", "key")
+	env, err := d.Env(t.Context())
+	must(t, err)
+	c.env = append(c.env, "TF_VAR_image="+image, "TF_VAR_endpoint="+env["AWS_ENDPOINT_URL"])
 	tf := func(args ...string) string { t.Helper(); return c.run(t, append([]string{terraform}, args...)...) }
 	tf("init", "-input=false", "-no-color", "-plugin-dir="+mirror)
 	apply := func(vars ...string) {
@@ -50,23 +58,30 @@ func TestTerraform(t *testing.T) {
 		tf(append([]string{"plan", "-input=false", "-no-color", "-detailed-exitcode"}, vars...)...)
 	}
 	apply()
-	apply("-var=story=changed", "-var=size=2")
-	group := strings.Trim(strings.TrimSpace(tf("output", "-no-color", "group")), `"`)
-	tf("state", "rm", "aws_security_group.story")
-	tf("import", "-input=false", "-no-color", "-var=story=changed", "-var=size=2", "aws_security_group.story", group)
+	changed := []string{"-var=story=changed", "-var=size=2"}
+	apply(changed...)
+	id := strings.TrimSpace(tf("output", "-no-color", "-raw", "imported"))
+	tf("state", "rm", imported)
+	tf(append([]string{"import", "-input=false", "-no-color"}, append(changed, imported, id)...)...)
 	tf("destroy", "-input=false", "-no-color", "-auto-approve")
 	c.cleanedUp(t, image)
 }
 
-// providerMirror is a directory with Terraform's AWS provider, "" if there is none.
-func providerMirror() string {
+// providerMirror is a directory with Terraform's AWS provider, "" if there is
+// none, and whether that is the old one that hack/terraform-provider builds.
+func providerMirror() (dir string, old bool) {
 	home, _ := os.UserHomeDir()
-	for _, dir := range []string{os.Getenv("TF_PLUGIN_MIRROR"), filepath.Join(home, ".terraform.d", "plugins")} {
-		if _, err := os.Stat(filepath.Join(dir, "registry.terraform.io", "hashicorp", "aws")); dir != "" && err == nil {
-			return dir
+	for _, dir := range []string{os.Getenv("TF_PLUGIN_MIRROR"), filepath.Join(home, ".terraform.d", "plugins"), filepath.Join("..", "..", "bin", "terraform-mirror")} {
+		aws := filepath.Join(dir, "registry.terraform.io", "hashicorp", "aws")
+		versions, err := os.ReadDir(aws)
+		if dir == "" || err != nil {
+			continue
+		}
+		if dir, err = filepath.Abs(dir); err == nil {
+			return dir, len(versions) == 1 && strings.HasPrefix(versions[0].Name(), "1.")
 		}
 	}
-	return ""
+	return "", false
 }
 
 // provider makes the calls that Terraform's AWS provider (version 5) makes for

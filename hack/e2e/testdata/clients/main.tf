@@ -72,4 +72,4 @@ resource "aws_ami_from_instance" "story" {
   snapshot_without_reboot = true
 }
 
-output "group" { value = aws_security_group.story.id }
+output "imported" { value = aws_security_group.story.id }
