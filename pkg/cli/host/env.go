@@ -176,7 +176,7 @@ prints. All arguments are the AWS CLI's. Flags of bundt go before "aws".`,
 func execAWS(ctx context.Context, o *AWSOptions) error {
 	path, err := exec.LookPath("aws")
 	if err != nil {
-		return failure.WithHint(err, "install the AWS CLI: apt install awscli")
+		return failure.WithHint(err, "install the AWS CLI: the package awscli (Debian, Ubuntu up to 22.04) or awscli2 (Fedora), or see https://docs.aws.amazon.com/cli/latest/userguide/getting-started-install.html")
 	}
 	vars, lacks, err := environment(ctx, o.Factory)
 	if err != nil {

@@ -92,7 +92,7 @@ func (d *Driver) DetachNIC(ctx context.Context, id, nicID string, force bool) er
 		if first {
 			return fmt.Errorf("interface %s is the first one: %w", nicID, hypervisor.ErrUnsupported)
 		}
-		if err := unplug(ctx, client, nicDriver, nicID); err != nil && !(force && errors.Is(err, hypervisor.ErrBusy)) {
+		if err := unplug(ctx, client, nicDriver, nicID); err != nil && (!force || !errors.Is(err, hypervisor.ErrBusy)) {
 			return err
 		}
 		if err := removeNetdev(client, nicID); err != nil {

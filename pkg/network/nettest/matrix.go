@@ -499,7 +499,7 @@ func (m *matrix) send(t *testing.T, p *probe, round int) {
 	}
 	m.probes[p.id] = p
 	m.mu.Unlock()
-	if err := p.from.Guest.Send(p.frame()); err != nil {
+	if err := p.from.Send(p.frame()); err != nil {
 		t.Fatalf("round %d: %v", round, err)
 	}
 	if p.id%64 == 0 {
@@ -521,7 +521,7 @@ func (m *matrix) settle(t *testing.T) {
 			m.probes[p.id] = p
 			m.mu.Unlock()
 			for end := time.Now().Add(patience); to.got.count(p.id) == 0; {
-				if err := from.Guest.Send(p.frame()); err != nil {
+				if err := from.Send(p.frame()); err != nil {
 					t.Fatal(err)
 				}
 				for wait := time.Now().Add(200 * time.Millisecond); to.got.count(p.id) == 0 && time.Now().Before(wait); {
