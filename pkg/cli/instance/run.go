@@ -165,7 +165,7 @@ func awaitLaunch(ctx context.Context, c *client.Client, o *RunOptions, ids []str
 	p := o.Factory.IO.StartProgress("launching " + names)
 	if err := o.Wait.Until(ctx, p, wait.Instances(c, ids, o.Condition)); err != nil {
 		p.Stop()
-		return err
+		return wait.Unreached(err, ids, o.Condition)
 	}
 	p.Done(names + " " + o.Condition)
 	if o.Factory.IO.ErrIsTerminal() && len(ids) == 1 {

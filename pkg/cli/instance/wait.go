@@ -74,7 +74,7 @@ func waitFor(ctx context.Context, o *WaitOptions) error {
 	p := o.Factory.IO.StartProgress(fmt.Sprintf("waiting for %s to be %s", names, o.Condition))
 	if err := o.Wait.Until(ctx, p, check); err != nil {
 		p.Stop()
-		return err
+		return wait.Unreached(err, ids, o.Condition)
 	}
 	p.Done(names + " " + o.Condition)
 	return nil

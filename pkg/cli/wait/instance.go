@@ -2,11 +2,13 @@ package wait
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/client"
 	"github.com/bundt/bundt/pkg/model"
 )
@@ -104,6 +106,15 @@ func explain(ctx context.Context, c *client.Client, id string, err error) error 
 		return err
 	}
 	return fmt.Errorf("%w: %s", err, reason)
+}
+
+// Unreached tells who waited in vain for instances to be reachable how to find out
+// why; other errors stay as they are.
+func Unreached(err error, ids []string, condition string) error {
+	if condition != Reachable || len(ids) == 0 || !errors.Is(err, failure.ErrTimeout) {
+		return err
+	}
+	return failure.WithHint(err, "it goes on in the background; bundt doctor instance %s says what it lacks, --timeout sets how long to wait", ids[0])
 }
 
 // Images returns a check that is done when the image is available. It fails when
