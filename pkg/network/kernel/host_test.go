@@ -193,7 +193,7 @@ func TestOutside(t *testing.T) {
 	do := internet(t)
 	forwarding(t, "1")
 	h := newHost(t)
-	h.vpc("vpc-1", 1500, 2)
+	h.vpc("vpc-1", 9001, 2) // more than the way outside takes at once
 	h.vpc("vpc-2", 1500, 1)
 	everywhere := []network.Route{{CIDR: netip.MustParsePrefix("0.0.0.0/0")}}
 	h.config.Ports[0].Routes = append(everywhere, network.Route{CIDR: netip.MustParsePrefix("198.51.100.0/24"), Blackhole: true})
