@@ -375,7 +375,7 @@ func (h *host) kill(t *testing.T) {
 // needs it, and others' things are not touched.
 func TestSweep(t *testing.T) {
 	h := newHost(t)
-	h.vpc("vpc-1", 1500, 1)
+	h.vpc("vpc-1", 1500, 2)
 	h.vpc("vpc-2", 1500, 1)
 	for i := range h.config.Ports {
 		h.config.Ports[i].Routes = []network.Route{{CIDR: netip.MustParsePrefix("0.0.0.0/0")}}
@@ -419,6 +419,10 @@ func TestSweep(t *testing.T) {
 	}
 	if ours != 1 {
 		t.Errorf("%d uplinks are left, want 1", ours)
+	}
+	out, err := exec.Command("nsenter", "--net="+filepath.Join(h.namespaces, "bundt-hosttest-vpc-1"), "ip", "-br", "link").Output()
+	if n := strings.Count(string(out), "tap"); err != nil || n != 1 {
+		t.Errorf("%d taps are in the VPC, want 1: %s, %v", n, out, err)
 	}
 	if err := os.Remove(foreign); err != nil {
 		t.Fatal(err)

@@ -13,7 +13,9 @@ import (
 
 // tapName is the device of an interface: names are unique in their VPC, and as
 // long as the kernel allows.
-func tapName(interfaceID string) string { return "tap" + short(interfaceID) }
+func tapName(interfaceID string) string { return tapPrefix + short(interfaceID) }
+
+const tapPrefix = "tap"
 
 // short is a digest of an id for names that must be short.
 func short(id string) string {

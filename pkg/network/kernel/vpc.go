@@ -43,6 +43,7 @@ type vpc struct {
 	filter   *filter                    // installed; nil if it is not known
 	uplink   *uplink                    // nil for none
 	dhcp     io.Closer
+	swept    bool // of taps that an earlier switch left
 	watcher  chan struct{}
 	serving  sync.WaitGroup
 }
@@ -287,6 +288,29 @@ func (v *vpc) portAt(device int) *port {
 			return p
 		}
 	}
+	return nil
+}
+
+// sweep removes taps that are none of the ports': of a switch that was killed
+// before it could note that it made them.
+func (v *vpc) sweep(ports []*port) error {
+	if v.swept {
+		return nil
+	}
+	links, err := v.ns.link.LinkList()
+	if err != nil {
+		return fmt.Errorf("listing the devices of %s: %w", v.id, err)
+	}
+	for _, l := range links {
+		name := l.Attrs().Name
+		if !strings.HasPrefix(name, tapPrefix) || slices.ContainsFunc(ports, func(p *port) bool { return p.tap == name }) {
+			continue
+		}
+		if err := errors.Join(v.ns.removeTap(name), (&guard{tap: name, networks: v.ns.file}).remove()); err != nil {
+			return err
+		}
+	}
+	v.swept = true
 	return nil
 }
 
