@@ -12,6 +12,7 @@ import (
 	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/cli/output"
 	"github.com/bundt/bundt/pkg/cli/resolve"
+	"github.com/bundt/bundt/pkg/client"
 	"github.com/bundt/bundt/pkg/model"
 )
 
@@ -37,16 +38,12 @@ address itself, or its name.`,
 	}.Command(f), newAllocateCommand(f), newAssociateCommand(f), newDomainCommand(f), command.Verb{
 		Use: "disassociate ADDRESS", Short: "Make an elastic address lead nowhere", Object: "address", Args: cobra.ExactArgs(1),
 		Complete: complete.First(complete.Addresses(f)), Run: disassociate,
-	}.Command(f), command.Verb{
-		Use: "release ADDRESS", Short: "Give back an elastic address that leads nowhere", Object: "address", Args: cobra.ExactArgs(1),
-		Complete: complete.First(complete.Addresses(f)),
-		Run: func(ctx context.Context, s *command.Session, args []string) error {
-			id, err := resolve.Address(ctx, s.Client, args[0])
-			if err != nil {
-				return err
-			}
-			return command.Change(ctx, s, id, "ReleaseAddress", &ec2types.ReleaseAddressInput{AllocationId: &id, DryRun: s.Plan.Flag()}, s.ReleaseAddress)
+	}.Command(f), remover[ec2types.ReleaseAddressInput, ec2types.ReleaseAddressOutput]{
+		use: "release ADDRESS", short: "Give back an elastic address that leads nowhere", object: "address", complete: complete.Addresses(f), find: resolve.Address, action: "ReleaseAddress",
+		request: func(id string, dry *bool) *ec2types.ReleaseAddressInput {
+			return &ec2types.ReleaseAddressInput{AllocationId: &id, DryRun: dry}
 		},
+		send: (*client.Client).ReleaseAddress,
 	}.Command(f))
 	return cmd
 }

@@ -51,3 +51,26 @@ func (l lister[T]) Command(f *factory.Factory) *cobra.Command {
 		},
 	}.Command(f)
 }
+
+// remover is a command that deletes an object which its argument names.
+type remover[I, O any] struct {
+	use, short, object string
+	complete           cobra.CompletionFunc
+	find               func(ctx context.Context, c *client.Client, ref string) (id string, err error)
+	action             string
+	request            func(id string, dryRun *bool) *I
+	send               func(*client.Client, context.Context, *I) (*O, error)
+}
+
+func (r remover[I, O]) Command(f *factory.Factory) *cobra.Command {
+	return command.Verb{
+		Use: r.use, Short: r.short, Object: r.object, Args: cobra.ExactArgs(1), Complete: complete.First(r.complete),
+		Run: func(ctx context.Context, s *command.Session, args []string) error {
+			id, err := r.find(ctx, s.Client, args[0])
+			if err != nil {
+				return err
+			}
+			return command.Change(ctx, s, id, r.action, r.request(id, s.Plan.Flag()), func(ctx context.Context, in *I) (*O, error) { return r.send(s.Client, ctx, in) })
+		},
+	}.Command(f)
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/cli/output"
 	"github.com/bundt/bundt/pkg/cli/resolve"
+	"github.com/bundt/bundt/pkg/client"
 )
 
 // NewDHCPOptionsCommand returns the command "dhcp-options" with all its verbs.
@@ -30,16 +31,12 @@ bundt vpc edit VPC --dhcp-options OPTIONS gives them to a VPC. They never change
 			{Title: "VALUES", Text: showOptions},
 			command.Name(func(d options) []ec2types.Tag { return d.Tags }),
 		},
-	}.Command(f), newOptionsCreateCommand(f), command.Verb{
-		Use: "delete OPTIONS", Short: "Delete DHCP options that no VPC has", Object: "DHCP options", Args: cobra.ExactArgs(1),
-		Complete: complete.First(complete.DHCPOptions(f)),
-		Run: func(ctx context.Context, s *command.Session, args []string) error {
-			id, err := resolve.DHCPOption(ctx, s.Client, args[0])
-			if err != nil {
-				return err
-			}
-			return command.Change(ctx, s, id, "DeleteDhcpOptions", &ec2types.DeleteDhcpOptionsInput{DhcpOptionsId: &id, DryRun: s.Plan.Flag()}, s.DeleteDhcpOptions)
+	}.Command(f), newOptionsCreateCommand(f), remover[ec2types.DeleteDhcpOptionsInput, ec2types.DeleteDhcpOptionsOutput]{
+		use: "delete OPTIONS", short: "Delete DHCP options that no VPC has", object: "DHCP options", complete: complete.DHCPOptions(f), find: resolve.DHCPOption, action: "DeleteDhcpOptions",
+		request: func(id string, dry *bool) *ec2types.DeleteDhcpOptionsInput {
+			return &ec2types.DeleteDhcpOptionsInput{DhcpOptionsId: &id, DryRun: dry}
 		},
+		send: (*client.Client).DeleteDhcpOptions,
 	}.Command(f))
 	return cmd
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/cli/output"
 	"github.com/bundt/bundt/pkg/cli/resolve"
+	"github.com/bundt/bundt/pkg/client"
 )
 
 // NewInternetGatewayCommand returns the command "internet-gateway" with all its verbs.
@@ -47,15 +48,12 @@ all of that at once.`,
 		},
 	}.Command(f), command.Verb{
 		Use: "detach GATEWAY", Short: "Take an internet gateway away from its VPC", Object: "internet gateway", Args: cobra.ExactArgs(1), Complete: one, Run: detachGateway,
-	}.Command(f), command.Verb{
-		Use: "delete GATEWAY", Short: "Delete an internet gateway that no VPC has", Object: "internet gateway", Args: cobra.ExactArgs(1), Complete: one,
-		Run: func(ctx context.Context, s *command.Session, args []string) error {
-			id, err := resolve.InternetGateway(ctx, s.Client, args[0])
-			if err != nil {
-				return err
-			}
-			return command.Change(ctx, s, id, "DeleteInternetGateway", &ec2types.DeleteInternetGatewayInput{InternetGatewayId: &id, DryRun: s.Plan.Flag()}, s.DeleteInternetGateway)
+	}.Command(f), remover[ec2types.DeleteInternetGatewayInput, ec2types.DeleteInternetGatewayOutput]{
+		use: "delete GATEWAY", short: "Delete an internet gateway that no VPC has", object: "internet gateway", complete: complete.InternetGateways(f), find: resolve.InternetGateway, action: "DeleteInternetGateway",
+		request: func(id string, dry *bool) *ec2types.DeleteInternetGatewayInput {
+			return &ec2types.DeleteInternetGatewayInput{InternetGatewayId: &id, DryRun: dry}
 		},
+		send: (*client.Client).DeleteInternetGateway,
 	}.Command(f))
 	return cmd
 }

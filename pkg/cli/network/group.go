@@ -14,6 +14,7 @@ import (
 	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/cli/output"
 	"github.com/bundt/bundt/pkg/cli/resolve"
+	"github.com/bundt/bundt/pkg/client"
 	"github.com/bundt/bundt/pkg/model"
 )
 
@@ -43,16 +44,14 @@ name; if groups of several VPCs have the name, give the id.`,
 			{Title: "RULES OUT", Text: func(g group) string { return count(g.IpPermissionsEgress) }},
 			command.Text("DESCRIPTION", func(g group) *string { return g.Description }),
 		},
-	}.Command(f), newRulesCommand(f), newGroupCreateCommand(f), newAllowCommand(f), newRuleEditCommand(f), newRevokeCommand(f), command.Verb{
-		Use: "delete GROUP", Short: "Delete a security group that nothing uses", Object: "security group", Args: cobra.ExactArgs(1),
-		Complete: complete.First(complete.SecurityGroups(f)),
-		Run: func(ctx context.Context, s *command.Session, args []string) error {
-			id, err := resolve.SecurityGroup(ctx, s.Client, args[0], "")
-			if err != nil {
-				return err
-			}
-			return command.Change(ctx, s, id, "DeleteSecurityGroup", &ec2types.DeleteSecurityGroupInput{GroupId: &id, DryRun: s.Plan.Flag()}, s.DeleteSecurityGroup)
+	}.Command(f), newRulesCommand(f), newGroupCreateCommand(f), newAllowCommand(f), newRuleEditCommand(f), newRevokeCommand(f), remover[ec2types.DeleteSecurityGroupInput, ec2types.DeleteSecurityGroupOutput]{
+		use: "delete GROUP", short: "Delete a security group that nothing uses", object: "security group", complete: complete.SecurityGroups(f), find: func(ctx context.Context, c *client.Client, ref string) (string, error) {
+			return resolve.SecurityGroup(ctx, c, ref, "")
+		}, action: "DeleteSecurityGroup",
+		request: func(id string, dry *bool) *ec2types.DeleteSecurityGroupInput {
+			return &ec2types.DeleteSecurityGroupInput{GroupId: &id, DryRun: dry}
 		},
+		send: (*client.Client).DeleteSecurityGroup,
 	}.Command(f))
 	return cmd
 }

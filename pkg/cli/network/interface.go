@@ -14,6 +14,7 @@ import (
 	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/cli/output"
 	"github.com/bundt/bundt/pkg/cli/resolve"
+	"github.com/bundt/bundt/pkg/client"
 )
 
 // NewInterfaceCommand returns the command "network-interface" with all its verbs.
@@ -52,15 +53,12 @@ comes and goes with it; others are attached and detached, also while it runs.`
 	}.Command(f), newInterfaceShowCommand(f), newInterfaceCreateCommand(f), newInterfaceEditCommand(f), newInterfaceAttachCommand(f), command.Verb{
 		Use: "detach INTERFACE", Short: "Take a network interface away from its instance", Object: "network interface", Args: cobra.ExactArgs(1),
 		Complete: one, Run: detachInterface,
-	}.Command(f), newAssignCommand(f), newUnassignCommand(f), command.Verb{
-		Use: "delete INTERFACE", Short: "Delete a network interface that no instance has", Object: "network interface", Args: cobra.ExactArgs(1), Complete: one,
-		Run: func(ctx context.Context, s *command.Session, args []string) error {
-			id, err := resolve.NetworkInterface(ctx, s.Client, args[0])
-			if err != nil {
-				return err
-			}
-			return command.Change(ctx, s, id, "DeleteNetworkInterface", &ec2types.DeleteNetworkInterfaceInput{NetworkInterfaceId: &id, DryRun: s.Plan.Flag()}, s.DeleteNetworkInterface)
+	}.Command(f), newAssignCommand(f), newUnassignCommand(f), remover[ec2types.DeleteNetworkInterfaceInput, ec2types.DeleteNetworkInterfaceOutput]{
+		use: "delete INTERFACE", short: "Delete a network interface that no instance has", object: "network interface", complete: complete.NetworkInterfaces(f), find: resolve.NetworkInterface, action: "DeleteNetworkInterface",
+		request: func(id string, dry *bool) *ec2types.DeleteNetworkInterfaceInput {
+			return &ec2types.DeleteNetworkInterfaceInput{NetworkInterfaceId: &id, DryRun: dry}
 		},
+		send: (*client.Client).DeleteNetworkInterface,
 	}.Command(f))
 	return cmd
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/cli/output"
 	"github.com/bundt/bundt/pkg/cli/resolve"
+	"github.com/bundt/bundt/pkg/client"
 )
 
 // NewVPCCommand returns the command "vpc" with all its verbs.
@@ -59,16 +60,12 @@ func NewSubnetCommand(f *factory.Factory) *cobra.Command {
 			command.Wide(command.Text("ZONE", func(s ec2types.Subnet) *string { return s.AvailabilityZone })),
 			command.Name(func(s ec2types.Subnet) []ec2types.Tag { return s.Tags }),
 		},
-	}.Command(f), newSubnetCreateCommand(f), newSubnetEditCommand(f), command.Verb{
-		Use: "delete SUBNET", Short: "Delete a subnet in which there is nothing", Object: "subnet", Args: cobra.ExactArgs(1),
-		Complete: complete.First(complete.Subnets(f)),
-		Run: func(ctx context.Context, s *command.Session, args []string) error {
-			id, err := resolve.Subnet(ctx, s.Client, args[0])
-			if err != nil {
-				return err
-			}
-			return command.Change(ctx, s, id, "DeleteSubnet", &ec2types.DeleteSubnetInput{SubnetId: &id, DryRun: s.Plan.Flag()}, s.DeleteSubnet)
+	}.Command(f), newSubnetCreateCommand(f), newSubnetEditCommand(f), remover[ec2types.DeleteSubnetInput, ec2types.DeleteSubnetOutput]{
+		use: "delete SUBNET", short: "Delete a subnet in which there is nothing", object: "subnet", complete: complete.Subnets(f), find: resolve.Subnet, action: "DeleteSubnet",
+		request: func(id string, dry *bool) *ec2types.DeleteSubnetInput {
+			return &ec2types.DeleteSubnetInput{SubnetId: &id, DryRun: dry}
 		},
+		send: (*client.Client).DeleteSubnet,
 	}.Command(f))
 	return cmd
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/cli/output"
 	"github.com/bundt/bundt/pkg/cli/resolve"
+	"github.com/bundt/bundt/pkg/client"
 	"github.com/bundt/bundt/pkg/model"
 )
 
@@ -59,15 +60,12 @@ default/main.`,
 	}.Command(f), command.Verb{
 		Use: "disassociate SUBNET", Short: "Give a subnet its VPC's main route table again", Object: "subnet", Args: cobra.ExactArgs(1),
 		Complete: complete.First(complete.Subnets(f)), Run: disassociateTable,
-	}.Command(f), command.Verb{
-		Use: "delete TABLE", Short: "Delete a route table that no subnet has", Object: "route table", Args: cobra.ExactArgs(1), Complete: one,
-		Run: func(ctx context.Context, s *command.Session, args []string) error {
-			id, err := resolve.RouteTable(ctx, s.Client, args[0])
-			if err != nil {
-				return err
-			}
-			return command.Change(ctx, s, id, "DeleteRouteTable", &ec2types.DeleteRouteTableInput{RouteTableId: &id, DryRun: s.Plan.Flag()}, s.DeleteRouteTable)
+	}.Command(f), remover[ec2types.DeleteRouteTableInput, ec2types.DeleteRouteTableOutput]{
+		use: "delete TABLE", short: "Delete a route table that no subnet has", object: "route table", complete: complete.RouteTables(f), find: resolve.RouteTable, action: "DeleteRouteTable",
+		request: func(id string, dry *bool) *ec2types.DeleteRouteTableInput {
+			return &ec2types.DeleteRouteTableInput{RouteTableId: &id, DryRun: dry}
 		},
+		send: (*client.Client).DeleteRouteTable,
 	}.Command(f))
 	return cmd
 }
