@@ -57,7 +57,7 @@ func TestLaunchOptions(t *testing.T) {
 		CpuOptions:          &ec2types.CpuOptionsRequest{CoreCount: one(), ThreadsPerCore: one()},
 		MaintenanceOptions:  &ec2types.InstanceMaintenanceOptionsRequest{AutoRecovery: new("disabled")},
 		PrivateDnsNameOptions: &ec2types.PrivateDnsNameOptionsRequest{
-			HostnameType: new("resource-name"), EnableResourceNameDnsARecord: new(true), EnableResourceNameDnsAAAARecord: new(false),
+			HostnameType: new("resource-name"), EnableResourceNameDnsARecord: new(true), EnableResourceNameDnsAAAARecord: new(true),
 		},
 		MetadataOptions: &ec2types.InstanceMetadataOptionsRequest{HttpTokens: new("required"), HttpPutResponseHopLimit: new(int32(2)), InstanceMetadataTags: new("enabled")},
 		Placement:       &ec2types.Placement{Tenancy: new("default")},
@@ -74,6 +74,9 @@ func TestLaunchOptions(t *testing.T) {
 		if is, want, _ := strings.Cut(got, "="); is != want {
 			t.Errorf("%s is %s, want %s", what, is, want)
 		}
+	}
+	if !*shown.PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord {
+		t.Error("the launch asked for an AAAA record, which is not shown")
 	}
 	if !*shown.EbsOptimized || *shown.CpuOptions.CoreCount != 1 || *shown.MetadataOptions.HttpPutResponseHopLimit != 2 || !strings.HasPrefix(*shown.PrivateDnsName, id+".") {
 		t.Errorf("instance is %+v", shown)

@@ -19,6 +19,8 @@ type InstanceOptions struct {
 	ResourceHostname bool `json:"resourceHostname,omitempty"`
 	// ResourceARecord gives the name that is made of the id an A record.
 	ResourceARecord bool `json:"resourceARecord,omitempty"`
+	// ResourceAAAARecord gives it an AAAA record, if the instance has an IPv6 address.
+	ResourceAAAARecord bool `json:"resourceAAAARecord,omitempty"`
 }
 
 // DisplayTag is the instance tag by which a launch asks for a display, which

@@ -111,6 +111,7 @@ type Port struct {
 	PrivateIP  netip.Addr        `json:"privateIP"`
 	PublicIP   netip.Addr        `json:"publicIP,omitzero"` // loopback address to listen on, zero for none
 	Names      []string          `json:"names"`             // DNS names without the domain: host name, Name tag
+	NamesV6    []string          `json:"namesV6,omitempty"` // those of its IPv6 address alone
 	Socket     string            `json:"socket"`            // unix stream socket on which QEMU listens; "" for an Attacher
 	Ingress    []Rule            `json:"ingress"`           // what may reach the guest; nothing else may
 	Egress     []Rule            `json:"egress"`            // what the guest may reach

@@ -72,3 +72,29 @@ func TestIPv6ReachesDatapath(t *testing.T) {
 		t.Errorf("the address of the terminated instance is not free: %v", n.IPv6)
 	}
 }
+
+// The name that is made of an instance's id has the records that its launch asks for.
+func TestResourceNames(t *testing.T) {
+	w := newWorld(t)
+	image := w.build().ID
+	for _, c := range []struct {
+		options model.InstanceOptions
+		a, aaaa bool
+	}{
+		{model.InstanceOptions{}, false, false},
+		{model.InstanceOptions{ResourceARecord: true}, true, false},
+		{model.InstanceOptions{ResourceAAAARecord: true}, false, true},
+		{model.InstanceOptions{ResourceARecord: true, ResourceAAAARecord: true}, true, true},
+	} {
+		insts, err := w.cloud.Run(t.Context(), cloud.Launch{
+			ImageID: image, Type: "b1.nano", MinCount: 1, MaxCount: 1, Options: c.options, Metadata: model.MetadataOptions{HTTPTokens: "optional", HopLimit: 1},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := insts[0].ID
+		w.port(id, "its names are those asked for", func(p network.Port) bool {
+			return slices.Contains(p.Names, id) == c.a && slices.Contains(p.NamesV6, id) == c.aaaa
+		})
+	}
+}

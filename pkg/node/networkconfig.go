@@ -388,6 +388,9 @@ func (n *Node) port(t *topology, inst *model.Instance, nic *model.NetworkInterfa
 	}
 	if nic.ID == inst.Interface.ID {
 		p.Names = inst.HostNames()
+		if inst.Options.ResourceAAAARecord {
+			p.NamesV6 = append(p.NamesV6, inst.ID)
+		}
 		if name := inst.Tags["Name"]; name != "" {
 			p.Names = append(p.Names, name)
 		}

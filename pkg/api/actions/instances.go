@@ -70,7 +70,7 @@ func runActs() []string {
 		"MetadataOptions.HttpProtocolIpv6",
 		"DisableApiTermination", "DisableApiStop", "Monitoring", "CreditSpecification", "EbsOptimized", "CpuOptions.CoreCount", "CpuOptions.ThreadsPerCore=1",
 		"MaintenanceOptions", "PrivateDnsNameOptions.HostnameType", "PrivateDnsNameOptions.EnableResourceNameDnsARecord",
-		"PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord=false", "HibernationOptions.Configured=false", "EnclaveOptions.Enabled=false", "LaunchTemplate",
+		"PrivateDnsNameOptions.EnableResourceNameDnsAAAARecord", "HibernationOptions.Configured=false", "EnclaveOptions.Enabled=false", "LaunchTemplate",
 		"CapacityReservationSpecification.CapacityReservationPreference=open|none",
 	}, slices.Concat(blockDeviceActs(), launchNetworkActs)...)
 }

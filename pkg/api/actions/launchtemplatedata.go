@@ -143,6 +143,7 @@ func (a *Actions) getLaunchTemplateData(ctx context.Context, in *ec2types.GetLau
 		},
 		PrivateDnsNameOptions: &ec2types.LaunchTemplatePrivateDnsNameOptions{
 			HostnameType: ptr(hostnameType(o)), EnableResourceNameDnsARecord: ptr(o.ResourceARecord),
+			EnableResourceNameDnsAAAARecord: ptr(o.ResourceAAAARecord),
 		},
 		HibernationOptions: &ec2types.LaunchTemplateHibernationOptions{Configured: ptr(false)},
 		EnclaveOptions:     &ec2types.LaunchTemplateEnclaveOptions{Enabled: ptr(false)},

@@ -24,6 +24,7 @@ func launchOptions(in *ec2types.RunInstancesInput) (model.InstanceOptions, error
 	if n := in.PrivateDnsNameOptions; n != nil {
 		o.ResourceHostname = ec2types.Value(n.HostnameType) == ec2types.HostnameTypeResourceName
 		o.ResourceARecord = ec2types.Value(n.EnableResourceNameDnsARecord)
+		o.ResourceAAAARecord = ec2types.Value(n.EnableResourceNameDnsAAAARecord)
 	}
 	if c := in.CpuOptions; c != nil {
 		if c.CoreCount == nil || c.ThreadsPerCore == nil {
@@ -85,7 +86,7 @@ func addOptions(out *ec2types.Instance, i *model.Instance) {
 	out.EnclaveOptions, out.HibernationOptions = &ec2types.EnclaveOptions{Enabled: ptr(false)}, &ec2types.HibernationOptions{Configured: ptr(false)}
 	out.CapacityReservationSpecification = &ec2types.CapacityReservationSpecificationResponse{CapacityReservationPreference: ptr("open")}
 	out.PrivateDnsNameOptions = &ec2types.PrivateDnsNameOptionsResponse{
-		HostnameType: ptr(hostnameType(o)), EnableResourceNameDnsARecord: ptr(o.ResourceARecord), EnableResourceNameDnsAAAARecord: ptr(false),
+		HostnameType: ptr(hostnameType(o)), EnableResourceNameDnsARecord: ptr(o.ResourceARecord), EnableResourceNameDnsAAAARecord: ptr(o.ResourceAAAARecord),
 	}
 	out.UsageOperation, out.UsageOperationUpdateTime = ptr("RunInstances"), ptr(i.LaunchTime)
 	if typ, ok := model.InstanceTypeByName(i.Type); ok {

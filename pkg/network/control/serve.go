@@ -25,7 +25,7 @@ import (
 
 // protocol is the version of the control protocol. A daemon that meets a switch
 // of another version replaces it.
-const protocol = 7
+const protocol = 8
 
 const (
 	maxConfigBytes = 64 << 20

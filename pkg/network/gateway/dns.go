@@ -158,7 +158,8 @@ func (s *NameServer) answerName(m *dns.Msg, q dns.Question, name string) {
 }
 
 // named returns the addresses with this name; several ports may have one Name
-// tag. The name that is made of an IPv4 address is of that alone.
+// tag. Names that are made of an IPv4 address or of an instance's id are of the
+// kinds of address that the configuration says, as on EC2.
 func (s *NameServer) named(host string) (found []netip.Addr) {
 	for a, p := range s.Directory.Addresses() {
 		if host == ipName(a) {
@@ -168,11 +169,13 @@ func (s *NameServer) named(host string) (found []netip.Addr) {
 		if a != p.PrivateIP {
 			continue // names lead to the first address of each kind
 		}
-		if !slices.ContainsFunc(p.Names, func(n string) bool { return strings.EqualFold(n, host) }) {
-			continue
+		is := func(n string) bool { return strings.EqualFold(n, host) }
+		v4 := slices.ContainsFunc(p.Names, is)
+		if v4 {
+			found = append(found, a)
 		}
-		found = append(found, a)
-		if len(p.IPv6) > 0 {
+		v6 := v4 && !strings.EqualFold(host, p.InstanceID) || slices.ContainsFunc(p.NamesV6, is)
+		if v6 && len(p.IPv6) > 0 {
 			found = append(found, p.IPv6[0])
 		}
 	}

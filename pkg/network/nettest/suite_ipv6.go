@@ -345,7 +345,8 @@ func (g *Guest) httpV6(wait time.Duration) *http.Client {
 
 func testServicesV6(t *testing.T, n *lab) {
 	a, b := n.pairV6(t)
-	n.config.Ports[1].Names = append(n.config.Ports[1].Names, "web", "ip-10-0-1-11")
+	n.config.Ports[1].Names = append(n.config.Ports[1].Names, "web", "ip-10-0-1-11", "i-1")
+	n.config.Ports[0].NamesV6 = []string{"i-0"}
 	n.config.Ports[0].Metadata.Options.IPv6 = true
 	n.apply(t)
 	tap := a.Tap(t)
@@ -380,6 +381,10 @@ func testServicesV6(t *testing.T, n *lab) {
 				{"web.ec2.internal.", dns.TypeA, "10.0.1.11"},
 				{"ip-10-0-1-11.ec2.internal.", dns.TypeA, "10.0.1.11"},
 				{"ip-10-0-1-11.ec2.internal.", dns.TypeAAAA, ""}, // as on EC2: it names the IPv4 address
+				{"i-1.ec2.internal.", dns.TypeA, "10.0.1.11"},    // resource names: records as asked for
+				{"i-1.ec2.internal.", dns.TypeAAAA, ""},
+				{"i-0.ec2.internal.", dns.TypeAAAA, prefixA + "a"},
+				{"i-0.ec2.internal.", dns.TypeA, ""},
 				{"b.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.a.9.8.7.6.5.4.3.2.1.d.f.ip6.arpa.", dns.TypePTR, "ip-10-0-1-11.ec2.internal."},
 			} {
 				m := ask(t, a, transport, server, c.name, c.kind)
