@@ -40,6 +40,7 @@ type wire interface {
 // lab is one datapath with two cards in a VPC.
 type lab struct {
 	name   string
+	dir    string // short: unix sockets' paths are
 	client *control.Client
 	config network.Config
 	open   func(ctx context.Context, p network.Port) (wire, error)
@@ -49,8 +50,13 @@ type lab struct {
 // VPC against the least that moves the same frames; the change of one of 10,000
 // rules against that of one of ten; a VPC with two guests made and taken away, in
 // the kernel against the userspace.
-func (b *bench) networks(ctx context.Context, _ string) error {
+func (b *bench) networks(ctx context.Context, _ string) (err error) {
 	labs, err := b.labs()
+	defer func() {
+		for _, l := range labs {
+			err = errors.Join(err, l.client.Stop(context.WithoutCancel(ctx)), os.RemoveAll(l.dir))
+		}
+	}()
 	if err != nil {
 		return err
 	}
@@ -71,9 +77,6 @@ func (b *bench) networks(ctx context.Context, _ string) error {
 			return fmt.Errorf("%s network: %w", l.name, err)
 		}
 		made = append(made, t)
-		if err := l.client.Stop(ctx); err != nil {
-			return err
-		}
 	}
 	if len(made) > 1 {
 		b.add("N3", "a VPC with two interfaces comes and goes: kernel network / user", 20, made[1], made[0])
@@ -109,7 +112,7 @@ func (b *bench) labs() ([]*lab, error) {
 		}
 		o.Command = append([]string{bundtd, "switch", "--control", o.ControlSocket, "--state", o.StateFile}, more...)
 		client, err := control.NewClient(o)
-		l := &lab{name: name, client: client}
+		l := &lab{name: name, dir: dir, client: client}
 		prefix := netip.MustParsePrefix("10.0.0.0/16")
 		l.config.VPCs = []network.VPC{{ID: "vpc-1", CIDR: prefix, Subnets: []network.Subnet{{ID: "subnet-1", CIDR: netip.MustParsePrefix("10.0.1.0/24")}}}}
 		all := []network.Rule{{Protocol: "-1", Peers: []netip.Prefix{prefix}}}
@@ -136,11 +139,11 @@ func (b *bench) labs() ([]*lab, error) {
 	}
 	err = errors.Join(os.MkdirAll(kernel.DefaultNamespaces, 0o755), syscall.Mount("none", kernel.DefaultNamespaces, "tmpfs", 0, "")) // this namespace's own
 	if err != nil {
-		return nil, err
+		return labs, err
 	}
 	taps, err := start("kernel", "--kernel", "benchnet")
 	if err != nil {
-		return nil, err
+		return labs, err
 	}
 	taps.open = func(ctx context.Context, p network.Port) (wire, error) {
 		f, err := control.Attacher{Client: taps.client}.Attach(ctx, p.ID)
