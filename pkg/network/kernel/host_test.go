@@ -424,6 +424,10 @@ func TestSweep(t *testing.T) {
 	if n := strings.Count(string(out), "tap"); err != nil || n != 1 {
 		t.Errorf("%d taps are in the VPC, want 1: %s, %v", n, out, err)
 	}
+	out, err = exec.Command("nsenter", "--net="+filepath.Join(h.namespaces, "bundt-hosttest-vpc-1"), "cat", "/proc/sys/net/netfilter/nf_conntrack_udp_timeout_stream").Output()
+	if strings.TrimSpace(string(out)) != "180" {
+		t.Errorf("UDP streams live for %s s, %v", out, err)
+	}
 	if err := os.Remove(foreign); err != nil {
 		t.Fatal(err)
 	}

@@ -79,6 +79,8 @@ func (v *vpc) setUp() error {
 			{"ipv4/ip_forward", "1"}, {"ipv4/conf/all/rp_filter", "0"}, {"ipv4/conf/default/rp_filter", "0"},
 			{"ipv4/conf/all/send_redirects", "0"}, {"ipv4/conf/default/send_redirects", "0"},
 			{"ipv4/ip_nonlocal_bind", "1"},
+			// The lives of flows that EC2 has and the kernel has not by itself.
+			{"netfilter/nf_conntrack_udp_timeout_stream", "180"},
 			// Of IPv6 the kernel only forwards: addresses and neighbours are the switch's.
 			{"ipv6/conf/default/addr_gen_mode", "1"}, {"ipv6/conf/default/accept_ra", "0"}, {"ipv6/conf/default/dad_transmits", "0"},
 			{"ipv6/conf/default/router_solicitations", "0"}, {"ipv6/conf/all/forwarding", "1"},
