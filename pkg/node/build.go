@@ -53,7 +53,7 @@ func (n *Node) bake(ctx context.Context, b *model.Build) error {
 	if err := n.CheckSpace(); err != nil {
 		return err
 	}
-	work := filepath.Join(n.WorkDir, b.ID)
+	work := n.workOf(b)
 	if err := os.RemoveAll(work); err != nil {
 		return fmt.Errorf("clearing the work directory: %w", err)
 	}
@@ -72,6 +72,8 @@ func (n *Node) bake(ctx context.Context, b *model.Build) error {
 	}
 	return n.publish(ctx, b, res, steps)
 }
+
+func (n *Node) workOf(b *model.Build) string { return filepath.Join(n.WorkDir, b.ID) }
 
 func (n *Node) bakeRequest(b *model.Build, work string) (bake.Request, error) {
 	blob, err := n.Layers.OpenBlob(b.ContextDigest)
@@ -127,6 +129,10 @@ func (n *Node) publish(ctx context.Context, b *model.Build, res *bake.Result, st
 		img.BlockDevices = append(img.BlockDevices, model.BlockDevice{Device: d.Device, SnapshotID: s.ID, SizeGiB: s.SizeGiB, DeleteOnTermination: d.DeleteOnTermination})
 	}
 	img.RootDevice = img.BlockDevices[0].Device
+	// Whoever sees the image finds nothing half-done beside it.
+	if err := os.RemoveAll(n.workOf(b)); err != nil {
+		return fmt.Errorf("removing the work directory: %w", err)
+	}
 	return n.Store.Update(ctx, func(tx *store.Tx) error {
 		for i := range layers {
 			if err := records.Layers.Put(tx, &layers[i]); err != nil {
