@@ -22,7 +22,7 @@ func (c *Account) Addresses(ctx context.Context) ([]model.ElasticAddress, error)
 
 // AllocateAddress takes a public address for the account: this one, or any.
 func (c *Account) AllocateAddress(ctx context.Context, ip string, tags model.Tags) (a model.ElasticAddress, err error) {
-	if !c.public.IsValid() {
+	if !c.public.IsValid() && ip == "" {
 		return a, model.Errorf("InsufficientAddressCapacity", "This cloud has no public addresses").WithHint("give bundtd a --public-pool")
 	}
 	if err := checkTags(tags); err != nil {
@@ -51,8 +51,9 @@ func (c *Account) reservePublic(tx *store.Tx, ip, holder string) (string, error)
 		return got.String(), err
 	}
 	a, err := netip.ParseAddr(ip)
-	if err != nil || !c.public.Contains(a) || isReserved(c.public, a) {
-		return "", model.Errorf(model.CodeInvalidParameterValue, "Address %s is not one of the public pool %s", ip, c.public)
+	if ours := c.public.Contains(a) && !isReserved(c.public, a); err != nil || !ours && !slices.Contains(c.host, a) {
+		return "", model.Errorf(model.CodeInvalidParameterValue, "Address %s is neither one of the public pool %s nor one of the host's that may be allocated", ip, c.public).
+			WithHint("bundtd --host-addresses names those of the host")
 	}
 	taken, err := records.Addresses.Exists(tx, records.AddressKey(records.PublicPool, ip))
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 const (
 	testAccount = "111122223333"
 	testType    = "b1.pico"
-	roomFor     = 20 // instances of testType, on testNode
+	roomFor     = 20 // instances of testType, on its node
+	hostAddress = "192.0.2.10"
 )
 
 // room is a cloud with one node and one image that boots nothing.
@@ -28,7 +29,9 @@ func room(t *testing.T, quotas map[model.Quota]int64) (*cloud.Account, *store.St
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	c, err := cloud.New(t.Context(), cloud.Options{Store: s, Region: "local-1", PublicPool: netip.MustParsePrefix("127.77.0.0/16")})
+	c, err := cloud.New(t.Context(), cloud.Options{
+		Store: s, Region: "local-1", PublicPool: netip.MustParsePrefix("127.77.0.0/16"), HostAddresses: []netip.Addr{netip.MustParseAddr(hostAddress)},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

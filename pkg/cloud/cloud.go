@@ -40,6 +40,8 @@ type Options struct {
 	Region string
 	// PublicPool is where public addresses come from: loopback addresses in user mode.
 	PublicPool netip.Prefix
+	// HostAddresses are further ones, which are given to who asks for one of them.
+	HostAddresses []netip.Addr
 	// NewSigningKey makes the key of instance identity documents for a region.
 	NewSigningKey func(region string, now time.Time) (model.SigningKey, error)
 	// Now is the clock; time.Now if nil.
@@ -51,6 +53,7 @@ type Cloud struct {
 	store  *store.Store
 	blobs  Blobs
 	public netip.Prefix
+	host   []netip.Addr // see Options.HostAddresses
 	now    func() time.Time
 	info   records.Cloud
 
@@ -66,7 +69,7 @@ type Cloud struct {
 
 // New opens the cloud kept in o.Store, and founds it if the store is new.
 func New(ctx context.Context, o Options) (*Cloud, error) {
-	c := &Cloud{store: o.Store, blobs: o.Blobs, public: o.PublicPool, now: o.Now, newSigningKey: o.NewSigningKey}
+	c := &Cloud{store: o.Store, blobs: o.Blobs, public: o.PublicPool, host: o.HostAddresses, now: o.Now, newSigningKey: o.NewSigningKey}
 	if c.now == nil {
 		c.now = time.Now
 	}

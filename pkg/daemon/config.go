@@ -39,7 +39,10 @@ type Config struct {
 	// included.
 	ImportFromHost bool
 	PublicPool     string // CIDR of loopback addresses given to instances; "" gives none
-	ShutdownGrace  time.Duration
+	// HostAddresses are the host's own, which accounts get as elastic addresses when
+	// they ask for one of them.
+	HostAddresses []string
+	ShutdownGrace time.Duration
 	// GuestMemoryMiB is what all guests together may take; 0 is nine tenths of the host's.
 	GuestMemoryMiB int64
 	// ReadRate and ChangeRate are how many reading and changing calls each account
@@ -160,7 +163,20 @@ func (c *Config) check() error {
 			return fmt.Errorf("--public-pool %q: must be a part of 127.0.0.0/8 of at least 16 addresses, or empty", c.PublicPool)
 		}
 	}
+	for _, s := range c.HostAddresses {
+		a, err := netip.ParseAddr(s)
+		if err != nil || !a.Is4() || a.IsLoopback() || a.IsUnspecified() || a.IsMulticast() || a.IsLinkLocalUnicast() {
+			return fmt.Errorf("--host-addresses %q: must be IPv4 addresses of this host that others can reach", s)
+		}
+	}
 	return nil
+}
+
+func (c *Config) hostAddresses() (out []netip.Addr) {
+	for _, s := range c.HostAddresses {
+		out = append(out, netip.MustParseAddr(s)) // as checked
+	}
+	return out
 }
 
 // chooseRunDir keeps daemons with different data directories apart.

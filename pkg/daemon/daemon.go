@@ -106,7 +106,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 		}
 	}
 	d.cloud, err = cloud.New(ctx, cloud.Options{
-		Store: d.store, Blobs: d.layers, Region: d.cfg.Region, PublicPool: d.cfg.publicPool(), NewSigningKey: metadata.NewSigningKey,
+		Store: d.store, Blobs: d.layers, Region: d.cfg.Region, PublicPool: d.cfg.publicPool(), HostAddresses: d.cfg.hostAddresses(), NewSigningKey: metadata.NewSigningKey,
 	})
 	if err != nil {
 		return err

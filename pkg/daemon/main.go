@@ -86,6 +86,7 @@ func newCommand() *cobra.Command {
 	f.StringVar(&cfg.PackageMirror, "package-mirror", cfg.PackageMirror, "where recipes' distribution packages come from (also BUNDT_PACKAGE_MIRROR)")
 	f.BoolVar(&cfg.ImportFromHost, "import-from-host", false, "let imports by URL reach this host's own addresses, loopback included")
 	f.StringVar(&cfg.PublicPool, "public-pool", cfg.PublicPool, "loopback addresses that instances get as public addresses; empty for none")
+	f.StringSliceVar(&cfg.HostAddresses, "host-addresses", nil, "IPv4 addresses of this host that accounts may allocate as elastic addresses, by which others reach instances")
 	f.DurationVar(&cfg.ShutdownGrace, "shutdown-grace", cfg.ShutdownGrace, "how long a guest may take to power off when asked")
 	f.Int64Var(&cfg.GuestMemoryMiB, "guest-memory", 0, "MiB of memory that instances may take in all; more than the host has is overcommitment (default: nine tenths of the host's)")
 	f.IntVar(&cfg.ReadRate, "read-rate", cfg.ReadRate, "reading calls a second that each account may make, and twice as many at once; 0 for any number")

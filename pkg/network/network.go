@@ -109,7 +109,7 @@ type Port struct {
 	SubnetID   string            `json:"subnetID"`
 	MAC        string            `json:"mac"`
 	PrivateIP  netip.Addr        `json:"privateIP"`
-	PublicIP   netip.Addr        `json:"publicIP,omitzero"` // loopback address to listen on, zero for none
+	PublicIP   netip.Addr        `json:"publicIP,omitzero"` // address of the host to listen on, one of its loopback if others shall not get there; zero for none
 	Names      []string          `json:"names"`             // DNS names without the domain: host name, Name tag
 	NamesV6    []string          `json:"namesV6,omitempty"` // those of its IPv6 address alone
 	Socket     string            `json:"socket"`            // unix stream socket on which QEMU listens; "" for an Attacher

@@ -197,8 +197,8 @@ func (p *Port) claims() ([]string, error) {
 		}
 	}
 	for _, public := range p.publicAddresses() {
-		if !loopbackNet.Contains(public) {
-			return nil, invalid("%s: public address %s is not in %s", p.ID, public, loopbackNet)
+		if !public.Is4() || public.IsUnspecified() || public.IsMulticast() || public.IsLinkLocalUnicast() {
+			return nil, invalid("%s: public address %s is not one that a host can have for its clients", p.ID, public)
 		}
 		out = append(out, "public address "+public.String())
 	}

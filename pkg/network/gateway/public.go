@@ -36,7 +36,7 @@ type PublicPort interface {
 }
 
 // PublicListeners are the TCP and UDP ports of a port's public address that the
-// host listens on: those that the ingress rules open to somebody on this host.
+// host listens on: those that the ingress rules open to somebody who can reach it.
 type PublicListeners struct {
 	mu        sync.Mutex
 	closed    bool
@@ -58,12 +58,18 @@ func publicPorts(c *Port) (map[endpoint]bool, map[string]string) {
 	ports, problems := map[endpoint]bool{}, map[string]string{}
 	for _, public := range c.publicAddresses() {
 		for _, r := range c.In {
-			if (r.Ports() || r.All) && slices.ContainsFunc(r.Peers, loopbackNet.Overlaps) {
+			if (r.Ports() || r.All) && slices.ContainsFunc(r.Peers, func(peer netip.Prefix) bool { return reaches(peer, public) }) {
 				openRange(public, r, ports, problems)
 			}
 		}
 	}
 	return ports, problems
+}
+
+// reaches reports whether some of peer's addresses can be a client's of a public
+// address: of one of the host's loopback only those of that.
+func reaches(peer netip.Prefix, public netip.Addr) bool {
+	return peer.Addr().Is4() && (!public.IsLoopback() || loopbackNet.Overlaps(peer))
 }
 
 // openRange adds the ports of a rule.
