@@ -281,7 +281,7 @@ func testBadConfig(t *testing.T, n *lab) {
 		"gateway":  func(p *network.Port) { p.PrivateIP = gatewayA },
 		"subnet":   func(p *network.Port) { p.SubnetID = "subnet-none" },
 		"VPC":      func(p *network.Port) { p.VPCID = "vpc-none" },
-		"public":   func(p *network.Port) { p.PublicIP = netip.MustParseAddr("192.0.2.1") },
+		"public":   func(p *network.Port) { p.PublicIP = netip.MustParseAddr("224.0.0.1") },
 		"outside":  func(p *network.Port) { p.PrivateIP = netip.MustParseAddr("10.0.2.11") },
 	} {
 		bad := n.config
