@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/hypervisor/qemu/qmp"
@@ -227,15 +228,40 @@ func (m *machine) dropDisk(ctx context.Context, client *qmp.Client, i int) error
 	m.rec.Spec = spec
 	rec := m.rec
 	m.mu.Unlock()
-	nodes := make([]string, 0, len(layers))
-	for _, l := range slices.Backward(layers) {
+	var nodes []string // behind the head
+	for _, l := range slices.Backward(layers[1:]) {
 		nodes = append(nodes, l.ID)
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	closeNodes(client, nodes)
+	if closeHead(ctx, client, layers[0].ID) {
+		closeNodes(client, nodes)
+	}
 	return save(m.paths.spec(), rec, true)
+}
+
+// releaseTime is how long a device that is gone may hold its disk: QEMU tells of
+// its end a moment before it lets go.
+const releaseTime = time.Second
+
+// closeHead closes a departed device's head, which it may still hold: left open it
+// could be nobody's backing file, as it is open for writing. It is false for a head
+// that stays.
+func closeHead(ctx context.Context, client *qmp.Client, head string) bool {
+	for end := time.Now().Add(releaseTime); time.Now().Before(end); {
+		err := client.Execute(ctx, "blockdev-del", map[string]any{"node-name": head}, nil)
+		var refusal *qmp.Error
+		if !errors.As(err, &refusal) || !strings.Contains(refusal.Desc, "in use") {
+			return err == nil
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	return false
 }
 
 // block is what QEMU says of a disk device's medium.
