@@ -272,8 +272,8 @@ func TestConcurrentCreate(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if len(s.locks.held) != 0 {
-		t.Errorf("%d locks are kept", len(s.locks.held))
+	if held := s.locks.Held(); held != 0 {
+		t.Errorf("%d locks are kept", held)
 	}
 }
 

@@ -13,10 +13,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 
 	"github.com/bundt/bundt/pkg/disk"
+	"github.com/bundt/bundt/pkg/keylock"
 )
 
 // Errors that callers distinguish (test with errors.Is).
@@ -65,7 +65,7 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
 type Store struct {
 	dir     string
 	maxBlob int64
-	locks   keyedMutex
+	locks   keylock.Mutex
 	// failpoint, when tests set it, is called before each step that changes the
 	// directory; its error is what a crash at that point leaves behind.
 	failpoint func(step string) error
@@ -158,38 +158,3 @@ func notFound(err error, what, name string) error {
 }
 
 func isCrossDevice(err error) bool { return errors.Is(err, syscall.EXDEV) }
-
-// keyedMutex is a mutex per key, kept only while it is used.
-type keyedMutex struct {
-	mu   sync.Mutex
-	held map[string]*keyLock
-}
-
-type keyLock struct {
-	sync.Mutex
-	users int
-}
-
-// lock locks key and returns the function that unlocks it.
-func (m *keyedMutex) lock(key string) func() {
-	m.mu.Lock()
-	if m.held == nil {
-		m.held = make(map[string]*keyLock)
-	}
-	l := m.held[key]
-	if l == nil {
-		l = &keyLock{}
-		m.held[key] = l
-	}
-	l.users++
-	m.mu.Unlock()
-	l.Lock()
-	return func() {
-		l.Unlock()
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if l.users--; l.users == 0 {
-			delete(m.held, key)
-		}
-	}
-}

@@ -36,7 +36,7 @@ func (s *Store) CreateEmpty(ctx context.Context, id string, sizeBytes int64) err
 	if err := errors.Join(ctx.Err(), checkID(id)); err != nil {
 		return err
 	}
-	defer s.locks.lock(id)()
+	defer s.locks.Lock(id)()
 	if err := s.writeOverlay(s.Path(id), disk.Overlay{SizeBytes: sizeBytes}); err != nil {
 		return fmt.Errorf("creating layer %s: %w", id, err)
 	}
@@ -57,7 +57,7 @@ func (s *Store) createOverlay(ctx context.Context, id, parentID string, sizeByte
 	if err := errors.Join(checkID(id), checkID(parentID)); err != nil {
 		return err
 	}
-	defer s.locks.lock(id)()
+	defer s.locks.Lock(id)()
 	if err := s.checkParent(id, parentID, sizeBytes, frozen); err != nil {
 		return fmt.Errorf("creating layer %s: %w", id, err)
 	}
@@ -134,7 +134,7 @@ func (s *Store) Grow(ctx context.Context, id string, sizeBytes int64) error {
 	if err := errors.Join(ctx.Err(), checkID(id)); err != nil {
 		return err
 	}
-	defer s.locks.lock(id)()
+	defer s.locks.Lock(id)()
 	st, err := os.Stat(s.Path(id))
 	if err != nil {
 		return fmt.Errorf("growing layer: %w", notFound(err, "layer", id))
@@ -153,7 +153,7 @@ func (s *Store) Freeze(ctx context.Context, id string) error {
 	if err := errors.Join(ctx.Err(), checkID(id)); err != nil {
 		return err
 	}
-	defer s.locks.lock(id)()
+	defer s.locks.Lock(id)()
 	path := s.Path(id)
 	if err := os.Chmod(path, frozenMode); err != nil {
 		return fmt.Errorf("freezing layer: %w", notFound(err, "layer", id))
@@ -225,7 +225,7 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 	if err := errors.Join(ctx.Err(), checkID(id)); err != nil {
 		return err
 	}
-	defer s.locks.lock(id)()
+	defer s.locks.Lock(id)()
 	if err := os.Remove(s.Path(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("deleting layer: %w", err)
 	}
