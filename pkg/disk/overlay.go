@@ -96,14 +96,7 @@ func (o Overlay) header() []byte {
 	b = be.AppendUint32(b, 4) // refcounts of 16 bits
 	b = be.AppendUint32(b, headerV3Bytes+reserved)
 	b = be.AppendUint64(b, 0)
-	if o.Backing != "" {
-		b = be.AppendUint32(b, extBackingFormat)
-		b = be.AppendUint32(b, uint32(len(o.BackingFormat)))
-		b = append(b, o.BackingFormat...)
-		b = append(b, make([]byte, 8-len(o.BackingFormat))...)
-	}
-	b = be.AppendUint64(b, extEnd)
-	return append(b, o.Backing...)
+	return append(appendBackingFormat(b, o.BackingFormat), o.Backing...)
 }
 
 // parts are the written parts of a fresh overlay by their offset; all else is
