@@ -18,9 +18,9 @@ import (
 // way: key, security group, run, wait, SSH into a real guest, image, second
 // instance, terminate, deregister. Any error that a client reports fails its test.
 
-// clients are those of AWS that are tested, by the names that hack/setup has for
-// them.
-var clients = []string{"aws", "boto3", "packer", "ansible-playbook"}
+// clients are those of AWS that are tested, and the registry that images go
+// through, by the names that hack/setup has for them.
+var clients = []string{"aws", "boto3", "packer", "ansible-playbook", "docker-registry"}
 
 // program is the distribution's, whatever else the PATH has.
 func program(name string) string { return filepath.Join("/usr/bin", name) }

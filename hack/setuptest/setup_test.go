@@ -27,10 +27,10 @@ var everywhere = map[string][]string{
 		"python3", "qemu-img", "qemu-system-aarch64-core", "qemu-system-x86-core", "qemu-user-static-aarch64"},
 }
 
-// clients are the packages of AWS's clients.
+// clients are the packages of AWS's clients, and of a registry.
 var clients = map[string][]string{
-	"apt": {"ansible", "awscli", "packer", "python3-boto3"},
-	"dnf": {"ansible", "awscli2", "packer", "python3-boto3"},
+	"apt": {"ansible", "awscli", "docker-registry", "packer", "python3-boto3"},
+	"dnf": {"ansible", "awscli2", "docker-distribution", "packer", "python3-boto3"},
 }
 
 func without(list []string, gone ...string) []string {

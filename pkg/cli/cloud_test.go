@@ -86,6 +86,7 @@ func (c *toyCloud) table() *api.Table {
 	register(t, "GetConsoleOutput", []string{"InstanceId", "Latest"}, c.console)
 	register(t, "DescribeImages", []string{"ImageIds", "Filters", "IncludeDisabled"}, c.describeImages)
 	c.imageTable(t)
+	registryTable(t)
 	register(t, "CreateImage", []string{"InstanceId", "Name", "NoReboot", "Description"}, c.createImage)
 	register(t, "DeregisterImage", []string{"ImageId"}, c.deregister)
 	register(t, "DeleteSnapshot", []string{"SnapshotId"}, func(*ec2types.DeleteSnapshotInput) (*ec2types.DeleteSnapshotOutput, error) { return nil, nil })

@@ -20,6 +20,7 @@ import (
 	"github.com/bundt/bundt/pkg/cli/lineage"
 	"github.com/bundt/bundt/pkg/cli/network"
 	"github.com/bundt/bundt/pkg/cli/storage"
+	"github.com/bundt/bundt/pkg/cli/trust"
 )
 
 // The groups of commands in the help.
@@ -115,6 +116,8 @@ func addCommands(root *cobra.Command, f *factory.Factory) {
 		network.NewCommand(f),
 		instancetype.NewCommand(f),
 		launchtemplate.NewCommand(f),
+		trust.NewCommand(f),
+		trust.NewSigningKeyCommand(f),
 		account.NewCommand(f),
 		iam.NewUserCommand(f),
 		iam.NewAccessKeyCommand(f),

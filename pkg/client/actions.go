@@ -93,3 +93,48 @@ func (c *Client) ModifyAccountQuotas(ctx context.Context, in *bundttypes.ModifyA
 func (c *Client) GetInstanceIdentityCertificate(ctx context.Context, in *bundttypes.GetInstanceIdentityCertificateInput) (*bundttypes.GetInstanceIdentityCertificateOutput, error) {
 	return call[bundttypes.GetInstanceIdentityCertificateOutput](ctx, c, "GetInstanceIdentityCertificate", in)
 }
+
+// PushImage starts to send an image to a registry.
+func (c *Client) PushImage(ctx context.Context, in *bundttypes.PushImageInput) (*bundttypes.PushImageOutput, error) {
+	return call[bundttypes.PushImageOutput](ctx, c, "PushImage", in)
+}
+
+// PullImage starts to make an image of what a registry has.
+func (c *Client) PullImage(ctx context.Context, in *bundttypes.PullImageInput) (*bundttypes.PullImageOutput, error) {
+	return call[bundttypes.PullImageOutput](ctx, c, "PullImage", in)
+}
+
+// DescribeRegistryTasks returns the tasks with registries.
+func (c *Client) DescribeRegistryTasks(ctx context.Context, in *bundttypes.DescribeRegistryTasksInput) (*bundttypes.DescribeRegistryTasksOutput, error) {
+	return call[bundttypes.DescribeRegistryTasksOutput](ctx, c, "DescribeRegistryTasks", in)
+}
+
+// CancelRegistryTask ends a task with a registry.
+func (c *Client) CancelRegistryTask(ctx context.Context, in *bundttypes.CancelRegistryTaskInput) (*bundttypes.CancelRegistryTaskOutput, error) {
+	return call[bundttypes.CancelRegistryTaskOutput](ctx, c, "CancelRegistryTask", in)
+}
+
+// GetImageSigningKey returns the public key of what the account signs.
+func (c *Client) GetImageSigningKey(ctx context.Context, in *bundttypes.GetImageSigningKeyInput) (*bundttypes.ImageSigningKey, error) {
+	return call[bundttypes.ImageSigningKey](ctx, c, "GetImageSigningKey", in)
+}
+
+// ImportImageSigningKey has the account sign images with another key.
+func (c *Client) ImportImageSigningKey(ctx context.Context, in *bundttypes.ImportImageSigningKeyInput) (*bundttypes.ImageSigningKey, error) {
+	return call[bundttypes.ImageSigningKey](ctx, c, "ImportImageSigningKey", in)
+}
+
+// TrustKey has the account trust what a key signs.
+func (c *Client) TrustKey(ctx context.Context, in *bundttypes.TrustKeyInput) (*bundttypes.TrustKeyOutput, error) {
+	return call[bundttypes.TrustKeyOutput](ctx, c, "TrustKey", in)
+}
+
+// DistrustKey has the account trust a key no more.
+func (c *Client) DistrustKey(ctx context.Context, in *bundttypes.DistrustKeyInput) (*bundttypes.DistrustKeyOutput, error) {
+	return call[bundttypes.DistrustKeyOutput](ctx, c, "DistrustKey", in)
+}
+
+// DescribeTrustedKeys returns the keys that the account trusts.
+func (c *Client) DescribeTrustedKeys(ctx context.Context, in *bundttypes.DescribeTrustedKeysInput) (*bundttypes.DescribeTrustedKeysOutput, error) {
+	return call[bundttypes.DescribeTrustedKeysOutput](ctx, c, "DescribeTrustedKeys", in)
+}

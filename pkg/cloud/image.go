@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"regexp"
 	"slices"
 	"time"
 
@@ -12,10 +11,6 @@ import (
 	"github.com/bundt/bundt/pkg/records"
 	"github.com/bundt/bundt/pkg/store"
 )
-
-// imageName is EC2's rule for AMI names.
-// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateImage.html
-var imageName = regexp.MustCompile(`^[A-Za-z0-9()\[\] ./\-'@_]{3,128}$`)
 
 // ImageRequest is what CreateImage asks for.
 type ImageRequest struct {
@@ -142,18 +137,7 @@ func (c *Account) putImage(tx *store.Tx, img *model.Image) error {
 
 // takeName reserves an image name, which is unique per owner.
 func (c *Account) takeName(tx *store.Tx, name, id string) error {
-	if !imageName.MatchString(name) {
-		return model.Errorf(model.CodeImageNameMalformed, "The AMI name %q is not valid: 3 to 128 letters, digits, spaces and ( ) [ ] . / - ' @ _", name)
-	}
-	old, err := records.Names.Get(tx, records.NameKey(model.ImagePrefix, c.id, name))
-	if err == nil {
-		return model.Errorf(model.CodeImageNameDuplicate, "AMI name %s is already in use by AMI %s", name, old.ID).
-			WithHint("choose another name, or remove the old image: bundt image delete %s", old.ID)
-	}
-	if !errors.Is(err, store.ErrNotFound) {
-		return err
-	}
-	return records.Names.Put(tx, &records.Name{Kind: model.ImagePrefix, OwnerID: c.id, Name: name, ID: id})
+	return records.TakeImageName(tx, c.id, name, id)
 }
 
 func imageNotFound(id string) *model.Error {

@@ -28,7 +28,16 @@ func (c *Cloud) Release(tx *store.Tx, account string) (owns string, err error) {
 			return "", err
 		}
 	}
-	return "", records.ImageRules.Delete(tx, account)
+	trusted, err := records.TrustedBy(tx, account)
+	if err != nil {
+		return "", err
+	}
+	for _, k := range trusted {
+		if err := records.TrustedKeys.Delete(tx, records.IAMKey(account, k.Name)); err != nil {
+			return "", err
+		}
+	}
+	return "", errors.Join(records.ImageKeys.Delete(tx, account), records.ImageRules.Delete(tx, account))
 }
 
 // machinesOf names instances of an account and what they are made of.
@@ -53,6 +62,7 @@ func machinesOf(tx *store.Tx, account string) []func() (string, error) {
 			return b.ID
 		}),
 		owns(tx, records.Imports, account, "the import", func(t *model.ImportTask) string { return underWay(t.ID, t.State) }),
+		owns(tx, records.RegistryTasks, account, "the registry task", func(t *model.RegistryTask) string { return underWay(t.ID, t.State) }),
 		owns(tx, records.Exports, account, "the export", func(t *model.ExportTask) string { return underWay(t.ID, t.State) }),
 	}
 }

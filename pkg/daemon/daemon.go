@@ -128,7 +128,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	}
 	d.node = node.New(node.Options{
 		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath, MTU: mtu,
-		Cloud: d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"), BucketDir: d.path("buckets"),
+		Cloud: d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"), ArrivingDir: d.path("arriving"), BucketDir: d.path("buckets"),
 		Fetch: fetch.New(fetch.Options{Host: d.cfg.ImportFromHost}), Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Roles: roles{d.accounts},
 		Logger: d.log,
 	})

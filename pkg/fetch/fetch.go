@@ -66,6 +66,9 @@ func New(o Options) *Fetcher {
 	}}
 }
 
+// Client makes requests under the same rules, for protocols that need more than one.
+func (f *Fetcher) Client() *http.Client { return f.client }
+
 // Download is what to get.
 type Download struct {
 	URL      string // http or https

@@ -21,10 +21,33 @@ func (s *Store) Import(ctx context.Context, id, path string) (disk.Info, error) 
 	if err := errors.Join(ctx.Err(), checkID(id)); err != nil {
 		return disk.Info{}, err
 	}
-	defer s.locks.lock(id)()
+	defer s.locks.Lock(id)()
 	info, err := s.importFile(ctx, path, s.Path(id))
 	if err != nil {
 		return disk.Info{}, fmt.Errorf("importing layer %s: %w", id, err)
+	}
+	return info, nil
+}
+
+// ImportOverlay is Import for a file that is to read from a frozen layer what it
+// does not hold itself: the file is flat, and gets the parent here.
+func (s *Store) ImportOverlay(ctx context.Context, id, path, parentID string) (disk.Info, error) {
+	if err := errors.Join(ctx.Err(), checkID(id), checkID(parentID)); err != nil {
+		return disk.Info{}, err
+	}
+	defer s.locks.Lock(id)()
+	info, err := inspectFile(path)
+	if err == nil {
+		err = s.checkParent(id, parentID, info.SizeBytes, true)
+	}
+	if err == nil {
+		err = disk.SetBacking(path, parentID+layerSuffix, disk.FormatQcow2)
+	}
+	if err == nil {
+		err = s.moveIn(ctx, path, s.Path(id))
+	}
+	if err != nil {
+		return disk.Info{}, fmt.Errorf("importing layer %s on %s: %w", id, parentID, err)
 	}
 	return info, nil
 }

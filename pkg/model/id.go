@@ -23,6 +23,7 @@ const (
 	BuildPrefix           IDPrefix = "build"
 	ImportPrefix          IDPrefix = "import-ami"
 	ExportPrefix          IDPrefix = "export-ami"
+	RegistryTaskPrefix    IDPrefix = "registry-task"
 	SetPrefix             IDPrefix = "set"
 	VPCPrefix             IDPrefix = "vpc"
 	SubnetPrefix          IDPrefix = "subnet"

@@ -121,6 +121,7 @@ type Image struct {
 	DeprecateAt    time.Time     `json:"deprecateAt,omitzero"`  // from then on only its owner finds it
 	LastLaunched   time.Time     `json:"lastLaunched,omitzero"` // to the hour
 	Protection     Protection    `json:"protection,omitzero"`
+	Origin         *ImageOrigin  `json:"origin,omitempty"` // of an image from a registry
 }
 
 // RecipeRef is an image's provenance: which recipe it was baked from, and with what.
@@ -173,6 +174,12 @@ type Layer struct {
 	Frozen    bool   `json:"frozen"`
 	SizeBytes int64  `json:"sizeBytes"` // virtual size
 	Node      string `json:"node"`      // node whose disk holds it
+	// Content is the digest of the layer as it travels (see disk.Portable), and Blob
+	// that as compressed; both "" until it was sent or got.
+	Content   string `json:"content,omitempty"`
+	Bytes     int64  `json:"bytes,omitempty"` // of the content
+	Blob      string `json:"blob,omitempty"`
+	BlobBytes int64  `json:"blobBytes,omitempty"`
 }
 
 // KeyPair is a public key that instances can be launched with. Private keys are never kept.

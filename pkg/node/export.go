@@ -111,6 +111,17 @@ func (u *usage) markTransfers(tx *store.Tx, mark func(layer string)) error {
 			}
 		}
 	}
+	tasks, err := records.RegistryTasks.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, t := range tasks {
+		for _, l := range t.Layers {
+			if !t.State.Over() {
+				mark(l)
+			}
+		}
+	}
 	imports, err := records.Imports.List(tx)
 	if err != nil {
 		return err
@@ -127,24 +138,21 @@ func (u *usage) markTransfers(tx *store.Tx, mark func(layer string)) error {
 
 // forgetTransfers removes the records of tasks that have been over for long.
 func forgetTransfers(tx *store.Tx, now time.Time) error {
-	exports, err := records.Exports.List(tx)
+	return errors.Join(
+		forget(tx, records.Exports, now, func(t *model.ExportTask) (string, model.TaskState, time.Time) { return t.ID, t.State, t.Finished }),
+		forget(tx, records.Imports, now, func(t *model.ImportTask) (string, model.TaskState, time.Time) { return t.ID, t.State, t.Finished }),
+		forget(tx, records.RegistryTasks, now, func(t *model.RegistryTask) (string, model.TaskState, time.Time) { return t.ID, t.State, t.Finished }),
+	)
+}
+
+func forget[T any](tx *store.Tx, col store.Collection[T], now time.Time, of func(*T) (id string, state model.TaskState, finished time.Time)) error {
+	all, err := col.List(tx)
 	if err != nil {
 		return err
 	}
-	for _, t := range exports {
-		if t.State.Over() && now.Sub(t.Finished) > buildKept {
-			if err := records.Exports.Delete(tx, t.ID); err != nil {
-				return err
-			}
-		}
-	}
-	imports, err := records.Imports.List(tx)
-	if err != nil {
-		return err
-	}
-	for _, t := range imports {
-		if t.State.Over() && now.Sub(t.Finished) > buildKept {
-			if err := records.Imports.Delete(tx, t.ID); err != nil {
+	for i := range all {
+		if id, state, finished := of(&all[i]); state.Over() && now.Sub(finished) > buildKept {
+			if err := col.Delete(tx, id); err != nil {
 				return err
 			}
 		}

@@ -57,6 +57,9 @@ func (n *Node) Collect(ctx context.Context) error {
 	if _, err := n.Layers.SweepTemp(uploadKept); err != nil {
 		return fmt.Errorf("sweeping torn writes: %w", err)
 	}
+	if err := n.sweepArriving(); err != nil {
+		return fmt.Errorf("sweeping downloads that nobody went on with: %w", err)
+	}
 	// Files are listed before the records: what is made in between has a record
 	// or a pin by the time the records are read.
 	files, err := n.Layers.List()

@@ -27,12 +27,15 @@ var qemuFormats = map[model.DiskFormat]string{
 	model.FormatRaw: disk.FormatRaw, model.FormatVMDK: disk.FormatVMDK, model.FormatVHD: disk.FormatVPC, model.FormatQcow2: disk.FormatQcow2,
 }
 
-// reconcileTransfer works on an import or export task that is not over. One that
+// reconcileTransfer works on an import, export or registry task that is not over. One that
 // was interrupted begins again: until its last transaction it has changed
 // nothing that anything refers to.
 func (n *Node) reconcileTransfer(ctx context.Context, id string) (time.Duration, error) {
 	if model.CheckID(model.ExportPrefix, id) == nil {
 		return 0, n.reconcileExport(ctx, id)
+	}
+	if model.CheckID(model.RegistryTaskPrefix, id) == nil {
+		return 0, n.reconcileRegistry(ctx, id)
 	}
 	var t model.ImportTask
 	err := n.Store.View(ctx, func(tx *store.Tx) (err error) {

@@ -20,6 +20,7 @@ import (
 	"github.com/bundt/bundt/pkg/bake"
 	"github.com/bundt/bundt/pkg/fetch"
 	"github.com/bundt/bundt/pkg/hypervisor"
+	"github.com/bundt/bundt/pkg/keylock"
 	"github.com/bundt/bundt/pkg/layer"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/network"
@@ -40,6 +41,8 @@ type Options struct {
 	Zone     string
 	CacheDir string // of bakes
 	WorkDir  string // of bakes; emptied at start
+	// ArrivingDir is where blobs of registries are that have not arrived whole.
+	ArrivingDir string
 	// BucketDir has a directory for each account, and in it one for each bucket that
 	// its disk images are imported from and exported to.
 	BucketDir string
@@ -66,8 +69,9 @@ type Node struct {
 	Options
 	queue     *queue
 	builds    *queue
-	volumes   *queue // of what is attached to no instance
-	transfers *queue // imports and exports
+	volumes   *queue        // of what is attached to no instance
+	transfers *queue        // imports, exports and tasks with registries
+	arrivals  keylock.Mutex // of files of blobs that arrive
 	// instances are those of all nodes.
 	instances *store.Mirror[model.Instance]
 	// interfaces are those of all nodes, of no instance too.
@@ -125,7 +129,7 @@ func New(o Options) *Node {
 	n.queue = newQueue(16, n.reconcileInstance, o.Logger)
 	n.builds = newQueue(1, n.reconcileBuild, o.Logger)
 	n.volumes = newQueue(4, n.reconcileVolume, o.Logger)
-	n.transfers = newQueue(1, n.reconcileTransfer, o.Logger)
+	n.transfers = newQueue(4, n.reconcileTransfer, o.Logger)
 	return n
 }
 
@@ -133,7 +137,7 @@ func New(o Options) *Node {
 // Machines and the network go on without it.
 func (n *Node) Run(ctx context.Context) error {
 	watched := append(slices.Clone(topologyCollections), records.Interfaces.Name(), records.Profiles.Name(), records.Roles.Name(),
-		records.Instances.Name(), records.Images.Name(), records.Snapshots.Name(), records.Volumes.Name(), records.Builds.Name(), records.Imports.Name(), records.Exports.Name())
+		records.Instances.Name(), records.Images.Name(), records.Snapshots.Name(), records.Volumes.Name(), records.Builds.Name(), records.Imports.Name(), records.Exports.Name(), records.RegistryTasks.Name())
 	changes := n.Store.Watch(ctx, watched...)
 	events := n.Driver.Events(ctx)
 	if err := n.register(ctx); err != nil {
@@ -189,7 +193,7 @@ func (n *Node) changed(ctx context.Context, ch store.Change) error {
 		n.wakeNetwork() // its names and metadata
 	case ch.Collection == records.Builds.Name():
 		n.builds.add(ch.Key)
-	case ch.Collection == records.Imports.Name(), ch.Collection == records.Exports.Name():
+	case ch.Collection == records.Imports.Name(), ch.Collection == records.Exports.Name(), ch.Collection == records.RegistryTasks.Name():
 		n.transfers.add(ch.Key)
 	case ch.Deleted:
 		n.wakeCollector()
@@ -256,6 +260,13 @@ func (n *Node) enqueueAll(ctx context.Context) error {
 		}
 		for i := range exports {
 			n.transfers.add(exports[i].ID)
+		}
+		tasks, err := records.RegistryTasks.List(tx)
+		if err != nil {
+			return err
+		}
+		for i := range tasks {
+			n.transfers.add(tasks[i].ID)
 		}
 		return nil
 	})

@@ -38,6 +38,7 @@ type world struct {
 	host    *fakehv.Host
 	net     *fakenet.Datapath
 	path    network.Datapath // of the node, made of net; nil: net itself
+	region  *cloud.Cloud
 	cloud   *cloud.Account
 	node    *node.Node
 	grace   time.Duration
@@ -70,7 +71,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.cloud = region.Account(region.Info().AccountID)
+	w.region, w.cloud = region, region.Account(region.Info().AccountID)
 	w.start()
 	t.Cleanup(func() { w.stop() })
 	return w
@@ -86,7 +87,7 @@ func (w *world) start() {
 	}
 	w.node = node.New(node.Options{
 		ID: "here", Store: w.store, Driver: fakehv.New(w.host), Layers: w.layers, Datapath: path,
-		Cloud: w.cloud.Info(), Zone: w.cloud.Zone(), WorkDir: w.t.TempDir(), BucketDir: w.buckets, Fetch: w.fetch, ShutdownGrace: w.grace,
+		Cloud: w.cloud.Info(), Zone: w.cloud.Zone(), WorkDir: w.t.TempDir(), ArrivingDir: filepath.Join(w.buckets, "..", "arriving"), BucketDir: w.buckets, Fetch: w.fetch, ShutdownGrace: w.grace,
 		Logger: slog.New(slog.DiscardHandler), Bake: bakeNothing,
 	})
 	ctx, cancel := context.WithCancel(context.Background())

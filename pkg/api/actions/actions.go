@@ -66,6 +66,7 @@ func Register(t *api.Table, c *cloud.Cloud, n Node) {
 	a.registerLaunchTemplates(t)
 	a.registerNetworks(t)
 	a.registerBundt(t)
+	a.registerRegistries(t)
 	a.registerDiagnosis(t)
 	a.registerEndpoint(t)
 }

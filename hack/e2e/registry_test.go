@@ -1,0 +1,93 @@
+//go:build vm
+
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/bundt/bundt/hack/harness"
+)
+
+// registryServer runs the distribution's registry on loopback and returns its address.
+func registryServer(t *testing.T) string {
+	t.Helper()
+	needClient(t, "docker-registry")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	addr := l.Addr().String()
+	must(t, l.Close())
+	dir := t.TempDir()
+	config := filepath.Join(dir, "config.yml")
+	must(t, os.WriteFile(config, fmt.Appendf(nil, "version: 0.1\nlog: {level: warn}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %s}\n", dir, addr), 0o600))
+	cmd := exec.Command(program("docker-registry"), "serve", config)
+	var log bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &log, &log
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		_, _ = cmd.Process.Kill(), cmd.Wait()
+		if t.Failed() {
+			t.Logf("the registry's log:\n%s", log.String())
+		}
+	})
+	eventually(t, "the registry answers", func() error {
+		r, err := http.Get("http://" + addr + "/v2/")
+		if err == nil {
+			err = r.Body.Close()
+		}
+		return err
+	})
+	return addr
+}
+
+// TestRegistry: the image of a machine that runs in one cloud goes through a registry
+// to another cloud, which trusts who signed it, and a machine of it has there what
+// the first one had.
+func TestRegistry(t *testing.T) {
+	addr := registryServer(t)
+	onHost := func(o *harness.Options) { o.Args = append(o.Args, "--import-from-host") }
+	bakery := newDaemon(t, onHost)
+	base := bakery.build(t, "tiny", "x86_64")
+	key := filepath.Join(bakery.Dir, "key")
+	bakery.cli(t, "key", "create", "k", "--file", key)
+	id := strings.TrimSpace(bakery.cli(t, "run", base, "--key", "k", "-o", "name"))
+	bakery.cli(t, "ssh", "-i", key, id, "--", "echo decorated > /root/cake && sync")
+	cake := strings.TrimSpace(bakery.cli(t, "create-image", id, "--name", "cake", "--no-reboot"))
+	bakery.cli(t, "image", "push", base, addr+"/images/tiny:1")
+	digest := strings.TrimSpace(bakery.cli(t, "image", "push", cake, addr+"/images/tiny:cake", "--sign"))
+	if !regexp.MustCompile(`^sha256:[0-9a-f]{64}$`).MatchString(digest) {
+		t.Fatalf("push prints %q", digest)
+	}
+	public := filepath.Join(bakery.Dir, "bakery.pub")
+	must(t, os.WriteFile(public, []byte(bakery.cli(t, "signing-key", "show")), 0o600))
+
+	shop := newDaemon(t, onHost)
+	if out, err := shop.Bundt(t.Context(), "image", "pull", addr+"/images/tiny:cake", "--require-signature"); err == nil {
+		t.Fatalf("pulled what nobody who is trusted has signed: %s", out)
+	}
+	shop.cli(t, "trust", "add", "bakery", public)
+	if out, err := shop.Bundt(t.Context(), "image", "pull", addr+"/images/tiny:1", "--require-signature"); err == nil {
+		t.Fatalf("pulled what was not signed: %s", out)
+	}
+	plain := strings.TrimSpace(shop.cli(t, "image", "pull", addr+"/images/tiny:1", "--name", "plain"))
+	got := strings.TrimSpace(shop.cli(t, "image", "pull", addr+"/images/tiny@"+digest, "--require-signature"))
+	tasks := shop.cli(t, "image", "tasks", "-o", "json", "--query", "[?ImageId=='"+got+"'].[SignedBy,ReusedBytes>`0`]|[0]")
+	if strings.Join(strings.Fields(tasks), "") != `["bakery",true]` {
+		t.Errorf("the pull's signer and whether it reused the lower layers: %s", tasks)
+	}
+	shop.cli(t, "key", "create", "k", "--file", filepath.Join(shop.Dir, "key"))
+	for image, want := range map[string]string{got: "decorated", plain: "none"} {
+		id := strings.TrimSpace(shop.cli(t, "run", image, "--key", "k", "-o", "name"))
+		if out := shop.cli(t, "ssh", "-i", filepath.Join(shop.Dir, "key"), id, "--", "cat /root/cake 2>/dev/null || echo none"); strings.TrimSpace(out) != want {
+			t.Errorf("%s has %q, not %q", image, out, want)
+		}
+	}
+}

@@ -1,0 +1,387 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/bundt/bundt/pkg/catalog/artifact"
+	"github.com/bundt/bundt/pkg/catalog/registry"
+	"github.com/bundt/bundt/pkg/catalog/signature"
+	"github.com/bundt/bundt/pkg/disk"
+	"github.com/bundt/bundt/pkg/fetch"
+	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/store"
+)
+
+// maxBundleBytes bounds a signature.
+const maxBundleBytes = 1 << 20
+
+// pull is an image on its way from a registry.
+type pull struct {
+	node *Node
+	task *model.RegistryTask
+	repo *registry.Repository
+	work string
+
+	img    *artifact.Image
+	here   map[place]model.Layer // layers that the account may use, and those made
+	made   []model.Layer         // in the order in which they were made
+	pinned []model.Layer
+	boot   model.Boot // the boot files that were stored
+	done   int        // blobs
+}
+
+// place is where in a chain a content is.
+type place struct{ content, parent string }
+
+func (p *pull) run(ctx context.Context) error {
+	if err := p.node.registryStep(ctx, p.task, 0, "asking the registry"); err != nil {
+		return err
+	}
+	about, manifest, err := p.repo.Manifest(ctx)
+	if err != nil {
+		return err
+	}
+	p.task.Digest = about.Digest.String()
+	config, err := artifact.ConfigOf(manifest)
+	if err != nil {
+		return err
+	}
+	data, err := p.repo.Blob(ctx, config, artifact.MaxConfigBytes)
+	if err != nil {
+		return err
+	}
+	if p.img, err = artifact.Decode(manifest, data); err != nil {
+		return err
+	}
+	if err := p.verify(ctx, about); err != nil {
+		return err
+	}
+	if err := p.takeName(ctx); err != nil {
+		return err
+	}
+	if err := p.findLayers(ctx); err != nil {
+		return err
+	}
+	tops := map[string]model.Layer{}
+	for _, d := range p.img.Config.Disks {
+		if len(d.Layers) == 0 {
+			continue
+		}
+		if tops[d.Device], err = p.disk(ctx, d); err != nil {
+			return fmt.Errorf("disk %s: %w", d.Device, err)
+		}
+	}
+	if err := p.bootFiles(ctx); err != nil {
+		return err
+	}
+	return p.publish(ctx, tops)
+}
+
+// verify looks for a signature of a key that the owner trusts.
+func (p *pull) verify(ctx context.Context, about ocispec.Descriptor) error {
+	var trusted []model.TrustedKey
+	err := p.node.Store.View(ctx, func(tx *store.Tx) (err error) {
+		trusted, err = records.TrustedBy(tx, p.task.OwnerID)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("reading the trusted keys: %w", err)
+	}
+	if p.task.SignedBy = ""; len(trusted) > 0 {
+		bundles, err := p.repo.Attached(ctx, about, signature.BundleType, maxBundleBytes)
+		if err != nil {
+			return err
+		}
+		p.task.SignedBy = signer(trusted, bundles, p.task.Digest)
+	}
+	if p.task.RequireSignature && p.task.SignedBy == "" {
+		return fmt.Errorf("%w: none of the %d keys that this account trusts has signed %s (bundt trust ls)", signature.ErrUntrusted, len(trusted), p.task.Digest)
+	}
+	return nil
+}
+
+// signer is the name of the trusted key that signed a digest, "" if none did.
+// Bundles that cannot be read are somebody else's.
+func signer(trusted []model.TrustedKey, bundles [][]byte, digest string) string {
+	for _, t := range trusted {
+		key, err := signature.ParsePublicKey([]byte(t.PublicKey))
+		if err != nil {
+			continue
+		}
+		for _, b := range bundles {
+			statement, _, err := signature.Verify(b, []*signature.PublicKey{key})
+			if err == nil && statement.PredicateType == signature.Signed && statement.About(digest) {
+				return t.Name
+			}
+		}
+	}
+	return ""
+}
+
+// takeName has the image be called as it was where it came from, if the request did
+// not say a name.
+func (p *pull) takeName(ctx context.Context) error {
+	if p.task.ImageName != "" {
+		return nil
+	}
+	p.task.ImageName = p.img.Config.Name
+	return p.node.saveRegistryTask(ctx, p.task, func(tx *store.Tx) error {
+		return records.TakeImageName(tx, p.task.OwnerID, p.task.ImageName, p.task.ImageID)
+	})
+}
+
+// findLayers finds the layers that need not be fetched: those of snapshots that the
+// account may use. What others have is fetched, though it is here: who knows a
+// digest has not got what it is of.
+func (p *pull) findLayers(ctx context.Context) error {
+	return p.node.Store.View(ctx, func(tx *store.Tx) error {
+		p.here = map[place]model.Layer{}
+		snaps, err := records.Snapshots.List(tx)
+		if err != nil {
+			return err
+		}
+		for _, s := range snaps {
+			if s.State != model.SnapshotCompleted || !s.UsableBy(p.task.OwnerID) {
+				continue
+			}
+			layers, err := chain(tx, s.LayerID)
+			if err != nil {
+				return err
+			}
+			for _, l := range layers {
+				if l.Content != "" && l.Frozen && l.Node == p.node.ID {
+					p.here[place{l.Content, l.Parent}] = l
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// disk makes the layers of a disk and returns the topmost.
+func (p *pull) disk(ctx context.Context, d artifact.Disk) (top model.Layer, err error) {
+	for _, content := range d.Layers {
+		blob, ok := p.img.Blob(content)
+		if !ok {
+			return top, fmt.Errorf("the content %s has no blob", content)
+		}
+		at := place{content, top.ID}
+		l, ok := p.here[at]
+		if ok {
+			p.task.Reused += blob.BlobBytes
+			p.done++
+			p.pin(l)
+		} else if l, err = p.layer(ctx, blob, top); err != nil {
+			return top, err
+		}
+		p.here[at], top = l, l
+	}
+	if top.SizeBytes > d.SizeGiB<<30 {
+		return top, fmt.Errorf("it has %d bytes and shall have %d GiB", top.SizeBytes, d.SizeGiB)
+	}
+	return top, nil
+}
+
+func (p *pull) pin(l model.Layer) {
+	p.node.pin(l.ID)
+	p.pinned = append(p.pinned, l)
+}
+
+func (p *pull) unpin() { p.node.unpin(p.pinned, p.boot) }
+
+// layer fetches a layer that lies on another one, none if its id is empty.
+func (p *pull) layer(ctx context.Context, blob artifact.Blob, parent model.Layer) (model.Layer, error) {
+	l := model.Layer{
+		ID: model.NewID(model.LayerPrefix), Parent: parent.ID, Frozen: true, Node: p.node.ID,
+		Content: blob.Content, Bytes: blob.Size, Blob: blob.Digest, BlobBytes: blob.BlobBytes,
+	}
+	path := filepath.Join(p.work, l.ID)
+	if err := p.fetch(ctx, blob, path); err != nil {
+		return l, err
+	}
+	p.pin(l)
+	var info disk.Info
+	var err error
+	if parent.ID == "" {
+		info, err = p.node.Layers.Import(ctx, l.ID, path)
+	} else {
+		info, err = p.node.Layers.ImportOverlay(ctx, l.ID, path, parent.ID)
+	}
+	if err != nil {
+		return l, err
+	}
+	l.SizeBytes = info.SizeBytes
+	p.made = append(p.made, l)
+	return l, nil
+}
+
+// fetch gets a blob and unpacks it.
+func (p *pull) fetch(ctx context.Context, blob artifact.Blob, path string) error {
+	arrived, unlock, err := p.node.arriving(p.task.OwnerID, blob.Digest)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := p.arrive(ctx, blob, arrived); err != nil {
+		return disk.NoSpace(err)
+	}
+	if err := p.unpack(ctx, blob, arrived, path); err != nil {
+		return disk.NoSpace(err)
+	}
+	p.done++
+	p.task.Moved += blob.BlobBytes
+	return os.Remove(arrived)
+}
+
+// The tries at a blob, each of which goes on where the one before ended, and the
+// pause after the first, which doubles.
+const (
+	arriveTries = 5
+	arrivePause = time.Second
+)
+
+// arrive gets a blob, over the lines that break.
+func (p *pull) arrive(ctx context.Context, blob artifact.Blob, path string) error {
+	percent := min(100*p.done/len(p.img.Blobs), 99)
+	var refused error // not by the registry
+	progress := func(bytes int64) error {
+		refused = p.node.CheckSpace()
+		if refused == nil {
+			refused = p.node.registryStep(ctx, p.task, percent, "getting %d of %d: %d of %d MiB", p.done+1, len(p.img.Blobs), bytes>>20, blob.BlobBytes>>20)
+		}
+		return refused
+	}
+	if err := progress(0); err != nil {
+		return err
+	}
+	for try, pause := 1, arrivePause; ; try, pause = try+1, 2*pause {
+		err := p.repo.Fetch(ctx, blob.Descriptor(), path, progress)
+		if err == nil || refused != nil || try == arriveTries || errors.Is(err, registry.ErrNotFound) || errors.Is(err, fetch.ErrRefused) || errors.Is(disk.NoSpace(err), disk.ErrNoSpace) {
+			return err
+		}
+		p.node.Logger.Warn("getting a blob again", "task", p.task.ID, "blob", blob.Digest, "try", try, "error", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (p *pull) unpack(ctx context.Context, blob artifact.Blob, from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(blob.Unpack(ctx, out, in, p.node.CheckSpace), out.Close())
+}
+
+// bootFiles gets the kernel and the initial RAM disk.
+func (p *pull) bootFiles(ctx context.Context) error {
+	b := p.img.Config.Boot
+	for _, f := range []struct {
+		content string
+		to      *string
+	}{{b.Kernel, &p.boot.KernelDigest}, {b.VMLinux, &p.boot.VMLinuxDigest}, {b.Initrd, &p.boot.InitrdDigest}} {
+		if f.content == "" {
+			continue
+		}
+		digest, err := p.bootFile(ctx, f.content)
+		if err != nil {
+			return fmt.Errorf("boot file %s: %w", f.content, err)
+		}
+		*f.to = digest
+	}
+	return nil
+}
+
+func (p *pull) bootFile(ctx context.Context, content string) (string, error) {
+	blob, ok := p.img.Blob(content)
+	if !ok {
+		return "", errors.New("it has no blob")
+	}
+	path := filepath.Join(p.work, "boot")
+	if err := p.fetch(ctx, blob, path); err != nil {
+		return "", err
+	}
+	digest, err := p.node.putBlob(ctx, path)
+	return digest, errors.Join(err, os.Remove(path))
+}
+
+// publish makes the image of the layers that are here.
+func (p *pull) publish(ctx context.Context, tops map[string]model.Layer) error {
+	img := p.img.Config.Image()
+	img.ID, img.OwnerID, img.Name, img.Created = p.task.ImageID, p.task.OwnerID, p.task.ImageName, p.node.Now().UTC()
+	if p.task.SignedBy == "" {
+		img.Recipe = nil // anybody can claim one
+	}
+	img.Origin = &model.ImageOrigin{Reference: p.task.Reference, Digest: p.task.Digest, SignedBy: p.task.SignedBy}
+	var snaps []model.Snapshot
+	for i := range img.BlockDevices {
+		b := &img.BlockDevices[i]
+		top, ok := tops[b.Device]
+		if !ok {
+			continue
+		}
+		s := model.Snapshot{
+			ID: model.NewID(model.SnapshotPrefix), OwnerID: img.OwnerID, LayerID: top.ID, SizeGiB: max(1, (top.SizeBytes+1<<30-1)>>30),
+			State: model.SnapshotCompleted, Started: img.Created, Description: "Pulled from " + p.task.Reference, Consistency: img.Consistency,
+		}
+		snaps, b.SnapshotID = append(snaps, s), s.ID
+	}
+	return p.node.finishRegistryTask(ctx, p.task, func(tx *store.Tx) error { return p.put(tx, &img, snaps) })
+}
+
+func (p *pull) put(tx *store.Tx, img *model.Image, snaps []model.Snapshot) error {
+	for i := range p.made {
+		if err := records.Layers.Put(tx, &p.made[i]); err != nil {
+			return err
+		}
+	}
+	for _, l := range p.pinned {
+		// One that was here may have been forgotten since.
+		if _, err := records.Layers.Get(tx, l.ID); err != nil {
+			return fmt.Errorf("reading layer %s: %w", l.ID, err)
+		}
+	}
+	for i := range snaps {
+		if err := records.Snapshots.Put(tx, &snaps[i]); err != nil {
+			return err
+		}
+	}
+	if err := putLineage(tx, img); err != nil {
+		return err
+	}
+	return records.Images.Put(tx, img)
+}
+
+// putLineage remembers an image and the recipe that it comes from.
+func putLineage(tx *store.Tx, img *model.Image) error {
+	l := &model.Lineage{ID: img.ID, OwnerID: img.OwnerID, Kind: model.LineageImage, Name: img.Name, Created: img.Created, Consistency: img.Consistency}
+	if img.Recipe != nil {
+		l.Parent = img.Recipe.Digest
+		_, err := records.Lineages.Get(tx, l.Parent)
+		if errors.Is(err, store.ErrNotFound) {
+			err = records.Lineages.Put(tx, &model.Lineage{
+				ID: l.Parent, Kind: model.LineageRecipe, Name: img.Recipe.Name + " " + img.Recipe.Version, Created: img.Created,
+			})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return records.Lineages.Put(tx, l)
+}
