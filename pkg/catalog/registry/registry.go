@@ -125,23 +125,63 @@ func (r *Repository) PushManifest(ctx context.Context, manifest []byte) (string,
 // Attached finds by the manifest's digest and its own type.
 func (r *Repository) Attach(ctx context.Context, manifest []byte, mediaType string, data []byte) error {
 	about := content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, manifest)
-	if err := r.PushSmall(ctx, ocispec.MediaTypeEmptyJSON, ocispec.DescriptorEmptyJSON.Data); err != nil {
-		return err
+	m, err := r.pushSingle(ctx, mediaType, data, &about)
+	if err == nil {
+		err = r.repo.Manifests().Push(ctx, content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, m), bytes.NewReader(m))
 	}
-	if err := r.PushSmall(ctx, mediaType, data); err != nil {
-		return err
-	}
-	m, err := json.Marshal(ocispec.Manifest{
-		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, ArtifactType: mediaType,
-		Config: ocispec.DescriptorEmptyJSON, Layers: []ocispec.Descriptor{content.NewDescriptorFromBytes(mediaType, data)}, Subject: &about,
-	})
 	if err != nil {
-		return fmt.Errorf("encoding a manifest: %w", err)
-	}
-	if err := r.repo.Manifests().Push(ctx, content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, m), bytes.NewReader(m)); err != nil {
 		return fmt.Errorf("attaching to %s: %w", about.Digest, err)
 	}
 	return nil
+}
+
+// PushFile sends one file as an artifact of its own, under the reference's tag, and
+// returns the manifest's digest.
+func (r *Repository) PushFile(ctx context.Context, mediaType string, data []byte) (string, error) {
+	m, err := r.pushSingle(ctx, mediaType, data, nil)
+	if err != nil {
+		return "", err
+	}
+	return r.PushManifest(ctx, m)
+}
+
+// File fetches what PushFile has sent, of at most that size.
+func (r *Repository) File(ctx context.Context, mediaType string, maxBytes int64) ([]byte, error) {
+	d, manifest, err := r.Manifest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return r.single(ctx, d, manifest, mediaType, maxBytes)
+}
+
+// pushSingle sends the blobs of an artifact of one file, and returns its manifest.
+func (r *Repository) pushSingle(ctx context.Context, mediaType string, data []byte, about *ocispec.Descriptor) ([]byte, error) {
+	if err := r.PushSmall(ctx, ocispec.MediaTypeEmptyJSON, ocispec.DescriptorEmptyJSON.Data); err != nil {
+		return nil, err
+	}
+	if err := r.PushSmall(ctx, mediaType, data); err != nil {
+		return nil, err
+	}
+	m, err := json.Marshal(ocispec.Manifest{
+		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest, ArtifactType: mediaType,
+		Config: ocispec.DescriptorEmptyJSON, Layers: []ocispec.Descriptor{content.NewDescriptorFromBytes(mediaType, data)}, Subject: about,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("encoding a manifest: %w", err)
+	}
+	return m, nil
+}
+
+// single fetches the one file of an artifact.
+func (r *Repository) single(ctx context.Context, d ocispec.Descriptor, manifest []byte, mediaType string, maxBytes int64) ([]byte, error) {
+	var m ocispec.Manifest
+	if err := json.Unmarshal(manifest, &m); err != nil {
+		return nil, fmt.Errorf("reading the manifest %s: %w", d.Digest, err)
+	}
+	if len(m.Layers) != 1 || m.Layers[0].MediaType != mediaType {
+		return nil, fmt.Errorf("the manifest %s has %d layers, not one %s", d.Digest, len(m.Layers), mediaType)
+	}
+	return r.Blob(ctx, m.Layers[0], maxBytes)
 }
 
 // Attached returns what was attached to a manifest of one type, at most the first
@@ -182,14 +222,7 @@ func (r *Repository) attachment(ctx context.Context, d ocispec.Descriptor, media
 	if err != nil {
 		return nil, err
 	}
-	var m ocispec.Manifest
-	if err := json.Unmarshal(data, &m); err != nil {
-		return nil, fmt.Errorf("reading the manifest %s: %w", d.Digest, err)
-	}
-	if len(m.Layers) != 1 || m.Layers[0].MediaType != mediaType {
-		return nil, fmt.Errorf("the manifest %s has %d layers, not one %s", d.Digest, len(m.Layers), mediaType)
-	}
-	return r.Blob(ctx, m.Layers[0], maxBytes)
+	return r.single(ctx, d, data, mediaType, maxBytes)
 }
 
 // Manifest fetches the manifest that the reference names, and checks it against the

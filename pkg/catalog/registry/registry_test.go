@@ -136,6 +136,24 @@ func TestManifestsAndAttachments(t *testing.T) {
 	}
 }
 
+func TestFile(t *testing.T) {
+	repo := repository(t, baker)
+	if _, err := repo.File(t.Context(), mediaType, 1000); !errors.Is(err, registry.ErrNotFound) {
+		t.Errorf("before it is sent: %v", err)
+	}
+	for _, data := range []string{"one", "two"} { // the tag moves
+		if _, err := repo.PushFile(t.Context(), mediaType, []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := repo.File(t.Context(), mediaType, 1000); err != nil || string(got) != data {
+			t.Errorf("%s: %q, %v", data, got, err)
+		}
+	}
+	if _, err := repo.File(t.Context(), mediaType+".other", 1000); err == nil {
+		t.Error("a file of another type is taken")
+	}
+}
+
 func TestNobody(t *testing.T) {
 	for name, o := range map[string]registry.Options{"without a user": {}, "with another password": {Username: "baker", Password: "guess"}} {
 		if _, _, err := repository(t, o).Manifest(t.Context()); err == nil || strings.Contains(err.Error(), "guess") {

@@ -4,104 +4,27 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"io"
-	"net"
-	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
-	"oras.land/oras-go/v2/registry/remote/credentials"
 
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/api/ec2types"
-	"github.com/bundt/bundt/pkg/catalog/artifact"
 	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
-	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/cli/iostreams"
 	"github.com/bundt/bundt/pkg/cli/output"
 	"github.com/bundt/bundt/pkg/cli/resolve"
+	"github.com/bundt/bundt/pkg/cli/transfer"
 	"github.com/bundt/bundt/pkg/cli/wait"
 	"github.com/bundt/bundt/pkg/client"
 	"github.com/bundt/bundt/pkg/model"
 )
 
-// login says how to speak to a registry.
-type login struct {
-	username      string
-	passwordStdin bool
-	plainHTTP     bool
-	flags         *pflag.FlagSet
-}
-
-func (l *login) addFlags(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&l.username, "username", "u", "", "`name` of the user at the registry; default: as docker login keeps it")
-	cmd.Flags().BoolVar(&l.passwordStdin, "password-stdin", false, "read the password from standard input")
-	cmd.Flags().BoolVar(&l.plainHTTP, "plain-http", false, "speak without TLS; the default for registries on this host")
-	_ = cmd.RegisterFlagCompletionFunc("username", cobra.NoFileCompletions)
-	l.flags = cmd.Flags()
-}
-
-// access is what a request says of the registry of a reference.
-type access struct {
-	reference          string
-	username, password *string
-	plain              *bool
-}
-
-func (l *login) access(ctx context.Context, in io.Reader, reference string) (a access, err error) {
-	ref, err := artifact.ParseReference(reference)
-	if err != nil {
-		return a, failure.UsageError(err)
-	}
-	a = access{reference: ref.String(), plain: command.Given(l.plainHTTP)}
-	if !l.flags.Changed("plain-http") && loopback(ref.Registry) {
-		a.plain = new(true)
-	}
-	if (l.username != "") != l.passwordStdin {
-		return a, failure.Usagef("--username and --password-stdin belong together")
-	}
-	if l.passwordStdin {
-		b, err := io.ReadAll(io.LimitReader(in, 16<<10))
-		a.username, a.password = &l.username, new(strings.TrimRight(string(b), "\r\n"))
-		return a, err
-	}
-	return a, a.kept(ctx, ref.Registry)
-}
-
-// kept takes what docker login and its like have kept for this user.
-func (a *access) kept(ctx context.Context, registry string) error {
-	store, err := credentials.NewStoreFromDocker(credentials.StoreOptions{})
-	if err != nil {
-		return fmt.Errorf("reading Docker's configuration: %w", err)
-	}
-	c, err := store.Get(ctx, credentials.ServerAddressFromRegistry(registry))
-	if err != nil {
-		return failure.WithHint(fmt.Errorf("asking Docker's configuration for the password of %s: %w", registry, err), "say it: --username NAME --password-stdin")
-	}
-	a.username, a.password = command.Given(c.Username), command.Given(c.Password)
-	if c.RefreshToken != "" {
-		a.username, a.password = nil, &c.RefreshToken
-	}
-	return nil
-}
-
-// loopback reports whether a registry is on this host.
-func loopback(registry string) bool {
-	host, _, err := net.SplitHostPort(registry)
-	if err != nil {
-		host = registry
-	}
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
-}
-
 func newPushCommand(f *factory.Factory) *cobra.Command {
-	var l login
+	var l transfer.Login
 	var w wait.Options
 	sign := false
 	return command.Verb{
@@ -115,12 +38,12 @@ key (bundt trust add) know who made it.`,
 		Example:  "  bundt image push web-v2 registry.example.com/images/web:2 --sign",
 		Complete: complete.First(complete.Images(f)),
 		Flags: func(cmd *cobra.Command) {
-			l.addFlags(cmd)
+			l.AddFlags(cmd)
 			w.AddFlags(cmd)
 			cmd.Flags().BoolVar(&sign, "sign", false, "sign the image with the account's key")
 		},
 		Run: func(ctx context.Context, s *command.Session, args []string) error {
-			a, err := l.access(ctx, f.IO.In, args[1])
+			a, err := l.Access(ctx, f.IO.In, args[1])
 			if err != nil {
 				return err
 			}
@@ -129,13 +52,13 @@ key (bundt trust add) know who made it.`,
 				return err
 			}
 			out, err := command.Send(ctx, s, "PushImage", &bundttypes.PushImageInput{
-				ImageId: &image, Reference: &a.reference, Username: a.username, Password: a.password, PlainHttp: a.plain,
+				ImageId: &image, Reference: &a.Reference, Username: a.Username, Password: a.Password, PlainHttp: a.Plain,
 				Sign: command.Given(sign), ClientToken: new(rand.Text()), DryRun: s.Plan.Flag(),
 			}, s.PushImage)
 			if err != nil || out == nil {
 				return err
 			}
-			t, err := follow(ctx, s, w, out.Task, "sending "+args[0])
+			t, err := transfer.Follow(ctx, s, w, out.Task, "sending "+args[0])
 			if err != nil || w.NoWait {
 				return err
 			}
@@ -145,7 +68,7 @@ key (bundt trust add) know who made it.`,
 }
 
 func newPullCommand(f *factory.Factory) *cobra.Command {
-	var l login
+	var l transfer.Login
 	var w wait.Options
 	name, signed := "", false
 	return command.Verb{
@@ -159,63 +82,31 @@ bundtd --import-from-host. With --require-signature only an image is taken that 
 account trusts (bundt trust add).`,
 		Example: "  bundt image pull registry.example.com/images/web:2 --name web --require-signature",
 		Flags: func(cmd *cobra.Command) {
-			l.addFlags(cmd)
+			l.AddFlags(cmd)
 			w.AddFlags(cmd)
 			cmd.Flags().StringVarP(&name, "name", "n", "", "`name` of the image; default: the one that it was sent with")
 			cmd.Flags().BoolVar(&signed, "require-signature", false, "take it only if a trusted key signed it")
 			_ = cmd.RegisterFlagCompletionFunc("name", cobra.NoFileCompletions)
 		},
 		Run: func(ctx context.Context, s *command.Session, args []string) error {
-			a, err := l.access(ctx, f.IO.In, args[0])
+			a, err := l.Access(ctx, f.IO.In, args[0])
 			if err != nil {
 				return err
 			}
 			out, err := command.Send(ctx, s, "PullImage", &bundttypes.PullImageInput{
-				Reference: &a.reference, Username: a.username, Password: a.password, PlainHttp: a.plain,
+				Reference: &a.Reference, Username: a.Username, Password: a.Password, PlainHttp: a.Plain,
 				Name: command.Given(name), RequireSignature: command.Given(signed), ClientToken: new(rand.Text()), DryRun: s.Plan.Flag(),
 			}, s.PullImage)
 			if err != nil || out == nil {
 				return err
 			}
-			t, err := follow(ctx, s, w, out.Task, "getting "+a.reference)
+			t, err := transfer.Follow(ctx, s, w, out.Task, "getting "+a.Reference)
 			if err != nil || w.NoWait {
 				return err
 			}
 			return s.Print(t.ImageId)
 		},
 	}.Command(f)
-}
-
-// follow waits until a task is over; without waiting it prints the task's id.
-func follow(ctx context.Context, s *command.Session, w wait.Options, t bundttypes.RegistryTask, what string) (bundttypes.RegistryTask, error) {
-	if w.NoWait {
-		return t, s.Print(t.TaskId)
-	}
-	p := s.Factory.IO.StartProgress(what)
-	err := w.Until(ctx, p, func(ctx context.Context) (bool, string, error) {
-		found, err := s.DescribeRegistryTasks(ctx, &bundttypes.DescribeRegistryTasksInput{TaskIds: []string{t.TaskId}})
-		if err != nil {
-			return false, "", err
-		}
-		t = found.Tasks[0]
-		return over(&t.State, &t.StateReason, new(fmt.Sprint(t.Progress)))
-	})
-	if err != nil {
-		p.Stop()
-		return t, err
-	}
-	p.Done(summary(t))
-	return t, nil
-}
-
-// summary says what a task has moved, and whose signature was found.
-func summary(t bundttypes.RegistryTask) string {
-	verb := map[string]string{"push": "sent", "pull": "received"}[t.Direction]
-	text := fmt.Sprintf("%s %s: %d MiB, %d MiB were there", verb, t.Reference, t.MovedBytes>>20, t.ReusedBytes>>20)
-	if t.SignedBy != "" {
-		text += "; signed by " + t.SignedBy
-	}
-	return text
 }
 
 func newTasksCommand(f *factory.Factory) *cobra.Command {
