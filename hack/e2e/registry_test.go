@@ -91,3 +91,64 @@ func TestRegistry(t *testing.T) {
 		}
 	}
 }
+
+// TestMarket: a publisher's product goes by a signed index in a registry to another
+// cloud, where only an account that has accepted its terms launches it; the guest
+// finds the product's code. A community's image needs no terms.
+func TestMarket(t *testing.T) {
+	addr := registryServer(t)
+	onHost := func(o *harness.Options) { o.Args = append(o.Args, "--import-from-host") }
+	d := newDaemon(t, onHost) // its own publisher: the product still comes from the registry
+	base := d.build(t, "tiny", "x86_64")
+	d.cli(t, "image", "push", base, addr+"/images/tiny:1")
+	write := func(name, text string) string {
+		path := filepath.Join(d.Dir, name)
+		must(t, os.WriteFile(path, []byte(text), 0o600))
+		return path
+	}
+	version := "    versions: [{version: \"1.0\", image: " + addr + "/images/tiny:1, released: 2026-11-01}]\n"
+	goods := write("goods.yaml", "publisher: The Bakery\nproducts:\n  - id: cake\n    title: A cake\n    price: 3 EUR\n    terms: Eat it while it is warm.\n"+version)
+	gifts := write("gifts.yaml", "publisher: The Neighbours\nkind: community\nproducts:\n  - id: bread\n    title: Bread\n"+version)
+	public := write("bakery.pub", d.cli(t, "signing-key", "show"))
+	d.cli(t, "market", "publish", goods, "oci://"+addr+"/index:latest")
+	d.cli(t, "market", "add-publisher", "bakery", "oci://"+addr+"/index:latest", public, "--plain-http")
+	if out := d.cli(t, "market", "ls"); !strings.Contains(out, "bakery/cake") || !strings.Contains(out, "3 EUR") {
+		t.Errorf("market ls prints %s", out)
+	}
+	terms, err := d.Bundt(t.Context(), "market", "subscribe", "cake")
+	if err == nil || !strings.Contains(terms+err.Error(), "Eat it while it is warm.") {
+		t.Errorf("subscribed without consent: %s, %v", terms, err)
+	}
+	if _, err := d.Bundt(t.Context(), "market", "pull", "cake"); err == nil || !strings.Contains(err.Error(), "accept terms and subscribe") {
+		t.Errorf("pulled without a subscription: %v", err)
+	}
+	code := strings.TrimSpace(d.cli(t, "market", "subscribe", "cake", "--accept-terms", "any"))
+	image := strings.TrimSpace(d.cli(t, "market", "pull", "cake"))
+	key := filepath.Join(d.Dir, "key")
+	d.cli(t, "key", "create", "k", "--file", key)
+	id := strings.TrimSpace(d.cli(t, "run", image, "--key", "k", "-o", "name"))
+	if out := d.cli(t, "ssh", "-i", key, id, "--", "wget -q -O - http://169.254.169.254/latest/meta-data/product-codes"); strings.TrimSpace(out) != code {
+		t.Errorf("the guest finds the product code %q, not %q", out, code)
+	}
+	d.cli(t, "account", "create", "student")
+	if _, err := d.Bundt(t.Context(), "--account", "student", "run", image); err == nil || !strings.Contains(err.Error(), "accept terms and subscribe") {
+		t.Errorf("another account's launch: %v", err)
+	}
+
+	other := newDaemon(t, onHost)
+	other.cli(t, "market", "publish", gifts, "oci://"+addr+"/gifts:latest")
+	neighbours := write("neighbours.pub", other.cli(t, "signing-key", "show"))
+	d.cli(t, "market", "add-publisher", "neighbours", "oci://"+addr+"/gifts:latest", neighbours, "--plain-http")
+	d.cli(t, "image", "share", base, "--public")
+	if out := d.cli(t, "--account", "student", "community", "ls"); !strings.Contains(out, "neighbours/bread") || !strings.Contains(out, base) {
+		t.Errorf("community ls prints %s", out)
+	}
+	bread := strings.TrimSpace(d.cli(t, "--account", "student", "market", "pull", "bread"))
+	d.cli(t, "--account", "student", "key", "create", "s", "--file", filepath.Join(d.Dir, "student"))
+	gift := strings.TrimSpace(d.cli(t, "--account", "student", "run", bread, "--key", "s", "-o", "name"))
+	d.cli(t, "--account", "student", "ssh", "-i", filepath.Join(d.Dir, "student"), gift, "--", "true")
+	d.cli(t, "market", "remove-publisher", "bakery")
+	if out := d.cli(t, "market", "ls", "-o", "name"); strings.TrimSpace(out) != "" {
+		t.Errorf("after the publisher was removed: %s", out)
+	}
+}

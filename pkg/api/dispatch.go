@@ -303,7 +303,7 @@ func HTTPStatus(code string) int {
 	switch code {
 	case model.CodeDryRunOperation:
 		return http.StatusPreconditionFailed
-	case model.CodeAuthFailure:
+	case model.CodeAuthFailure, model.CodeOptInRequired:
 		return http.StatusUnauthorized
 	case CodeUnauthorizedOperation, CodeMissingAuthenticationToken:
 		return http.StatusForbidden

@@ -84,9 +84,10 @@ func (c *toyCloud) table() *api.Table {
 		return nil, c.change(in.InstanceIds, model.InstanceRunning, model.InstanceRunning)
 	})
 	register(t, "GetConsoleOutput", []string{"InstanceId", "Latest"}, c.console)
-	register(t, "DescribeImages", []string{"ImageIds", "Filters", "IncludeDisabled"}, c.describeImages)
+	register(t, "DescribeImages", []string{"ImageIds", "Filters", "IncludeDisabled", "Owners", "ExecutableUsers"}, c.describeImages)
 	c.imageTable(t)
 	registryTable(t)
+	marketTable(t)
 	register(t, "CreateImage", []string{"InstanceId", "Name", "NoReboot", "Description"}, c.createImage)
 	register(t, "DeregisterImage", []string{"ImageId"}, c.deregister)
 	register(t, "DeleteSnapshot", []string{"SnapshotId"}, func(*ec2types.DeleteSnapshotInput) (*ec2types.DeleteSnapshotOutput, error) { return nil, nil })
@@ -255,6 +256,9 @@ func (c *toyCloud) describeImages(in *ec2types.DescribeImagesInput) (*ec2types.D
 		return nil, err
 	}
 	out := &ec2types.DescribeImagesOutput{}
+	if slices.Equal(in.ExecutableUsers, []string{"all"}) { // one of another account
+		out.Images = append(out.Images, ec2types.Image{ImageId: new("ami-theirs"), Name: new("theirs"), OwnerId: new("999988887777")})
+	}
 	for _, i := range c.images {
 		if match(i) && (len(in.ImageIds) == 0 || slices.Contains(in.ImageIds, *i.ImageId)) {
 			out.Images = append(out.Images, *i)

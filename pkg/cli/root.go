@@ -18,6 +18,7 @@ import (
 	"github.com/bundt/bundt/pkg/cli/key"
 	"github.com/bundt/bundt/pkg/cli/launchtemplate"
 	"github.com/bundt/bundt/pkg/cli/lineage"
+	"github.com/bundt/bundt/pkg/cli/market"
 	"github.com/bundt/bundt/pkg/cli/network"
 	"github.com/bundt/bundt/pkg/cli/storage"
 	"github.com/bundt/bundt/pkg/cli/trust"
@@ -116,6 +117,8 @@ func addCommands(root *cobra.Command, f *factory.Factory) {
 		network.NewCommand(f),
 		instancetype.NewCommand(f),
 		launchtemplate.NewCommand(f),
+		market.NewCommand(f),
+		market.NewCommunityCommand(f),
 		trust.NewCommand(f),
 		trust.NewSigningKeyCommand(f),
 		account.NewCommand(f),

@@ -8,6 +8,7 @@ import (
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/model"
 )
 
 var made = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
@@ -61,5 +62,52 @@ func registryTable(t *api.Table) {
 	register(t, "DistrustKey", []string{"Name"}, func(*bundttypes.DistrustKeyInput) (*bundttypes.DistrustKeyOutput, error) { return nil, nil })
 	register(t, "DescribeTrustedKeys", nil, func(*bundttypes.DescribeTrustedKeysInput) (*bundttypes.DescribeTrustedKeysOutput, error) {
 		return &bundttypes.DescribeTrustedKeysOutput{Keys: []bundttypes.TrustedKey{{Name: "baker", KeyId: "id", CreatedAt: made}}}, nil
+	})
+}
+
+// marketTable is what the toy cloud has of publishers: two that offer a product of the
+// same id, and one of the kind community.
+func marketTable(t *api.Table) {
+	offer := func(publisher, kind string, subscribed *time.Time) bundttypes.Product {
+		return bundttypes.Product{
+			ProductCode: "code-" + publisher, ProductId: "web", Publisher: publisher, Kind: kind, Title: "Web server", Price: "5 EUR", Terms: "Use it well.", TermsDigest: "sha256:terms",
+			SubscribedAt: subscribed, Versions: []bundttypes.ProductVersion{{Version: "2.0", Architecture: "x86_64", Image: "registry.example.com/web@sha256:1"}},
+		}
+	}
+	register(t, "DescribeProducts", []string{"Kind", "ProductCodes", "MaxResults", "NextToken"}, func(in *bundttypes.DescribeProductsInput) (*bundttypes.DescribeProductsOutput, error) {
+		out := &bundttypes.DescribeProductsOutput{}
+		for _, p := range []bundttypes.Product{offer("bakery", "market", &made), offer("mill", "market", nil), offer("neighbours", "community", nil)} {
+			if k := ec2types.Value(in.Kind); k == "" || k == p.Kind {
+				out.Products = append(out.Products, p)
+			}
+		}
+		return out, nil
+	})
+	register(t, "SubscribeToProduct", []string{"ProductCode", "TermsDigest"}, func(in *bundttypes.SubscribeToProductInput) (*bundttypes.SubscribeToProductOutput, error) {
+		if *in.TermsDigest != "sha256:terms" {
+			return nil, model.Errorf("TermsChanged", "The terms are others")
+		}
+		return &bundttypes.SubscribeToProductOutput{}, nil
+	})
+	register(t, "UnsubscribeFromProduct", []string{"ProductCode"}, func(*bundttypes.UnsubscribeFromProductInput) (*bundttypes.UnsubscribeFromProductOutput, error) {
+		return nil, nil
+	})
+	register(t, "PullProductImage", []string{"ProductCode", "Version", "Architecture"}, func(in *bundttypes.PullProductImageInput) (*bundttypes.PullProductImageOutput, error) {
+		out := &bundttypes.PullProductImageOutput{ImageId: "ami-" + *in.ProductCode}
+		if in.Version != nil {
+			out.Task = &bundttypes.RegistryTask{TaskId: "registry-task-broken"}
+		}
+		return out, nil
+	})
+	register(t, "DescribePublishers", nil, func(*bundttypes.DescribePublishersInput) (*bundttypes.DescribePublishersOutput, error) {
+		return &bundttypes.DescribePublishersOutput{Publishers: []bundttypes.Publisher{{
+			Name: "bakery", State: "ready", Kind: "market", Url: "https://bakery.example.com/index", LookedAt: &made,
+		}, {Name: "liar", State: "failed", StateReason: "not signed by a trusted key"}}}, nil
+	})
+	register(t, "AddPublisher", []string{"Name", "Url", "PublicKey", "PlainHttp"}, func(*bundttypes.AddPublisherInput) (*bundttypes.AddPublisherOutput, error) { return nil, nil })
+	register(t, "RefreshPublisher", []string{"Name"}, func(*bundttypes.RefreshPublisherInput) (*bundttypes.RefreshPublisherOutput, error) { return nil, nil })
+	register(t, "RemovePublisher", []string{"Name"}, func(*bundttypes.RemovePublisherInput) (*bundttypes.RemovePublisherOutput, error) { return nil, nil })
+	register(t, "SignIndex", []string{"Index"}, func(in *bundttypes.SignIndexInput) (*bundttypes.SignIndexOutput, error) {
+		return &bundttypes.SignIndexOutput{Bundle: "signed " + *in.Index}, nil
 	})
 }

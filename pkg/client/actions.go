@@ -138,3 +138,48 @@ func (c *Client) DistrustKey(ctx context.Context, in *bundttypes.DistrustKeyInpu
 func (c *Client) DescribeTrustedKeys(ctx context.Context, in *bundttypes.DescribeTrustedKeysInput) (*bundttypes.DescribeTrustedKeysOutput, error) {
 	return call[bundttypes.DescribeTrustedKeysOutput](ctx, c, "DescribeTrustedKeys", in)
 }
+
+// AddPublisher has the cloud show what a publisher offers.
+func (c *Client) AddPublisher(ctx context.Context, in *bundttypes.AddPublisherInput) (*bundttypes.AddPublisherOutput, error) {
+	return call[bundttypes.AddPublisherOutput](ctx, c, "AddPublisher", in)
+}
+
+// RefreshPublisher has a publisher's index looked at now.
+func (c *Client) RefreshPublisher(ctx context.Context, in *bundttypes.RefreshPublisherInput) (*bundttypes.RefreshPublisherOutput, error) {
+	return call[bundttypes.RefreshPublisherOutput](ctx, c, "RefreshPublisher", in)
+}
+
+// RemovePublisher has the cloud show a publisher's products no more.
+func (c *Client) RemovePublisher(ctx context.Context, in *bundttypes.RemovePublisherInput) (*bundttypes.RemovePublisherOutput, error) {
+	return call[bundttypes.RemovePublisherOutput](ctx, c, "RemovePublisher", in)
+}
+
+// DescribePublishers returns the publishers.
+func (c *Client) DescribePublishers(ctx context.Context, in *bundttypes.DescribePublishersInput) (*bundttypes.DescribePublishersOutput, error) {
+	return call[bundttypes.DescribePublishersOutput](ctx, c, "DescribePublishers", in)
+}
+
+// SubscribeToProduct accepts a product's terms.
+func (c *Client) SubscribeToProduct(ctx context.Context, in *bundttypes.SubscribeToProductInput) (*bundttypes.SubscribeToProductOutput, error) {
+	return call[bundttypes.SubscribeToProductOutput](ctx, c, "SubscribeToProduct", in)
+}
+
+// UnsubscribeFromProduct ends a subscription.
+func (c *Client) UnsubscribeFromProduct(ctx context.Context, in *bundttypes.UnsubscribeFromProductInput) (*bundttypes.UnsubscribeFromProductOutput, error) {
+	return call[bundttypes.UnsubscribeFromProductOutput](ctx, c, "UnsubscribeFromProduct", in)
+}
+
+// PullProductImage has a product's image be here.
+func (c *Client) PullProductImage(ctx context.Context, in *bundttypes.PullProductImageInput) (*bundttypes.PullProductImageOutput, error) {
+	return call[bundttypes.PullProductImageOutput](ctx, c, "PullProductImage", in)
+}
+
+// SignIndex signs an index of products.
+func (c *Client) SignIndex(ctx context.Context, in *bundttypes.SignIndexInput) (*bundttypes.SignIndexOutput, error) {
+	return call[bundttypes.SignIndexOutput](ctx, c, "SignIndex", in)
+}
+
+// DescribeProducts returns what the publishers offer.
+func (c *Client) DescribeProducts(ctx context.Context, in *bundttypes.DescribeProductsInput) (*bundttypes.DescribeProductsOutput, error) {
+	return call[bundttypes.DescribeProductsOutput](ctx, c, "DescribeProducts", in)
+}

@@ -147,16 +147,17 @@ func (c *Account) newVolume(tx *store.Tx, b model.BlockDevice, node string, now 
 		return model.Volume{}, err
 	}
 	head := model.Layer{ID: model.NewID(model.LayerPrefix), SizeBytes: b.SizeGiB << 30, Node: node}
+	var codes []string
 	if b.SnapshotID != "" {
 		snap, err := get(tx, records.Snapshots, b.SnapshotID, snapshotNotFound(b.SnapshotID))
 		if err != nil {
 			return model.Volume{}, err
 		}
-		head.Parent = snap.LayerID
+		head.Parent, codes = snap.LayerID, snap.ProductCodes
 	}
 	vol := model.Volume{
 		ID: model.NewID(model.VolumePrefix), OwnerID: c.id, SnapshotID: b.SnapshotID, SizeGiB: b.SizeGiB,
-		State: model.VolumeCreating, Head: head.ID, Created: now, VolumeKind: kind,
+		State: model.VolumeCreating, Head: head.ID, Created: now, VolumeKind: kind, ProductCodes: codes,
 	}
 	return vol, records.Layers.Put(tx, &head)
 }

@@ -116,9 +116,13 @@ func (c *Account) addSnapshot(tx *store.Tx, snap *model.Snapshot) error {
 	return records.Snapshots.Put(tx, snap)
 }
 
-// putImage keeps a new image, within the account's quota.
-func (c *Account) putImage(tx *store.Tx, img *model.Image) error {
+// putImage keeps a new image, within the account's quota. It has the product codes of
+// what is on its disks.
+func (c *Account) putImage(tx *store.Tx, img *model.Image) (err error) {
 	if err := oneMore(c, tx, records.Images, model.QuotaImages, codeResourceLimit); err != nil {
+		return err
+	}
+	if img.ProductCodes, err = productCodes(tx, img.BlockDevices); err != nil {
 		return err
 	}
 	parent := img.SourceInstance
@@ -128,7 +132,7 @@ func (c *Account) putImage(tx *store.Tx, img *model.Image) error {
 	case parent == "":
 		parent = img.ParentImage
 	}
-	err := records.Lineages.Put(tx, &model.Lineage{ID: img.ID, OwnerID: img.OwnerID, Kind: model.LineageImage, Name: img.Name, Parent: parent, Created: img.Created})
+	err = records.Lineages.Put(tx, &model.Lineage{ID: img.ID, OwnerID: img.OwnerID, Kind: model.LineageImage, Name: img.Name, Parent: parent, Created: img.Created})
 	if err != nil {
 		return err
 	}

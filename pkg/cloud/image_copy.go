@@ -97,7 +97,7 @@ func (c *Account) copySnapshotOf(tx *store.Tx, src, img *model.Image, id string,
 	}
 	dup := model.Snapshot{
 		ID: model.NewID(model.SnapshotPrefix), OwnerID: c.id, LayerID: snap.LayerID, SizeGiB: snap.SizeGiB,
-		State: snap.State, Started: img.Created, Tags: maps.Clone(tags),
+		State: snap.State, Started: img.Created, Tags: maps.Clone(tags), ProductCodes: snap.ProductCodes,
 		Description: fmt.Sprintf("Copied for DestinationAmi %s from SourceAmi %s for SourceSnapshot %s.", img.ID, src.ID, id),
 	}
 	return dup.ID, c.addSnapshot(tx, &dup)

@@ -58,6 +58,9 @@ func (c *Account) PushImage(ctx context.Context, r ImagePush) (model.RegistryTas
 		if img.State != model.ImageAvailable && img.State != model.ImageDisabled {
 			return unavailable(&img, "pushed")
 		}
+		if err := mayLeave(&img, "pushed"); err != nil {
+			return err
+		}
 		t.Push, t.Sign, t.ImageID, t.ImageName, t.Layers = true, r.Sign, img.ID, img.Name, map[string]string{}
 		for _, b := range img.BlockDevices {
 			if b.SnapshotID == "" {
@@ -84,6 +87,9 @@ type ImagePull struct {
 // PullImage writes the intent to make an image of what a registry has.
 func (c *Account) PullImage(ctx context.Context, r ImagePull) (model.RegistryTask, error) {
 	return c.registryTask(ctx, "PullImage", r, &r.RegistryRequest, func(tx *store.Tx, t *model.RegistryTask) error {
+		if err := oneMore(c, tx, records.Images, model.QuotaImages, codeResourceLimit); err != nil {
+			return err
+		}
 		t.ImageID, t.RequireSignature = model.NewID(model.ImagePrefix), r.RequireSignature
 		if r.Name == "" {
 			return nil // the node takes the name when it knows it

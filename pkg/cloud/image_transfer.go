@@ -275,6 +275,9 @@ func (c *Account) newExport(tx *store.Tx, r ImageExport) ([]string, error) {
 	if img.State != model.ImageAvailable && img.State != model.ImageDisabled {
 		return nil, unavailable(&img, "exported")
 	}
+	if err := mayLeave(&img, "exported"); err != nil {
+		return nil, err
+	}
 	node, err := c.bakery(tx)
 	if err != nil {
 		return nil, err

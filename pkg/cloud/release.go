@@ -37,6 +37,17 @@ func (c *Cloud) Release(tx *store.Tx, account string) (owns string, err error) {
 			return "", err
 		}
 	}
+	subscriptions, err := records.Subscriptions.List(tx)
+	if err != nil {
+		return "", err
+	}
+	for _, sub := range subscriptions {
+		if sub.OwnerID == account {
+			if err := records.Subscriptions.Delete(tx, records.SubscriptionKey(account, sub.Code)); err != nil {
+				return "", err
+			}
+		}
+	}
 	return "", errors.Join(records.ImageKeys.Delete(tx, account), records.ImageRules.Delete(tx, account))
 }
 

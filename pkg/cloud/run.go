@@ -138,6 +138,9 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch, admitted *
 	if err != nil {
 		return nil, err
 	}
+	if err := c.optedIn(tx, img.ProductCodes); err != nil {
+		return nil, err
+	}
 	typ, err := chooseType(l.Type, img.Arch)
 	if err != nil {
 		return nil, err
@@ -184,8 +187,8 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch, admitted *
 		KeyName: l.KeyName, PublicKey: pub, UserData: l.UserData, LoginUser: img.LoginUser,
 		Boot: img.Boot, Node: node, LaunchTime: now, RootDevice: img.RootDevice,
 		Metadata: l.Metadata, TerminateOnHalt: l.TerminateOnHalt, RequestedAccel: l.Accel, Display: l.Display,
-		Options: l.Options,
-		State:   model.InstancePending, Desired: model.InstanceRunning,
+		Options: l.Options, ProductCodes: img.ProductCodes,
+		State: model.InstancePending, Desired: model.InstanceRunning,
 		Reachability: model.ReachabilityInitializing,
 	}
 	for n, id := range ids {

@@ -65,7 +65,7 @@ func staying(tx *store.Tx, vol *model.Volume) error {
 func pendingSnapshot(vol *model.Volume, set string, now time.Time) model.Snapshot {
 	return model.Snapshot{
 		ID: model.NewID(model.SnapshotPrefix), OwnerID: vol.OwnerID, VolumeID: vol.ID, Set: set, SizeGiB: vol.SizeGiB,
-		State: model.SnapshotPending, Started: now,
+		State: model.SnapshotPending, Started: now, ProductCodes: vol.ProductCodes,
 	}
 }
 
@@ -177,6 +177,7 @@ func (c *Account) CopySnapshot(ctx context.Context, r CopyRequest) (snap model.S
 		snap = model.Snapshot{
 			ID: model.NewID(model.SnapshotPrefix), OwnerID: c.id, LayerID: src.LayerID, SizeGiB: src.SizeGiB,
 			State: model.SnapshotCompleted, Started: c.now().UTC(), Description: r.Description, Tags: r.Tags, Consistency: src.Consistency,
+			ProductCodes: src.ProductCodes,
 		}
 		return c.addSnapshot(tx, &snap)
 	})

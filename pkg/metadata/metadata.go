@@ -20,6 +20,7 @@ type Document struct {
 	Region           string            `json:"region"`
 	AvailabilityZone string            `json:"availabilityZone"`
 	ZoneID           string            `json:"zoneID,omitempty"`
+	ProductCodes     []string          `json:"productCodes,omitempty"`
 	Monitoring       bool              `json:"monitoring,omitempty"` // detailed monitoring is on
 	Hostname         string            `json:"hostname"`             // fully qualified private name
 	PublicHostname   string            `json:"publicHostname,omitempty"`

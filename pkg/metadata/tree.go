@@ -115,6 +115,9 @@ func instanceTree(meta *node, d Document) {
 	meta.set("ami-id", d.ImageID)
 	meta.set("ami-launch-index", fmt.Sprint(d.LaunchIndex))
 	meta.set("ami-manifest-path", "(unknown)")
+	if len(d.ProductCodes) > 0 {
+		meta.set("product-codes", strings.Join(d.ProductCodes, "\n"))
+	}
 	meta.set("block-device-mapping/root", d.RootDevice)
 	for name, device := range d.BlockDevices {
 		if listable(name) {
@@ -265,6 +268,9 @@ func identityDocument(d Document) string {
 		ImageID: d.ImageID, InstanceID: d.InstanceID, InstanceType: d.InstanceType,
 		PendingTime: d.PendingTime.UTC().Format(time.RFC3339),
 		PrivateIP:   d.PrivateIP, Region: d.Region, Version: "2017-09-30",
+	}
+	if len(d.ProductCodes) > 0 {
+		doc.MarketplaceCodes = &d.ProductCodes
 	}
 	b, err := json.MarshalIndent(doc, "", "  ")
 	if err != nil { // strings and nulls only: cannot happen

@@ -88,6 +88,7 @@ const (
 	CodeUnknownParameter            = "UnknownParameter"
 	CodeUnsupported                 = "Unsupported"
 	CodeUnsupportedOperation        = "UnsupportedOperation"
+	CodeOptInRequired               = "OptInRequired"
 	CodeServiceUnavailable          = "Unavailable"
 	CodeTemplateIDMalformed         = "InvalidLaunchTemplateId.Malformed"
 	CodeTemplateIDNotFound          = "InvalidLaunchTemplateId.NotFound"

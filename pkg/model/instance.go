@@ -145,6 +145,7 @@ type Instance struct {
 	TerminateOnHalt  bool             `json:"terminateOnHalt,omitempty"` // InstanceInitiatedShutdownBehavior=terminate
 	Options          InstanceOptions  `json:"options,omitzero"`
 	Tags             Tags             `json:"tags,omitempty"`
+	ProductCodes     []string         `json:"productCodes,omitempty"`   // of its image
 	RequestedAccel   string           `json:"requestedAccel,omitempty"` // "" lets the node choose
 	Display          bool             `json:"display,omitempty"`        // the machine has a graphics card
 	State            InstanceState    `json:"state"`

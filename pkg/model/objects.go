@@ -122,6 +122,7 @@ type Image struct {
 	LastLaunched   time.Time     `json:"lastLaunched,omitzero"` // to the hour
 	Protection     Protection    `json:"protection,omitzero"`
 	Origin         *ImageOrigin  `json:"origin,omitempty"` // of an image from a registry
+	ProductCodes   []string      `json:"productCodes,omitempty"`
 }
 
 // RecipeRef is an image's provenance: which recipe it was baked from, and with what.
@@ -164,6 +165,7 @@ type Snapshot struct {
 	Tags         Tags          `json:"tags,omitempty"`
 	Consistency  Consistency   `json:"consistency,omitempty"`
 	CreateVolume Sharing       `json:"createVolume,omitzero"` // EC2's create volume permissions
+	ProductCodes []string      `json:"productCodes,omitempty"`
 }
 
 // Layer is one qcow2 file of the layer store. A writable layer is the head of

@@ -21,6 +21,9 @@ type RegistryTask struct {
 	// task is over.
 	Layers map[string]string `json:"layers,omitempty"`
 	Sign   bool              `json:"sign,omitempty"` // with the owner's key, after sending
+	// Product is what the image is got for: by the digest in a publisher's index,
+	// for everybody.
+	Product *ProductImage `json:"product,omitempty"`
 	// RequireSignature has an image be taken only if a key signed it that the owner trusts.
 	RequireSignature bool `json:"requireSignature,omitempty"`
 
@@ -32,6 +35,24 @@ type RegistryTask struct {
 	Finished time.Time `json:"finished,omitzero"`
 
 	ClientToken string `json:"clientToken,omitempty"`
+}
+
+// ImageOwner is the account that an image that is got belongs to.
+func (t *RegistryTask) ImageOwner() string {
+	if t.Product != nil {
+		return MarketAccount
+	}
+	return t.OwnerID
+}
+
+// ProductImage says which image of which product a task gets.
+type ProductImage struct {
+	Code        string `json:"code"`
+	PublisherID string `json:"publisherID"`
+	Publisher   string `json:"publisher"` // whose key signed the index
+	Version     string `json:"version"`
+	Arch        Arch   `json:"arch"`
+	Community   bool   `json:"community,omitempty"` // no code goes into the image
 }
 
 // RegistryLogin is a user of a registry; without a name, anybody.
@@ -48,6 +69,8 @@ type ImageOrigin struct {
 	Reference string `json:"reference"`
 	Digest    string `json:"digest"`             // of its manifest
 	SignedBy  string `json:"signedBy,omitempty"` // name of the trusted key whose signature was found
+	// PublisherID is set on images of a publisher's products.
+	PublisherID string `json:"publisherID,omitempty"`
 }
 
 // ImageKey is the key that an account signs images with: PKCS #8, DER.

@@ -34,6 +34,7 @@ type Volume struct {
 	Modification *VolumeModification `json:"modification,omitempty"` // the latest
 	AutoEnableIO bool                `json:"autoEnableIO,omitempty"`
 	Tags         Tags                `json:"tags,omitempty"`
+	ProductCodes []string            `json:"productCodes,omitempty"`
 	VolumeKind
 }
 

@@ -112,6 +112,7 @@ func (n *Node) document(t *topology, inst *model.Instance) metadata.Document {
 		Hostname: inst.Hostname() + "." + model.PrivateDomain(n.Cloud.Region), PrivateIP: inst.Interface.PrivateIP,
 		PublicIP: inst.Interface.PublicIP, PublicHostname: t.publicName(&inst.Interface), MAC: inst.Interface.MAC,
 		SecurityGroups: t.namedGroups(&inst.Interface),
+		ProductCodes:   inst.ProductCodes,
 		KeyName:        inst.KeyName, PublicKey: inst.PublicKey, UserData: inst.UserData, RootDevice: inst.RootDevice,
 		BlockDevices: map[string]string{},
 		Options: metadata.Options{

@@ -16,6 +16,9 @@ import (
 	"github.com/bundt/bundt/pkg/store"
 )
 
+// userAgent is what registries are told.
+const userAgent = "bundt"
+
 // arrivingKept is how long a part of a blob waits for the rest.
 const arrivingKept = 24 * time.Hour
 
@@ -58,7 +61,7 @@ func (n *Node) moveImage(ctx context.Context, t *model.RegistryTask, work string
 		return err
 	}
 	repo, err := registry.Open(ref, registry.Options{
-		Client: n.Fetch.Client(), Username: t.Login.Username, Password: t.Login.Password, PlainHTTP: t.PlainHTTP, UserAgent: "bundt",
+		Client: n.Fetch.Client(), Username: t.Login.Username, Password: t.Login.Password, PlainHTTP: t.PlainHTTP, UserAgent: userAgent,
 	})
 	if err != nil {
 		return err
@@ -119,7 +122,7 @@ func (n *Node) registryFailed(ctx context.Context, t *model.RegistryTask, cause 
 		if now.Push || now.ImageName == "" {
 			return nil
 		}
-		return releaseImageName(tx, now.OwnerID, now.ImageName, now.ImageID)
+		return releaseImageName(tx, now.ImageOwner(), now.ImageName, now.ImageID)
 	})
 }
 

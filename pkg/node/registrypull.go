@@ -61,7 +61,7 @@ func (p *pull) run(ctx context.Context) error {
 	if p.img, err = artifact.Decode(manifest, data); err != nil {
 		return err
 	}
-	if err := p.verify(ctx, about); err != nil {
+	if err := p.trust(ctx, about); err != nil {
 		return err
 	}
 	if err := p.takeName(ctx); err != nil {
@@ -83,6 +83,19 @@ func (p *pull) run(ctx context.Context) error {
 		return err
 	}
 	return p.publish(ctx, tops)
+}
+
+// trust finds out who vouches for the image: of a product that is its publisher,
+// whose index says the digest.
+func (p *pull) trust(ctx context.Context, about ocispec.Descriptor) error {
+	product := p.task.Product
+	if product == nil {
+		return p.verify(ctx, about)
+	}
+	if p.task.SignedBy = product.Publisher; p.img.Config.Architecture != product.Arch {
+		return fmt.Errorf("%w: it is for %s, and its publisher says %s", artifact.ErrInvalid, p.img.Config.Architecture, product.Arch)
+	}
+	return nil
 }
 
 // verify looks for a signature of a key that the owner trusts.
@@ -139,7 +152,7 @@ func (p *pull) takeName(ctx context.Context) error {
 }
 
 // findLayers finds the layers that need not be fetched: those of snapshots that the
-// account may use. What others have is fetched, though it is here: who knows a
+// image's owner may use. What others have is fetched, though it is here: who knows a
 // digest has not got what it is of.
 func (p *pull) findLayers(ctx context.Context) error {
 	return p.node.Store.View(ctx, func(tx *store.Tx) error {
@@ -149,7 +162,7 @@ func (p *pull) findLayers(ctx context.Context) error {
 			return err
 		}
 		for _, s := range snaps {
-			if s.State != model.SnapshotCompleted || !s.UsableBy(p.task.OwnerID) {
+			if s.State != model.SnapshotCompleted || !s.UsableBy(p.task.ImageOwner()) {
 				continue
 			}
 			layers, err := chain(tx, s.LayerID)
@@ -324,11 +337,17 @@ func (p *pull) bootFile(ctx context.Context, content string) (string, error) {
 // publish makes the image of the layers that are here.
 func (p *pull) publish(ctx context.Context, tops map[string]model.Layer) error {
 	img := p.img.Config.Image()
-	img.ID, img.OwnerID, img.Name, img.Created = p.task.ImageID, p.task.OwnerID, p.task.ImageName, p.node.Now().UTC()
+	img.ID, img.OwnerID, img.Name, img.Created = p.task.ImageID, p.task.ImageOwner(), p.task.ImageName, p.node.Now().UTC()
 	if p.task.SignedBy == "" {
 		img.Recipe = nil // anybody can claim one
 	}
 	img.Origin = &model.ImageOrigin{Reference: p.task.Reference, Digest: p.task.Digest, SignedBy: p.task.SignedBy}
+	if product := p.task.Product; product != nil {
+		img.Origin.PublisherID, img.Launch.Public = product.PublisherID, true
+		if !product.Community {
+			img.ProductCodes = []string{product.Code}
+		}
+	}
 	var snaps []model.Snapshot
 	for i := range img.BlockDevices {
 		b := &img.BlockDevices[i]
@@ -339,6 +358,7 @@ func (p *pull) publish(ctx context.Context, tops map[string]model.Layer) error {
 		s := model.Snapshot{
 			ID: model.NewID(model.SnapshotPrefix), OwnerID: img.OwnerID, LayerID: top.ID, SizeGiB: max(1, (top.SizeBytes+1<<30-1)>>30),
 			State: model.SnapshotCompleted, Started: img.Created, Description: "Pulled from " + p.task.Reference, Consistency: img.Consistency,
+			ProductCodes: img.ProductCodes,
 		}
 		snaps, b.SnapshotID = append(snaps, s), s.ID
 	}
@@ -365,7 +385,27 @@ func (p *pull) put(tx *store.Tx, img *model.Image, snaps []model.Snapshot) error
 	if err := putLineage(tx, img); err != nil {
 		return err
 	}
+	if err := putProductImage(tx, p.task.Product, p.task.Reference, img.ID); err != nil {
+		return err
+	}
 	return records.Images.Put(tx, img)
+}
+
+// putProductImage notes that a product's image is here.
+func putProductImage(tx *store.Tx, p *model.ProductImage, reference, image string) error {
+	if p == nil {
+		return nil
+	}
+	product, err := records.Products.Get(tx, p.Code)
+	if err != nil {
+		return fmt.Errorf("reading the product %s: %w", p.Code, err)
+	}
+	for i := range product.Versions {
+		if v := &product.Versions[i]; v.Image == reference {
+			v.ImageID = image
+		}
+	}
+	return records.Products.Put(tx, &product)
 }
 
 // putLineage remembers an image and the recipe that it comes from.

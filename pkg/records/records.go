@@ -39,6 +39,9 @@ var (
 	RegistryTasks = store.NewCollection("registry-tasks", func(t *model.RegistryTask) string { return t.ID })
 	ImageKeys     = store.NewCollection("image-keys", func(k *model.ImageKey) string { return k.OwnerID })
 	TrustedKeys   = store.NewCollection("trusted-keys", func(k *model.TrustedKey) string { return IAMKey(k.OwnerID, k.Name) })
+	Publishers    = store.NewCollection("publishers", func(p *model.Publisher) string { return p.ID })
+	Products      = store.NewCollection("products", func(p *model.Product) string { return p.Code })
+	Subscriptions = store.NewCollection("subscriptions", func(s *model.Subscription) string { return SubscriptionKey(s.OwnerID, s.Code) })
 	Idempotent    = store.NewCollection("tokens", func(t *Token) string { return TokenKey(t.OwnerID, t.Action, t.Token) })
 
 	VPCs               = store.NewCollection("vpcs", func(v *model.VPC) string { return v.ID })
@@ -112,3 +115,6 @@ const PublicPool = "public"
 
 // PoolV6 is the Address.Pool of a subnet's IPv6 addresses.
 func PoolV6(subnetID string) string { return subnetID + "-ipv6" }
+
+// SubscriptionKey is the key of a Subscription.
+func SubscriptionKey(account, code string) string { return account + "/" + code }

@@ -67,6 +67,7 @@ func Register(t *api.Table, c *cloud.Cloud, n Node) {
 	a.registerNetworks(t)
 	a.registerBundt(t)
 	a.registerRegistries(t)
+	a.registerMarket(t)
 	a.registerDiagnosis(t)
 	a.registerEndpoint(t)
 }

@@ -76,7 +76,7 @@ func (a *Actions) instanceOf(i *model.Instance) ec2types.Instance {
 		RootDeviceName: &i.RootDevice, RootDeviceType: ptr("ebs"), PlatformDetails: ptr("Linux/UNIX"),
 		State: stateOf(i.State), StateReason: reasonOf(i.StateReason), StateTransitionReason: &i.TransitionReason,
 		Tags: tagsOf(i.Tags), VirtualizationType: ptr("hvm"),
-		MetadataOptions: metadataOptionsOf(i.Metadata, i.State),
+		MetadataOptions: metadataOptionsOf(i.Metadata, i.State), ProductCodes: productCodesOf(i.ProductCodes),
 	}
 	addOptions(&out, i)
 	// Shown when empty, too: clients read them of a terminated instance.

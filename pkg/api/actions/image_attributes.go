@@ -56,8 +56,9 @@ func (a *Actions) describeImageAttribute(ctx context.Context, in *ec2types.Descr
 		}
 	case ec2types.ImageAttributeNameBlockDeviceMapping: // as EC2 answers since it was deprecated
 		return nil, model.Errorf(model.CodeAuthFailure, "Unauthorized attempt to access restricted resource").WithHint("DescribeImages shows an image's block device mapping")
-	// Images have none of the others.
 	case ec2types.ImageAttributeNameProductCodes:
+		out.ProductCodes = productCodesOf(img.ProductCodes)
+	// Images have none of the others.
 	case ec2types.ImageAttributeNameKernel:
 		out.KernelId = value("")
 	case ec2types.ImageAttributeNameRamdisk:

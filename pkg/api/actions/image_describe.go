@@ -14,8 +14,11 @@ import (
 	"github.com/bundt/bundt/pkg/model"
 )
 
-// ownerAliases are EC2's names of owners whose images do not exist here.
-var ownerAliases = []string{"amazon", "aws-marketplace", "aws-backup-vault", "microsoft"}
+// marketAlias is EC2's name of the owner of publishers' images.
+const marketAlias = "aws-marketplace"
+
+// ownerAliases are EC2's names of owners. Only marketAlias has images here.
+var ownerAliases = []string{"amazon", marketAlias, "aws-backup-vault", "microsoft"}
 
 var accountID = regexp.MustCompile(`^[0-9]{12}$`)
 
@@ -90,6 +93,8 @@ func ownedBy(owners []string, me string) (func(*model.Image) bool, error) {
 			ids = append(ids, me)
 		case accountID.MatchString(o):
 			ids = append(ids, o)
+		case o == marketAlias:
+			ids = append(ids, model.MarketAccount)
 		case !slices.Contains(ownerAliases, o):
 			return nil, model.Errorf("InvalidUserID.Malformed", "Invalid user id: %q: expect self, an account's twelve digits, or one of %v", o, ownerAliases)
 		}
@@ -154,23 +159,25 @@ func (a *Actions) imageFields() map[string]func(*model.Image) []string {
 		"block-device-mapping.delete-on-termination": each(func(b model.BlockDevice) string {
 			return strconv.FormatBool(b.DeleteOnTermination)
 		}),
-		"creation-date":        func(i *model.Image) []string { return timeFilter(i.Created) },
-		"description":          one(func(i *model.Image) string { return i.Description }),
-		"ena-support":          one(func(i *model.Image) string { return strconv.FormatBool(i.ENA) }),
-		"free-tier-eligible":   one(func(*model.Image) string { return "false" }),
-		"hypervisor":           one(func(*model.Image) string { return "xen" }),
-		"image-allowed":        one(func(*model.Image) string { return "true" }),
-		"image-id":             one(func(i *model.Image) string { return i.ID }),
-		"image-type":           one(func(*model.Image) string { return "machine" }),
-		"is-public":            one(func(i *model.Image) string { return strconv.FormatBool(i.Launch.Public) }),
-		"kernel-id":            never,
-		"manifest-location":    one(func(i *model.Image) string { return i.OwnerID + "/" + i.Name }),
-		"name":                 one(func(i *model.Image) string { return i.Name }),
-		"owner-alias":          never,
-		"owner-id":             one(func(i *model.Image) string { return i.OwnerID }),
-		"platform":             never, // only Windows has one
-		"product-code":         never,
-		"product-code.type":    never,
+		"creation-date":      func(i *model.Image) []string { return timeFilter(i.Created) },
+		"description":        one(func(i *model.Image) string { return i.Description }),
+		"ena-support":        one(func(i *model.Image) string { return strconv.FormatBool(i.ENA) }),
+		"free-tier-eligible": one(func(*model.Image) string { return "false" }),
+		"hypervisor":         one(func(*model.Image) string { return "xen" }),
+		"image-allowed":      one(func(*model.Image) string { return "true" }),
+		"image-id":           one(func(i *model.Image) string { return i.ID }),
+		"image-type":         one(func(*model.Image) string { return "machine" }),
+		"is-public":          one(func(i *model.Image) string { return strconv.FormatBool(i.Launch.Public) }),
+		"kernel-id":          never,
+		"manifest-location":  one(func(i *model.Image) string { return i.OwnerID + "/" + i.Name }),
+		"name":               one(func(i *model.Image) string { return i.Name }),
+		"owner-alias":        some(ownerAlias),
+		"owner-id":           one(func(i *model.Image) string { return i.OwnerID }),
+		"platform":           never, // only Windows has one
+		"product-code":       func(i *model.Image) []string { return i.ProductCodes },
+		"product-code.type": func(i *model.Image) []string {
+			return codeTypes(i.ProductCodes)
+		},
 		"ramdisk-id":           never,
 		"root-device-name":     one(func(i *model.Image) string { return i.RootDevice }),
 		"root-device-type":     one(func(*model.Image) string { return "ebs" }),
@@ -215,6 +222,7 @@ func (a *Actions) imageOf(i *model.Image, viewer string) ec2types.Image {
 		SourceImageId: str(sourceImage(i)), SourceImageRegion: str(a.sourceRegion(i)), SourceInstanceId: str(i.SourceInstance), SriovNetSupport: str(i.SriovNet),
 		State: ptr(string(i.State)), StateReason: reasonOf(i.StateReason), Tags: tagsOf(i.Tags),
 		VirtualizationType: ptr("hvm"), UsageOperation: ptr("RunInstances"),
+		ImageOwnerAlias: str(ownerAlias(i)), ProductCodes: productCodesOf(i.ProductCodes),
 	}
 	if !i.DeprecateAt.IsZero() {
 		out.DeprecationTime = ptr(imageTime(i.DeprecateAt))
@@ -229,6 +237,28 @@ func (a *Actions) imageOf(i *model.Image, viewer string) ec2types.Image {
 		out.BlockDeviceMappings = append(out.BlockDeviceMappings, mappingOf(b))
 	}
 	return out
+}
+
+func ownerAlias(i *model.Image) string {
+	if i.OwnerID == model.MarketAccount {
+		return marketAlias
+	}
+	return ""
+}
+
+// productCodesOf are product codes in EC2's shape.
+func productCodesOf(codes []string) (out []ec2types.ProductCode) {
+	for _, c := range codes {
+		out = append(out, ec2types.ProductCode{ProductCodeId: ptr(c), ProductCodeType: ptr(ec2types.ProductCodeValuesMarketplace)})
+	}
+	return out
+}
+
+func codeTypes(codes []string) []string {
+	if len(codes) == 0 {
+		return nil
+	}
+	return []string{ec2types.ProductCodeValuesMarketplace}
 }
 
 // imageTime is how EC2 writes the times of an image, which are text.

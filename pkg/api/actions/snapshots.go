@@ -182,8 +182,9 @@ func (a *Actions) describeSnapshotAttribute(ctx context.Context, in *ec2types.De
 		return nil, err
 	}
 	out := &ec2types.DescribeSnapshotAttributeOutput{SnapshotId: ptr(s.ID)}
-	if ec2types.Value(in.Attribute) != "createVolumePermission" {
-		return out, nil // of product codes there are none: nothing is sold here
+	if ec2types.Value(in.Attribute) == ec2types.SnapshotAttributeNameProductCodes {
+		out.ProductCodes = productCodesOf(s.ProductCodes)
+		return out, nil
 	}
 	if s.CreateVolume.Public {
 		out.CreateVolumePermissions = append(out.CreateVolumePermissions, ec2types.CreateVolumePermission{Group: ptr("all")})

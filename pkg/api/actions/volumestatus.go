@@ -172,8 +172,10 @@ func (a *Actions) describeVolumeAttribute(ctx context.Context, in *ec2types.Desc
 		return nil, err
 	}
 	out := &ec2types.DescribeVolumeAttributeOutput{VolumeId: ptr(v.ID)}
-	if ec2types.Value(in.Attribute) == "autoEnableIO" {
+	if ec2types.Value(in.Attribute) == ec2types.VolumeAttributeNameAutoEnableIO {
 		out.AutoEnableIO = &ec2types.AttributeBooleanValue{Value: ptr(v.AutoEnableIO)}
+	} else {
+		out.ProductCodes = productCodesOf(v.ProductCodes)
 	}
-	return out, nil // of product codes there are none: nothing is sold here
+	return out, nil
 }

@@ -40,6 +40,7 @@ func New(d *auth.Directory, objects Objects) *Authorizer { return &Authorizer{d,
 // than the admin's can allow them.
 var adminOnly = []string{
 	"bundt:CreateAccount", "bundt:DeleteAccount", "bundt:ModifyAccountQuotas", "bundt:DescribeHost", "bundt:DescribeInventory",
+	"bundt:AddPublisher", "bundt:RefreshPublisher", "bundt:RemovePublisher",
 }
 
 // unconditional are actions that every identity may use, whatever its policies say:

@@ -15,7 +15,7 @@ var types = map[string]string{
 	"i": "instance", "ami": "image", "vol": "volume", "snap": "snapshot", "key": "key-pair", "eni": "network-interface",
 	"sg": "security-group", "sgr": "security-group-rule", "subnet": "subnet", "vpc": "vpc", "igw": "internet-gateway", "eigw": "egress-only-internet-gateway",
 	"rtb": "route-table", "acl": "network-acl", "dopt": "dhcp-options", "eipalloc": "elastic-ip", "lt": "launch-template",
-	"import-ami": "import-image-task", "export-ami": "export-image-task", "build": "build", "registry-task": "registry-task",
+	"import-ami": "import-image-task", "export-ami": "export-image-task", "build": "build", "registry-task": "registry-task", "publisher": "publisher",
 	"iip-assoc": "instance", // the one that an instance profile is associated with
 }
 
@@ -45,6 +45,7 @@ var created = map[string][]string{
 	"ec2:CreateLaunchTemplate":            {"launch-template"},
 	"bundt:BuildImage":                    {"image"},
 	"bundt:PullImage":                     {"image", "snapshot"},
+	"bundt:PullProductImage":              {"image", "snapshot"},
 	"ec2:CreateKeyPair":                   {}, // named in the request
 	"ec2:ImportKeyPair":                   {},
 	"ec2:CreateTags":                      {},

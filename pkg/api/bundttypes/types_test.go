@@ -59,6 +59,9 @@ var types = []any{
 	bundttypes.DescribeRegistryTasksInput{}, bundttypes.DescribeRegistryTasksOutput{}, bundttypes.CancelRegistryTaskInput{}, bundttypes.CancelRegistryTaskOutput{},
 	bundttypes.ImageSigningKey{}, bundttypes.ImportImageSigningKeyInput{}, bundttypes.TrustKeyInput{}, bundttypes.TrustKeyOutput{},
 	bundttypes.DistrustKeyInput{}, bundttypes.DescribeTrustedKeysOutput{},
+	bundttypes.AddPublisherInput{}, bundttypes.AddPublisherOutput{}, bundttypes.DescribePublishersOutput{}, bundttypes.DescribeProductsInput{}, bundttypes.DescribeProductsOutput{},
+	bundttypes.SubscribeToProductInput{}, bundttypes.SubscribeToProductOutput{}, bundttypes.PullProductImageInput{}, bundttypes.PullProductImageOutput{},
+	bundttypes.SignIndexInput{}, bundttypes.SignIndexOutput{},
 }
 
 func TestTypesSurviveJSONAndXML(t *testing.T) {
