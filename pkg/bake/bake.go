@@ -119,9 +119,6 @@ func checkSupported(r *recipe.Recipe) error {
 	default:
 		return fmt.Errorf("recipe %s: source %q: %w", r.Name, kind, ErrUnsupported)
 	}
-	if len(r.Components) > 0 {
-		return fmt.Errorf("recipe %s: component %q: running components: %w", r.Name, r.Components[0].Name, ErrUnsupported)
-	}
 	return nil
 }
 

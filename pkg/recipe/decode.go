@@ -92,6 +92,10 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path, enum string) {
 		v.Set(reflect.New(v.Type().Elem()))
 		v = v.Elem()
 	}
+	if later, ok := v.Addr().Interface().(*Inputs); ok {
+		later.node = n // what they are is known when the action is
+		return
+	}
 	if s, ok := v.Addr().Interface().(scalar); ok {
 		d.scalar(n, s, path)
 		return

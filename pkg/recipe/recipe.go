@@ -35,12 +35,12 @@ type Recipe struct {
 	Version       string        `yaml:"version" required:"true" json:"version"`
 	Description   string        `yaml:"description" json:"description,omitempty"`
 	Architectures []model.Arch  `yaml:"architectures" required:"true" json:"architectures" enum:"x86_64|arm64|i386"`
-	Boot          Boot          `yaml:"boot" required:"true" json:"boot"`
+	Boot          Boot          `yaml:"boot" json:"boot"` // with a parent image: that image's
 	Source        Source        `yaml:"source" required:"true" json:"source"`
 	Initramfs     *Initramfs    `yaml:"initramfs" json:"initramfs,omitempty"`
 	Files         []File        `yaml:"files" json:"files,omitempty"`
 	Components    []Component   `yaml:"components" json:"components,omitempty"`
-	BlockDevices  []BlockDevice `yaml:"blockDevices" required:"true" json:"blockDevices"`
+	BlockDevices  []BlockDevice `yaml:"blockDevices" json:"blockDevices"` // with a parent image: that image's
 	Metadata      Metadata      `yaml:"metadata" json:"metadata"`
 
 	// Lock is the context's lock file, nil if there is none. It is set by Load.
@@ -68,9 +68,14 @@ type Source struct {
 	Tree     string     `yaml:"tree" json:"tree,omitempty"` // a directory of the context
 	Disk     *Disk      `yaml:"disk" json:"disk,omitempty"`
 	URL      *URLSource `yaml:"url" json:"url,omitempty"`
-	Image    string     `yaml:"image" json:"image,omitempty"` // a parent AMI by id or name
-	OCI      string     `yaml:"oci" json:"oci,omitempty"`     // an OCI reference with digest
+	// Image is a parent AMI: its id, its name, or RecipePrefix and a recipe's name
+	// for the newest image of that recipe.
+	Image string `yaml:"image" json:"image,omitempty"`
+	OCI   string `yaml:"oci" json:"oci,omitempty"` // an OCI reference with digest
 }
+
+// RecipePrefix begins a parent that is the newest image of a recipe: "recipe:tiny".
+const RecipePrefix = "recipe:"
 
 // Kind is the name of the field that is set.
 func (s Source) Kind() string {
@@ -182,24 +187,6 @@ func (i *Initramfs) InitFor(a model.Arch) string { return expand(i.Init, a) }
 func (s Source) TreeFor(a model.Arch) string { return expand(s.Tree, a) }
 
 func expand(s string, a model.Arch) string { return strings.ReplaceAll(s, "{arch}", string(a)) }
-
-// Component is a named piece of work inside the image, as EC2 Image Builder has it.
-type Component struct {
-	Name   string  `yaml:"name" required:"true" json:"name"`
-	Phases []Phase `yaml:"phases" required:"true" json:"phases"`
-}
-
-// Phase is one phase of a component.
-type Phase struct {
-	Name  string `yaml:"name" required:"true" json:"name" enum:"build|validate|test"`
-	Steps []Step `yaml:"steps" required:"true" json:"steps"`
-}
-
-// Step is one command of a phase.
-type Step struct {
-	Name string `yaml:"name" required:"true" json:"name"`
-	Run  string `yaml:"run" required:"true" json:"run"`
-}
 
 // BlockDevice is one disk of the image. The first is the root disk.
 type BlockDevice struct {

@@ -246,3 +246,59 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// onParent is a recipe that builds on an image by components.
+const onParent = `apiVersion: bundt/v1
+name: web
+version: 1.0.0
+architectures: [x86_64]
+source: {image: "recipe:tiny"}
+components:
+  - name: web
+    phases:
+      - name: build
+        steps:
+          - {name: page, run: "echo hi", timeoutSeconds: 5, onFailure: Ignore, maxAttempts: 2}
+          - {name: file, action: CreateFile, inputs: [{path: /etc/a, content: 1, permissions: 600}]}
+          - {name: again, action: Reboot}
+  - name: doc
+    document: doc.yaml
+    parameters: {A: 1}
+`
+
+func TestParent(t *testing.T) {
+	schema := compileSchema(t)
+	for want, change := range map[string][2]string{
+		"":                                                   {"", ""},
+		"boot comes from the parent image":                   {"components:", "boot: {firmware: bios}\ncomponents:"},
+		"blockDevices comes from the parent":                 {"components:", "blockDevices: [{device: /dev/sda1, size: 1GiB}]\ncomponents:"},
+		"let a step of a component make them":                {"components:", "files: [{path: /etc/a, content: b}]\ncomponents:"},
+		"is not a recipe's name":                             {"recipe:tiny", "recipe:../x"},
+		"lacks the key \"boot\"":                             {`{image: "recipe:tiny"}`, "{tree: root}"},
+		"needs exactly one of phases and document":           {"    document: doc.yaml\n", ""},
+		"parameters are those of a document":                 {"    phases:", "    parameters: {A: 1}\n    phases:"},
+		"component web is defined twice":                     {"- name: doc", "- name: web"},
+		"the step page is there twice":                       {"name: file", "name: page"},
+		"needs exactly one of run and action":                {"action: Reboot", "onFailure: Abort"},
+		"unknown action \"Reboots\"":                         {"action: Reboot}", "action: Reboots}"},
+		"S3Upload of EC2 Image Builder is not":               {"action: Reboot}", "action: S3Upload, inputs: {}}"},
+		"inputs are those of an action":                      {`run: "echo hi"`, `run: "echo hi", inputs: {}`},
+		"r.yaml:12:13: components[0].phases[0].steps[1] lac": {", inputs: [{path: /etc/a, content: 1, permissions: 600}]", ""},
+		"lacks the key \"path\"":                             {"path: /etc/a, ", ""},
+		"timeoutSeconds must be at least 1":                  {"timeoutSeconds: 5", "timeoutSeconds: 0"},
+		"the phase build has no steps":                       {"        steps:\n", "        steps: []\n      - name: test\n        steps:\n"},
+	} {
+		text := strings.Replace(onParent, change[0], change[1], 1)
+		_, err := recipe.Parse("r.yaml", []byte(text))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("error is %v, want %q", err, want)
+		}
+	}
+	var v any
+	if err := yaml.Unmarshal([]byte(onParent), &v); err != nil {
+		t.Fatal(err)
+	}
+	if err := schema.Validate(v); err != nil {
+		t.Errorf("the schema refuses it: %v", err)
+	}
+}

@@ -72,7 +72,12 @@ func (d *decoder) checkRecipe(r *Recipe) {
 		}
 	}
 	d.checkSource(r)
-	d.checkBoot(r)
+	if r.Source.Image != "" {
+		d.checkParent(r)
+	} else {
+		d.require("boot", "blockDevices")
+		d.checkBoot(r)
+	}
 	for i, f := range r.Files {
 		d.checkFile(fmt.Sprintf("files[%d]", i), f)
 	}
@@ -116,6 +121,34 @@ func (d *decoder) checkSource(r *Recipe) {
 			d.at("source.url.url", "source.url.url: %q is not an http or https URL", clip(s.URL.URL))
 		}
 		d.match("source.url.digest", s.URL.Digest, digestPattern, "a digest of the form sha256:<64 hexadecimal digits>")
+	}
+}
+
+// require reports top-level keys that were not written.
+func (d *decoder) require(keys ...string) {
+	for _, k := range keys {
+		if _, written := d.pos[k]; !written {
+			d.at("", "%s lacks the key %q", describePath(""), k)
+		}
+	}
+}
+
+// checkParent refuses what a recipe on a parent image cannot say: how it starts
+// and what disks it has come with the parent, whose bytes are not touched.
+func (d *decoder) checkParent(r *Recipe) {
+	for _, k := range []string{"boot", "blockDevices", "initramfs", "files"} {
+		if _, written := d.pos[k]; !written {
+			continue
+		}
+		switch k {
+		case "files":
+			d.at(k, "files cannot be put into a parent image: let a step of a component make them (action CreateFile)")
+		default:
+			d.at(k, "%s comes from the parent image: leave it out", k)
+		}
+	}
+	if ref, ok := strings.CutPrefix(r.Source.Image, RecipePrefix); ok && !namePattern.MatchString(ref) {
+		d.at("source.image", "source.image: %q is not a recipe's name", clip(ref))
 	}
 }
 
@@ -259,21 +292,6 @@ func (d *decoder) checkFile(at string, f File) {
 	}
 }
 
-func (d *decoder) checkComponents(r *Recipe) {
-	for i, c := range r.Components {
-		at := fmt.Sprintf("components[%d]", i)
-		d.match(at+".name", c.Name, namePattern, "a name")
-		if slices.ContainsFunc(r.Components[:i], func(o Component) bool { return o.Name == c.Name }) {
-			d.at(at+".name", "component %s is defined twice", c.Name)
-		}
-		for j, p := range c.Phases {
-			if slices.ContainsFunc(c.Phases[:j], func(o Phase) bool { return o.Name == p.Name }) {
-				d.at(fmt.Sprintf("%s.phases[%d].name", at, j), "component %s has phase %s twice", c.Name, p.Name)
-			}
-		}
-	}
-}
-
 func (d *decoder) checkBlockDevices(r *Recipe) {
 	if _, written := d.pos["blockDevices"]; written && len(r.BlockDevices) == 0 && !d.failedAt("blockDevices") {
 		d.at("blockDevices", "blockDevices is empty: an image needs a root disk")
@@ -339,6 +357,11 @@ func checkContext(r *Recipe, d *decoder, fsys fs.FS) ErrorList {
 	}
 	if r.Source.Disk != nil && r.Source.Disk.File != "" {
 		exists("source.disk.file", r.Source.Disk.File, false)
+	}
+	for i, c := range r.Components {
+		if c.Document != "" {
+			exists(fmt.Sprintf("components[%d].document", i), c.Document, false)
+		}
 	}
 	if r.Source.Packages != nil && r.Source.Packages.Keyring != "" {
 		exists("source.packages.keyring", r.Source.Packages.Keyring, false)
