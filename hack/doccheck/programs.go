@@ -37,7 +37,7 @@ func bundtArgs(args []string) error {
 }
 
 func arguments(cmd *cobra.Command) error {
-	if cmd.HasSubCommands() && cmd.Flags().NArg() > 0 {
+	if cmd.HasSubCommands() && strings.HasSuffix(cmd.Use, " VERB") && cmd.Flags().NArg() > 0 { // "build RECIPE" has both
 		return fmt.Errorf("%s has no command %q", cmd.CommandPath(), cmd.Flags().Arg(0))
 	}
 	return cmd.ValidateArgs(cmd.Flags().Args())

@@ -3,6 +3,7 @@ package cli_test
 import (
 	"context"
 	"encoding/base64"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -96,6 +97,16 @@ func (c *toyCloud) table() *api.Table {
 	register(t, "DescribeKeyPairs", []string{"KeyNames", "KeyPairIds", "IncludePublicKey"}, c.describeKeys)
 	register(t, "DeleteKeyPair", []string{"KeyPairId"}, c.deleteKey)
 	register(t, "BuildImage", []string{"ContextDigest", "Architecture", "ClientToken", "Name"}, c.build)
+	register(t, "DescribeBuilds", []string{"BuildIds", "MaxResults", "NextToken"}, func(*bundttypes.DescribeBuildsInput) (*bundttypes.DescribeBuildsOutput, error) {
+		return &bundttypes.DescribeBuildsOutput{Builds: []bundttypes.Build{{
+			BuildId: "build-1", RecipeName: "web", RecipeVersion: "1.0", Architecture: "x86_64", State: "failed", ImageId: "ami-1", CreatedAt: made,
+			Steps: []bundttypes.BuildStep{{Name: "launch build instance", Phase: "image"}, {Name: "web page", Phase: "build", Error: "exit code 1"}},
+		}}}, nil
+	})
+	register(t, "GetBuildLog", []string{"BuildId", "Step"}, func(in *bundttypes.GetBuildLogInput) (*bundttypes.GetBuildLogOutput, error) {
+		return &bundttypes.GetBuildLogOutput{Log: fmt.Sprintf("what step %d printed\n", *in.Step)}, nil
+	})
+	register(t, "CancelBuild", []string{"BuildId"}, func(*bundttypes.CancelBuildInput) (*bundttypes.CancelBuildOutput, error) { return nil, nil })
 	api.RegisterStream(t, api.Stream[bundttypes.WatchBuildInput, bundttypes.Build]{Name: "WatchBuild", Acts: []string{"BuildId"}, Handler: c.watch})
 	register(t, "DescribeHost", []string{"Refresh"}, describeHost)
 	register(t, "DescribeEndpoint", nil, func(*bundttypes.DescribeEndpointInput) (*bundttypes.DescribeEndpointOutput, error) {

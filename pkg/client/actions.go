@@ -183,3 +183,13 @@ func (c *Client) SignIndex(ctx context.Context, in *bundttypes.SignIndexInput) (
 func (c *Client) DescribeProducts(ctx context.Context, in *bundttypes.DescribeProductsInput) (*bundttypes.DescribeProductsOutput, error) {
 	return call[bundttypes.DescribeProductsOutput](ctx, c, "DescribeProducts", in)
 }
+
+// CancelBuild gives a build up.
+func (c *Client) CancelBuild(ctx context.Context, in *bundttypes.CancelBuildInput) (*bundttypes.CancelBuildOutput, error) {
+	return call[bundttypes.CancelBuildOutput](ctx, c, "CancelBuild", in)
+}
+
+// GetBuildLog returns what a step of a build has printed.
+func (c *Client) GetBuildLog(ctx context.Context, in *bundttypes.GetBuildLogInput) (*bundttypes.GetBuildLogOutput, error) {
+	return call[bundttypes.GetBuildLogOutput](ctx, c, "GetBuildLog", in)
+}

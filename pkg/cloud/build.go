@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
+	"golang.org/x/crypto/ssh"
+
+	"github.com/bundt/bundt/pkg/component"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/recipe"
 	"github.com/bundt/bundt/pkg/recipe/archive"
@@ -21,6 +25,8 @@ type BuildRequest struct {
 	ImageName     string // "" makes one of the recipe's name, version and architecture
 	Tags          model.Tags
 	ClientToken   string `json:"-"`
+	// HoldKey is a public key that lets its owner into an instance in which a step failed.
+	HoldKey string `json:"-"`
 }
 
 // RecipeTag is the tag that names an image's recipe, so that images can be found by it.
@@ -39,40 +45,61 @@ func (c *Account) BuildImage(ctx context.Context, r BuildRequest) (model.Build, 
 	if err := checkTags(r.Tags); err != nil {
 		return model.Build{}, err
 	}
-	tags := model.Tags{RecipeTag: rec.Name}
-	maps.Copy(tags, r.Tags)
+	if r.HoldKey != "" {
+		key, err := parsePublicKey([]byte(r.HoldKey))
+		if err != nil {
+			return model.Build{}, err
+		}
+		r.HoldKey = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+	}
 	if r.ImageName == "" {
 		r.ImageName = fmt.Sprintf("%s-%s-%s", rec.Name, rec.Version, r.Arch)
 	}
 	var b model.Build
 	err = c.store.Update(ctx, func(tx *store.Tx) error {
-		if old, ok, err := c.sameBuild(tx, r); err != nil || ok {
-			b = old
-			return err
-		}
-		if err := oneMore(c, tx, records.Images, model.QuotaImages, codeResourceLimit); err != nil {
-			return err
-		}
-		node, err := c.bakery(tx)
-		if err != nil {
-			return err
-		}
-		b = model.Build{
-			ID: model.NewID(model.BuildPrefix), OwnerID: c.id, Node: node, State: model.BuildPending,
-			Arch: r.Arch, RecipeName: rec.Name, RecipeVersion: rec.Version, RecipeDigest: rec.Digest(),
-			ContextDigest: r.ContextDigest, ImageName: r.ImageName, ImageID: model.NewID(model.ImagePrefix),
-			Created: c.now().UTC(), Tags: tags, ClientToken: r.ClientToken,
-		}
-		if err := c.takeName(tx, b.ImageName, b.ImageID); err != nil {
-			return err
-		}
-		err = records.Lineages.Put(tx, &model.Lineage{ID: b.RecipeDigest, Kind: model.LineageRecipe, Name: rec.Name + " " + rec.Version, Created: b.Created})
-		if err != nil {
-			return err
-		}
-		return records.Builds.Put(tx, &b)
+		b, err = c.newBuild(tx, r, rec)
+		return err
 	})
 	return b, err
+}
+
+func (c *Account) newBuild(tx *store.Tx, r BuildRequest, rec *recipe.Recipe) (model.Build, error) {
+	parent, err := c.parentImage(tx, rec, r.Arch)
+	if err != nil {
+		return model.Build{}, err
+	}
+	if old, ok, err := c.sameBuild(tx, r, parent.ID); err != nil || ok {
+		return old, err
+	}
+	if err := oneMore(c, tx, records.Images, model.QuotaImages, codeResourceLimit); err != nil {
+		return model.Build{}, err
+	}
+	node, err := c.bakery(tx)
+	if err != nil {
+		return model.Build{}, err
+	}
+	tags := model.Tags{RecipeTag: rec.Name}
+	maps.Copy(tags, r.Tags)
+	b := model.Build{
+		ID: model.NewID(model.BuildPrefix), OwnerID: c.id, Node: node, State: model.BuildPending,
+		Arch: r.Arch, RecipeName: rec.Name, RecipeVersion: rec.Version, RecipeDigest: rec.Digest(),
+		ContextDigest: r.ContextDigest, ImageName: r.ImageName, ImageID: model.NewID(model.ImagePrefix),
+		ParentImage: parent.ID, StageImage: parent.ID, Guest: len(rec.Components) > 0,
+		Created: c.now().UTC(), Tags: tags, ClientToken: r.ClientToken, HoldKey: r.HoldKey,
+	}
+	if err := c.takeName(tx, b.ImageName, b.ImageID); err != nil {
+		return b, err
+	}
+	err = records.Lineages.Put(tx, &model.Lineage{ID: b.RecipeDigest, Kind: model.LineageRecipe, Name: rec.Name + " " + rec.Version, Created: b.Created})
+	if err != nil {
+		return b, err
+	}
+	if parent.ID != "" && !b.Guest {
+		if err := c.buildOnParent(tx, &b, &parent, rec); err != nil {
+			return b, err
+		}
+	}
+	return b, records.Builds.Put(tx, &b)
 }
 
 // openRecipe reads and validates an uploaded recipe.
@@ -88,6 +115,9 @@ func (c *Account) openRecipe(digest string) (*recipe.Recipe, error) {
 		return nil, model.Errorf(model.CodeInvalidRecipe, "%v", err)
 	}
 	rec, err := recipe.Load(fsys)
+	if err == nil {
+		_, err = component.Compile(rec, fsys, recipe.PhaseBuild)
+	}
 	if err != nil {
 		return nil, model.Errorf(model.CodeInvalidRecipe, "%v", err)
 	}
@@ -95,8 +125,8 @@ func (c *Account) openRecipe(digest string) (*recipe.Recipe, error) {
 }
 
 // sameBuild finds the build that made, or is making, the image of this name from
-// the same bytes.
-func (c *Account) sameBuild(tx *store.Tx, r BuildRequest) (model.Build, bool, error) {
+// the same bytes and the same parent.
+func (c *Account) sameBuild(tx *store.Tx, r BuildRequest, parent string) (model.Build, bool, error) {
 	name, err := records.Names.Get(tx, records.NameKey(model.ImagePrefix, c.id, r.ImageName))
 	if errors.Is(err, store.ErrNotFound) {
 		return model.Build{}, false, nil
@@ -109,7 +139,8 @@ func (c *Account) sameBuild(tx *store.Tx, r BuildRequest) (model.Build, bool, er
 		return model.Build{}, false, err
 	}
 	for _, b := range builds {
-		if b.ImageID == name.ID && b.ContextDigest == r.ContextDigest && b.Arch == r.Arch && b.State != model.BuildFailed {
+		same := b.ContextDigest == r.ContextDigest && b.Arch == r.Arch && b.ParentImage == parent
+		if b.ImageID == name.ID && same && (!b.State.Over() || b.State == model.BuildAvailable) {
 			return b, true, nil
 		}
 	}
@@ -128,8 +159,7 @@ func (c *Account) bakery(tx *store.Tx) (string, error) {
 	return nodes[0].ID, nil
 }
 
-// WatchBuild sends the build at once and after each change, until it is
-// available or failed.
+// WatchBuild sends the build at once and after each change, until it is over.
 func (c *Account) WatchBuild(ctx context.Context, id string, send func(model.Build) error) error {
 	if err := model.CheckID(model.BuildPrefix, id); err != nil {
 		return model.Errorf("InvalidBuildID.Malformed", "Invalid id: %v", err)
@@ -149,7 +179,7 @@ func (c *Account) WatchBuild(ctx context.Context, id string, send func(model.Bui
 		if err := send(b); err != nil {
 			return err
 		}
-		if b.State == model.BuildAvailable || b.State == model.BuildFailed {
+		if b.State.Over() {
 			return nil
 		}
 		for again := true; again; {

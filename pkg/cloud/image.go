@@ -22,6 +22,8 @@ type ImageRequest struct {
 	SnapshotTags model.Tags
 	// Mappings changes the block device mapping that the instance's volumes give.
 	Mappings []BlockDeviceOverride
+
+	build *model.Build // that the image is the candidate of
 }
 
 // CreateImage writes the intent to make an image of an instance's volumes and
@@ -52,7 +54,9 @@ func (c *Account) CreateImage(ctx context.Context, r ImageRequest) (model.Image,
 		if parent, err := records.Images.Get(tx, i.ImageID); err == nil {
 			img.IMDS, img.SriovNet = parent.IMDS, parent.SriovNet
 		}
-		if err := c.takeName(tx, img.Name, img.ID); err != nil {
+		if r.build != nil { // which has the name
+			img.ID, img.Build, img.Recipe = r.build.ImageID, r.build.ID, r.build.RecipeRef(nil)
+		} else if err := c.takeName(tx, img.Name, img.ID); err != nil {
 			return err
 		}
 		if img.BlockDevices, err = c.newSnapshots(tx, &i, &img, r); err != nil {
@@ -127,7 +131,7 @@ func (c *Account) putImage(tx *store.Tx, img *model.Image) (err error) {
 	}
 	parent := img.SourceInstance
 	switch {
-	case img.Recipe != nil:
+	case img.Recipe != nil && img.ParentImage == "":
 		parent = img.Recipe.Digest
 	case parent == "":
 		parent = img.ParentImage

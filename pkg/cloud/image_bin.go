@@ -30,7 +30,7 @@ func (c *Account) DeregisterImage(ctx context.Context, id string, deleteSnapshot
 			return err
 		}
 		now := c.Now()
-		if img.State == model.ImagePending {
+		if img.State == model.ImagePending || img.Build != "" {
 			return model.Errorf(model.CodeImageIDUnavailable, "The image %s is still being made", id).
 				WithHint("wait until it is available")
 		}

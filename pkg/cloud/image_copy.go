@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
@@ -59,12 +60,8 @@ func (c *Account) copyImage(tx *store.Tx, r ImageCopy) (model.Image, error) {
 	if src.State != model.ImageAvailable {
 		return src, unavailable(&src, "copied")
 	}
-	img := src
-	img.ID, img.OwnerID, img.Name, img.Description, img.Created = model.NewID(model.ImagePrefix), c.id, r.Name, r.Description, c.Now()
-	img.ParentImage, img.SourceInstance, img.Recipe, img.ClientToken = src.ID, "", nil, ""
-	img.Launch, img.Protection = model.Sharing{}, model.Protection{}
-	img.DeprecateAt, img.LastLaunched = src.SeenBy("").LastLaunched, src.SeenBy("").LastLaunched
-	img.Tags = model.Tags{}
+	img := copyOf(&src, model.NewID(model.ImagePrefix), c.id, c.Now())
+	img.Name, img.Description = r.Name, r.Description
 	if r.CopyTags {
 		maps.Copy(img.Tags, src.SeenBy(c.id).Tags)
 	}
@@ -72,16 +69,35 @@ func (c *Account) copyImage(tx *store.Tx, r ImageCopy) (model.Image, error) {
 	if err := c.takeName(tx, img.Name, img.ID); err != nil {
 		return img, err
 	}
+	if err := c.copySnapshots(tx, &src, &img, r.SnapshotTags); err != nil {
+		return img, err
+	}
+	return img, c.putImage(tx, &img)
+}
+
+// copyOf is a new image like src, without what is its owner's matter.
+func copyOf(src *model.Image, id, owner string, now time.Time) model.Image {
+	img := *src
+	img.ID, img.OwnerID, img.Created = id, owner, now
+	img.ParentImage, img.SourceInstance, img.Recipe, img.ClientToken = src.ID, "", nil, ""
+	img.Launch, img.Protection = model.Sharing{}, model.Protection{}
+	img.DeprecateAt, img.LastLaunched = src.SeenBy("").LastLaunched, src.SeenBy("").LastLaunched
+	img.Tags = model.Tags{}
+	return img
+}
+
+// copySnapshots gives a copy of an image snapshots of its own.
+func (c *Account) copySnapshots(tx *store.Tx, src, img *model.Image, tags model.Tags) (err error) {
 	img.BlockDevices = nil
 	for _, b := range src.BlockDevices {
 		if b.SnapshotID != "" {
-			if b.SnapshotID, err = c.copySnapshotOf(tx, &src, &img, b.SnapshotID, r.SnapshotTags); err != nil {
-				return img, err
+			if b.SnapshotID, err = c.copySnapshotOf(tx, src, img, b.SnapshotID, tags); err != nil {
+				return err
 			}
 		}
 		img.BlockDevices = append(img.BlockDevices, b)
 	}
-	return img, c.putImage(tx, &img)
+	return nil
 }
 
 // copySnapshotOf makes a snapshot on the layer of one of the source image's. Of

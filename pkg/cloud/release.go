@@ -67,7 +67,7 @@ func machinesOf(tx *store.Tx, account string) []func() (string, error) {
 		owns(tx, records.KeyPairs, account, "the key pair", func(k *model.KeyPair) string { return k.Name }),
 		owns(tx, records.LaunchTemplates, account, "the launch template", func(t *model.LaunchTemplate) string { return t.Name }),
 		owns(tx, records.Builds, account, "the build", func(b *model.Build) string {
-			if b.State == model.BuildAvailable || b.State == model.BuildFailed {
+			if b.State.Over() {
 				return ""
 			}
 			return b.ID

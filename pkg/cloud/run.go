@@ -35,6 +35,9 @@ type Launch struct {
 	Interfaces      []LaunchInterface // none is one new interface in the default subnet
 	// SystemTags are EC2's own, with the reserved prefix "aws:".
 	SystemTags model.Tags
+	// Build is the build that the instance works for, and PublicKey lets it in.
+	Build     string `json:",omitempty"`
+	PublicKey string `json:",omitempty"`
 	// Request identifies what the client asked for, where that is less than the
 	// rest says: "$Latest" of a launch template may mean another version when the
 	// call is repeated. "" stands for all the rest.
@@ -134,7 +137,7 @@ func paramsHash(v any) (string, error) {
 }
 
 func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch, admitted *promise) ([]string, error) {
-	img, err := c.launchImage(tx, l.ImageID)
+	img, err := c.launchImage(tx, l.ImageID, l.Build)
 	if err != nil {
 		return nil, err
 	}
@@ -158,6 +161,10 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch, admitted *
 	mapping, err := c.launchMapping(tx, &img, l.BlockDevices)
 	if err != nil {
 		return nil, err
+	}
+	if l.Build != "" {
+		pub = l.PublicKey
+		mapping = withNothingLeft(mapping)
 	}
 	want := ask{account: c.id, typ: typ, min: l.MinCount}
 	if want.quotas, err = c.quotas(tx); err != nil {
@@ -187,7 +194,7 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch, admitted *
 		KeyName: l.KeyName, PublicKey: pub, UserData: l.UserData, LoginUser: img.LoginUser,
 		Boot: img.Boot, Node: node, LaunchTime: now, RootDevice: img.RootDevice,
 		Metadata: l.Metadata, TerminateOnHalt: l.TerminateOnHalt, RequestedAccel: l.Accel, Display: l.Display,
-		Options: l.Options, ProductCodes: img.ProductCodes,
+		Options: l.Options, ProductCodes: img.ProductCodes, Build: l.Build,
 		State: model.InstancePending, Desired: model.InstanceRunning,
 		Reachability: model.ReachabilityInitializing,
 	}
@@ -215,7 +222,9 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch, admitted *
 	return ids, nil
 }
 
-func (c *Account) launchImage(tx *store.Tx, id string) (model.Image, error) {
+// launchImage is the image of a launch; those of a build, which have not passed
+// yet, are for that build only.
+func (c *Account) launchImage(tx *store.Tx, id, build string) (model.Image, error) {
 	if err := model.CheckID(model.ImagePrefix, id); err != nil {
 		return model.Image{}, model.Errorf(model.CodeImageIDMalformed, "Invalid id: %v", err)
 	}
@@ -225,6 +234,7 @@ func (c *Account) launchImage(tx *store.Tx, id string) (model.Image, error) {
 		return img, err
 	case !img.UsableBy(c.id):
 		return img, imageNotFound(id)
+	case img.State == model.ImageTransient && build != "" && img.Build == build:
 	case img.State != model.ImageAvailable:
 		return img, model.Errorf(model.CodeImageIDUnavailable, "The image %s is %s, not available", img.ID, img.State)
 	}

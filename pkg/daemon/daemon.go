@@ -21,6 +21,7 @@ import (
 	"github.com/bundt/bundt/pkg/api/jsonapi"
 	"github.com/bundt/bundt/pkg/api/throttle"
 	"github.com/bundt/bundt/pkg/auth"
+	"github.com/bundt/bundt/pkg/builder"
 	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/disk"
 	"github.com/bundt/bundt/pkg/fetch"
@@ -49,6 +50,7 @@ type Daemon struct {
 	datapath network.Datapath
 	cloud    *cloud.Cloud
 	node     *node.Node
+	builder  *builder.Builder
 	handler  http.Handler
 	watch    []api.Interceptor // of tests
 	endpoint http.Handler
@@ -59,6 +61,7 @@ type Daemon struct {
 type Parts struct {
 	Driver       hypervisor.Driver
 	Datapath     network.Datapath
+	Guests       builder.Guests    // that builds log in to; nil: by SSH
 	Interceptors []api.Interceptor // around those of the daemon's own
 }
 
@@ -132,7 +135,25 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 		Fetch: fetch.New(fetch.Options{Host: d.cfg.ImportFromHost}), Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Roles: roles{d.accounts},
 		Logger: d.log,
 	})
+	if err := d.makeBuilder(parts.Guests); err != nil {
+		return err
+	}
 	return d.buildHandler()
+}
+
+// makeBuilder makes what runs the components of builds, in guests.
+func (d *Daemon) makeBuilder(guests builder.Guests) error {
+	logs, err := builder.OpenLogs(d.path("build-logs"))
+	if err != nil {
+		return err
+	}
+	if guests == nil {
+		guests = builder.SSH{Dial: d.node.Dial}
+	}
+	d.builder = builder.New(builder.Options{
+		Node: d.cfg.NodeID, Cloud: d.cloud, Store: d.store, Blobs: d.layers, Guests: guests, Logs: logs, Logger: d.log,
+	})
+	return nil
 }
 
 // checkOwners refuses directories that somebody else may have made first.
@@ -243,6 +264,7 @@ func (d *Daemon) Run(ctx context.Context, ready func()) (err error) {
 	var background sync.WaitGroup
 	background.Go(func() { d.accounts.Run(ctx) })
 	background.Go(func() { d.audit.Run(ctx) })
+	background.Go(func() { d.builder.Run(ctx) })
 	background.Go(func() { d.makeSigningKey(ctx) })
 	background.Go(func() { trimMemory(ctx) })
 	defer func() { cancel(nil); background.Wait() }()

@@ -173,3 +173,7 @@ func (v *view) Diagnose(ctx context.Context, inst *model.Instance, port uint16) 
 	}
 	return out, nil
 }
+
+func (v *view) BuildLog(buildID string, step int) (string, error) {
+	return v.daemon.builder.Logs.Read(buildID, step)
+}

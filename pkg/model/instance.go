@@ -167,6 +167,9 @@ type Instance struct {
 	// Interface is a copy (see records.PutInterface), as are those beside it, by device index.
 	Others []NetworkInterface `json:"otherInterfaces,omitempty"`
 
+	// Build is the build that the instance works for, "" for anybody else's.
+	Build string `json:"build,omitempty"`
+
 	// Profile is the instance profile whose role the guest gets credentials of.
 	Profile *ProfileAssociation `json:"profile,omitempty"`
 }

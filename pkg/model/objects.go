@@ -77,6 +77,7 @@ type ImageState string
 const (
 	ImagePending      ImageState = "pending"
 	ImageAvailable    ImageState = "available"
+	ImageTransient    ImageState = "transient" // complete, but its build has not passed yet
 	ImageFailed       ImageState = "failed"
 	ImageDisabled     ImageState = "disabled" // its owner does not want it launched
 	ImageDeregistered ImageState = "deregistered"
@@ -123,6 +124,7 @@ type Image struct {
 	Protection     Protection    `json:"protection,omitzero"`
 	Origin         *ImageOrigin  `json:"origin,omitempty"` // of an image from a registry
 	ProductCodes   []string      `json:"productCodes,omitempty"`
+	Build          string        `json:"build,omitempty"` // the build that it belongs to, until that is published
 }
 
 // RecipeRef is an image's provenance: which recipe it was baked from, and with what.
@@ -205,32 +207,74 @@ const (
 	BuildRunning   BuildState = "running"
 	BuildAvailable BuildState = "available"
 	BuildFailed    BuildState = "failed"
+	BuildCancelled BuildState = "cancelled"
 )
+
+// Over reports whether nothing more becomes of the build.
+func (s BuildState) Over() bool { return s != BuildPending && s != BuildRunning }
 
 // Build is one run of a recipe for one architecture, ending in an image.
 type Build struct {
-	ID            string      `json:"id"`
-	OwnerID       string      `json:"ownerID"`
-	Node          string      `json:"node"`
-	State         BuildState  `json:"state"`
-	StateReason   Reason      `json:"stateReason,omitzero"`
-	Arch          Arch        `json:"arch"`
-	RecipeName    string      `json:"recipeName"`
-	RecipeVersion string      `json:"recipeVersion"`
-	RecipeDigest  string      `json:"recipeDigest"`
-	ContextDigest string      `json:"contextDigest"` // blob: the recipe's directory as a tar
-	ImageName     string      `json:"imageName"`
-	ImageID       string      `json:"imageID"` // allotted at the start; exists once available
-	Steps         []BuildStep `json:"steps,omitempty"`
-	Created       time.Time   `json:"created"`
-	Finished      time.Time   `json:"finished,omitzero"`
-	Tags          Tags        `json:"tags,omitempty"`
-	ClientToken   string      `json:"clientToken,omitempty"`
+	ID            string     `json:"id"`
+	OwnerID       string     `json:"ownerID"`
+	Node          string     `json:"node"`
+	State         BuildState `json:"state"`
+	StateReason   Reason     `json:"stateReason,omitzero"`
+	Arch          Arch       `json:"arch"`
+	RecipeName    string     `json:"recipeName"`
+	RecipeVersion string     `json:"recipeVersion"`
+	RecipeDigest  string     `json:"recipeDigest"`
+	ContextDigest string     `json:"contextDigest"` // blob: the recipe's directory as a tar
+	ImageName     string     `json:"imageName"`
+	ImageID       string     `json:"imageID"` // allotted at the start; available when the build is
+	// ParentImage is the image that the recipe builds on, "" if it is baked.
+	ParentImage string `json:"parentImage,omitempty"`
+	// Guest says that the recipe has components, whose steps run in guests.
+	Guest bool `json:"guest,omitempty"`
+	// StageImage is what the build instance is launched from: the parent, or what
+	// was baked. Until there is one, the build is the baker's.
+	StageImage string `json:"stageImage,omitempty"`
+	// Cancel says that its owner does not want it any more.
+	Cancel bool `json:"cancel,omitempty"`
+	// HoldKey is the public key by which its owner logs in to an instance in which a
+	// step failed: HeldInstance, until the build is cancelled. "" holds none.
+	HoldKey      string      `json:"holdKey,omitempty"`
+	HeldInstance string      `json:"heldInstance,omitempty"`
+	Steps        []BuildStep `json:"steps,omitempty"`
+	Created      time.Time   `json:"created"`
+	Finished     time.Time   `json:"finished,omitzero"`
+	Tags         Tags        `json:"tags,omitempty"`
+	ClientToken  string      `json:"clientToken,omitempty"`
 }
 
-// BuildStep is the progress of one step of a bake.
+// RecipeRef is the provenance of the build's image; parent is the image that it is
+// built on, nil if it is baked.
+func (b *Build) RecipeRef(parent *Image) *RecipeRef {
+	ref := &RecipeRef{Name: b.RecipeName, Version: b.RecipeVersion, Digest: b.RecipeDigest, BuildID: b.ID}
+	if parent == nil {
+		return ref
+	}
+	if parent.Recipe != nil {
+		ref.Inputs = slices.Clone(parent.Recipe.Inputs)
+	}
+	ref.Inputs = append(ref.Inputs, Input{Name: "parent image", Digest: parent.ID})
+	return ref
+}
+
+// Describe is the description of the build's image.
+func (b *Build) Describe() string {
+	how := "Baked"
+	if b.ParentImage != "" {
+		how = "Built on " + b.ParentImage
+	}
+	return how + " from recipe " + b.RecipeName + " " + b.RecipeVersion
+}
+
+// BuildStep is the progress of one step of a build. Steps of a bake have no phase.
 type BuildStep struct {
 	Name     string    `json:"name"`
+	Phase    string    `json:"phase,omitempty"`
+	Error    string    `json:"error,omitempty"` // why it failed
 	Detail   string    `json:"detail,omitempty"`
 	Cached   bool      `json:"cached,omitempty"`
 	Started  time.Time `json:"started"`

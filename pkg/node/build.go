@@ -22,19 +22,45 @@ func (n *Node) reconcileBuild(ctx context.Context, id string) (time.Duration, er
 	if errors.Is(err, store.ErrNotFound) {
 		return 0, nil
 	}
-	if err != nil || b.Node != n.ID || b.State == model.BuildAvailable || b.State == model.BuildFailed {
+	if err != nil || b.Node != n.ID || b.State.Over() || b.StageImage != "" {
 		return 0, err
 	}
-	cause := n.bake(ctx, &b)
+	baking, stop := n.untilCancelled(ctx, id)
+	cause := n.bake(baking, &b)
+	cancelled := baking.Err() != nil
+	stop()
 	if ctx.Err() != nil {
 		return 0, ctx.Err() // the daemon ends: the build goes on when it is back
 	}
 	n.wakeCollector()
+	if cause != nil && cancelled {
+		return 0, n.buildEnded(ctx, &b, model.BuildCancelled, model.Reason{Code: "Client.BuildCancelled", Message: "cancelled on request"})
+	}
 	if cause != nil {
 		n.Logger.Error("building failed", "build", id, "recipe", b.RecipeName, "error", cause)
-		return 0, n.buildFailed(ctx, &b, cause)
+		return 0, n.buildEnded(ctx, &b, model.BuildFailed, model.Reason{Code: "Client.BuildFailed", Message: cause.Error()})
 	}
 	return 0, nil
+}
+
+// untilCancelled is a context that ends when the build's owner gives it up.
+func (n *Node) untilCancelled(ctx context.Context, id string) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	changes := n.Store.Watch(ctx, records.Builds.Name())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			if b, err := n.build(ctx, id); err == nil && b.Cancel {
+				cancel()
+				return
+			}
+			if _, ok := <-changes; !ok {
+				return
+			}
+		}
+	}()
+	return ctx, func() { cancel(); <-done }
 }
 
 func (n *Node) build(ctx context.Context, id string) (b model.Build, err error) {
@@ -97,8 +123,12 @@ func (n *Node) publish(ctx context.Context, b *model.Build, res *bake.Result, st
 	img := model.Image{
 		ID: b.ImageID, OwnerID: b.OwnerID, Name: b.ImageName, Arch: b.Arch, State: model.ImageAvailable,
 		Created: n.Now().UTC(), Boot: res.Boot, LoginUser: res.LoginUser, Tags: b.Tags, Consistency: model.ConsistencyStopped,
-		ENA: true, Description: "Baked from recipe " + b.RecipeName + " " + b.RecipeVersion,
-		Recipe: &model.RecipeRef{Name: b.RecipeName, Version: b.RecipeVersion, Digest: b.RecipeDigest, BuildID: b.ID, Inputs: res.Inputs},
+		ENA: true, Description: b.Describe(), Recipe: b.RecipeRef(nil),
+	}
+	img.Recipe.Inputs = res.Inputs
+	if b.Guest {
+		// Not the image yet, but what its build instance starts from.
+		img.ID, img.Name, img.State, img.Tags, img.Build = model.NewID(model.ImagePrefix), b.ID, model.ImageTransient, nil, b.ID
 	}
 	img.Boot.Mode = model.BootModeOf(img.Boot.Firmware)
 	var layers []model.Layer
@@ -149,8 +179,16 @@ func (n *Node) publish(ctx context.Context, b *model.Build, res *bake.Result, st
 		if err != nil {
 			return err
 		}
-		done := *b
-		done.State, done.Finished, done.Steps = model.BuildAvailable, n.Now().UTC(), steps.all()
+		done, err := records.Builds.Get(tx, b.ID)
+		if err != nil {
+			return err
+		}
+		done.Steps = steps.all()
+		if b.Guest {
+			done.StageImage = img.ID
+		} else {
+			done.State, done.Finished = model.BuildAvailable, n.Now().UTC()
+		}
 		return records.Builds.Put(tx, &done)
 	})
 }
@@ -171,14 +209,13 @@ func (n *Node) putBlob(ctx context.Context, path string) (string, error) {
 	return digest, err
 }
 
-func (n *Node) buildFailed(ctx context.Context, b *model.Build, cause error) error {
+func (n *Node) buildEnded(ctx context.Context, b *model.Build, state model.BuildState, why model.Reason) error {
 	return n.Store.Update(ctx, func(tx *store.Tx) error {
 		got, err := records.Builds.Get(tx, b.ID)
 		if err != nil {
 			return err
 		}
-		got.State, got.Finished = model.BuildFailed, n.Now().UTC()
-		got.StateReason = model.Reason{Code: "Client.BuildFailed", Message: cause.Error()}
+		got.State, got.Finished, got.StateReason = state, n.Now().UTC(), why
 		if err := records.Builds.Put(tx, &got); err != nil {
 			return err
 		}

@@ -348,6 +348,9 @@ func imageDone(tx *store.Tx, id string) error {
 		}
 	}
 	img.State, img.Consistency = model.ImageAvailable, c
+	if img.Build != "" {
+		img.State = model.ImageTransient // its build has yet to pass
+	}
 	if l, err := records.Lineages.Get(tx, id); err == nil {
 		l.Consistency = c
 		if err := records.Lineages.Put(tx, &l); err != nil {

@@ -37,6 +37,8 @@ type Node interface {
 	Host(ctx context.Context, refresh bool) (*bundttypes.DescribeHostOutput, error)
 	// Endpoint returns where AWS's clients are served.
 	Endpoint() bundttypes.DescribeEndpointOutput
+	// BuildLog returns what a step of a build, given by its index, has printed so far.
+	BuildLog(buildID string, step int) (string, error)
 	// Inventory returns everything bundt has on the host.
 	Inventory(ctx context.Context) ([]bundttypes.InventoryItem, error)
 }

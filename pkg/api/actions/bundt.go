@@ -16,7 +16,7 @@ import (
 
 func (a *Actions) registerBundt(t *api.Table) {
 	api.Register(t, api.Action[bundttypes.BuildImageInput, bundttypes.BuildImageOutput]{
-		Name: "BuildImage", Handler: a.buildImage, Acts: []string{"ContextDigest", "Architecture", "Name", "TagSpecifications", "ClientToken"},
+		Name: "BuildImage", Handler: a.buildImage, Acts: []string{"ContextDigest", "Architecture", "Name", "TagSpecifications", "ClientToken", "HoldKey"},
 	})
 	api.Register(t, api.Action[bundttypes.DescribeBuildsInput, bundttypes.DescribeBuildsOutput]{
 		Name: "DescribeBuilds", Handler: a.describeBuilds, Acts: []string{"BuildIds", "Filters", "MaxResults", "NextToken"},
@@ -26,6 +26,16 @@ func (a *Actions) registerBundt(t *api.Table) {
 		Handler: func(ctx context.Context, in *bundttypes.WatchBuildInput, send func(bundttypes.Build) error) error {
 			return a.account(ctx).WatchBuild(ctx, ec2types.Value(in.BuildId), func(b model.Build) error { return send(buildOf(&b)) })
 		},
+	})
+	api.Register(t, api.Action[bundttypes.CancelBuildInput, bundttypes.CancelBuildOutput]{
+		Name: "CancelBuild", Acts: []string{"BuildId"},
+		Handler: func(ctx context.Context, in *bundttypes.CancelBuildInput) (*bundttypes.CancelBuildOutput, error) {
+			b, err := a.account(ctx).CancelBuild(ctx, ec2types.Value(in.BuildId))
+			return &bundttypes.CancelBuildOutput{Build: buildOf(&b)}, err
+		},
+	})
+	api.Register(t, api.Action[bundttypes.GetBuildLogInput, bundttypes.GetBuildLogOutput]{
+		Name: "GetBuildLog", Handler: a.getBuildLog, Acts: []string{"BuildId", "Step"},
 	})
 	api.Register(t, api.Action[bundttypes.DescribeLineageInput, bundttypes.DescribeLineageOutput]{
 		Name: "DescribeLineage", Handler: a.describeLineage, Acts: []string{"ImageId", "InstanceId"},
@@ -55,6 +65,7 @@ func (a *Actions) buildImage(ctx context.Context, in *bundttypes.BuildImageInput
 	b, err := a.account(ctx).BuildImage(ctx, cloud.BuildRequest{
 		ContextDigest: ec2types.Value(in.ContextDigest), Arch: model.Arch(ec2types.Value(in.Architecture)),
 		ImageName: ec2types.Value(in.Name), Tags: tags["image"], ClientToken: ec2types.Value(in.ClientToken),
+		HoldKey: ec2types.Value(in.HoldKey),
 	})
 	if err != nil {
 		return nil, err
@@ -89,16 +100,30 @@ func (a *Actions) describeBuilds(ctx context.Context, in *bundttypes.DescribeBui
 	return out, nil
 }
 
+func (a *Actions) getBuildLog(ctx context.Context, in *bundttypes.GetBuildLogInput) (*bundttypes.GetBuildLogOutput, error) {
+	b, err := a.account(ctx).Build(ctx, ec2types.Value(in.BuildId))
+	if err != nil {
+		return nil, err
+	}
+	step := int(ec2types.Value(in.Step))
+	if step < 1 || step > len(b.Steps) {
+		return nil, model.Errorf(model.CodeInvalidParameterValue, "The build %s has steps 1 to %d, and no step %d", b.ID, len(b.Steps), step)
+	}
+	text, err := a.node.BuildLog(b.ID, step-1)
+	return &bundttypes.GetBuildLogOutput{Log: text}, err
+}
+
 func buildOf(b *model.Build) bundttypes.Build {
 	out := bundttypes.Build{
 		Architecture: string(b.Arch), BuildId: b.ID, CreatedAt: b.Created, FinishedAt: some(b.Finished), ImageId: b.ImageID, ImageName: b.ImageName,
 		RecipeDigest: b.RecipeDigest, RecipeName: b.RecipeName, RecipeVersion: b.RecipeVersion, State: string(b.State), Tags: tagsOf(b.Tags),
+		ParentImageId: b.ParentImage, HeldInstanceId: b.HeldInstance,
 	}
 	if b.StateReason.Code != "" {
 		out.StateReason = &bundttypes.StateReason{Code: b.StateReason.Code, Message: b.StateReason.Message}
 	}
 	for _, s := range b.Steps {
-		out.Steps = append(out.Steps, bundttypes.BuildStep{Name: s.Name, Detail: s.Detail, Cached: s.Cached, StartedAt: s.Started, FinishedAt: some(s.Finished)})
+		out.Steps = append(out.Steps, bundttypes.BuildStep{Name: s.Name, Phase: s.Phase, Error: s.Error, Detail: s.Detail, Cached: s.Cached, StartedAt: s.Started, FinishedAt: some(s.Finished)})
 	}
 	return out
 }

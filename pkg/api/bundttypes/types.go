@@ -12,10 +12,13 @@ import (
 
 // BuildImageInput is the request of BuildImage: bake an AMI from a recipe.
 type BuildImageInput struct {
-	Architecture      *string                     `json:"Architecture,omitempty" query:"Architecture" enum:"ArchitectureValues"` // default: the host's
-	ClientToken       *string                     `json:"ClientToken,omitempty" query:"ClientToken"`
-	ContextDigest     *string                     `json:"ContextDigest,omitempty" query:"ContextDigest" required:"true"` // uploaded tar of the recipe's directory, "sha256:…"
-	DryRun            *bool                       `json:"DryRun,omitempty" query:"DryRun"`
+	Architecture  *string `json:"Architecture,omitempty" query:"Architecture" enum:"ArchitectureValues"` // default: the host's
+	ClientToken   *string `json:"ClientToken,omitempty" query:"ClientToken"`
+	ContextDigest *string `json:"ContextDigest,omitempty" query:"ContextDigest" required:"true"` // uploaded tar of the recipe's directory, "sha256:…"
+	DryRun        *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	// HoldKey is a public key, as in authorized_keys. With one, an instance in which a
+	// step fails is kept for an hour, or until CancelBuild, and the key lets in.
+	HoldKey           *string                     `json:"HoldKey,omitempty" query:"HoldKey"`
 	Name              *string                     `json:"Name,omitempty" query:"Name"` // of the image; default: from the recipe
 	TagSpecifications []ec2types.TagSpecification `json:"TagSpecifications,omitzero" query:"TagSpecification"`
 }
@@ -42,26 +45,52 @@ type DescribeBuildsOutput struct {
 }
 
 // WatchBuildInput is the request of WatchBuild, a stream: the build at once and
-// after each change, until it is available or failed. Each event is a Build.
+// after each change, until it is over. Each event is a Build.
 type WatchBuildInput struct {
 	BuildId *string `json:"BuildId,omitempty" query:"BuildId" required:"true"`
 }
 
+// CancelBuildInput is the request of CancelBuild: give a build up. What it has made
+// goes.
+type CancelBuildInput struct {
+	BuildId *string `json:"BuildId,omitempty" query:"BuildId" required:"true"`
+	DryRun  *bool   `json:"DryRun,omitempty" query:"DryRun"`
+}
+
+// CancelBuildOutput is the response of CancelBuild.
+type CancelBuildOutput struct {
+	Build Build `json:"Build" xml:"build"`
+}
+
+// GetBuildLogInput is the request of GetBuildLog: what a step has printed so far.
+type GetBuildLogInput struct {
+	BuildId *string `json:"BuildId,omitempty" query:"BuildId" required:"true"`
+	Step    *int32  `json:"Step,omitempty" query:"Step" required:"true"` // from 1, in the order of the build's Steps
+}
+
+// GetBuildLogOutput is the response of GetBuildLog. Steps of a bake print nothing.
+type GetBuildLogOutput struct {
+	Log string `json:"Log" xml:"log"`
+}
+
 // Build is one run of a recipe for one architecture.
 type Build struct {
-	Architecture  string         `json:"Architecture" xml:"architecture"`
-	BuildId       string         `json:"BuildId" xml:"buildId"`
-	CreatedAt     time.Time      `json:"CreatedAt" xml:"createdAt"`
-	FinishedAt    *time.Time     `json:"FinishedAt,omitempty" xml:"finishedAt,omitempty"`
-	ImageId       string         `json:"ImageId" xml:"imageId"`
-	ImageName     string         `json:"ImageName" xml:"imageName"`
-	RecipeDigest  string         `json:"RecipeDigest,omitempty" xml:"recipeDigest,omitempty"`
-	RecipeName    string         `json:"RecipeName" xml:"recipeName"`
-	RecipeVersion string         `json:"RecipeVersion" xml:"recipeVersion"`
-	State         string         `json:"State" xml:"state"` // model.BuildState
-	StateReason   *StateReason   `json:"StateReason,omitempty" xml:"stateReason,omitempty"`
-	Steps         []BuildStep    `json:"Steps,omitzero" xml:"stepSet>item"`
-	Tags          []ec2types.Tag `json:"Tags,omitzero" xml:"tagSet>item"`
+	Architecture string     `json:"Architecture" xml:"architecture"`
+	BuildId      string     `json:"BuildId" xml:"buildId"`
+	CreatedAt    time.Time  `json:"CreatedAt" xml:"createdAt"`
+	FinishedAt   *time.Time `json:"FinishedAt,omitempty" xml:"finishedAt,omitempty"`
+	// HeldInstanceId is the instance in which a step failed, while it is held: see HoldKey.
+	HeldInstanceId string         `json:"HeldInstanceId,omitempty" xml:"heldInstanceId,omitempty"`
+	ImageId        string         `json:"ImageId" xml:"imageId"`
+	ImageName      string         `json:"ImageName" xml:"imageName"`
+	ParentImageId  string         `json:"ParentImageId,omitempty" xml:"parentImageId,omitempty"`
+	RecipeDigest   string         `json:"RecipeDigest,omitempty" xml:"recipeDigest,omitempty"`
+	RecipeName     string         `json:"RecipeName" xml:"recipeName"`
+	RecipeVersion  string         `json:"RecipeVersion" xml:"recipeVersion"`
+	State          string         `json:"State" xml:"state"` // model.BuildState
+	StateReason    *StateReason   `json:"StateReason,omitempty" xml:"stateReason,omitempty"`
+	Steps          []BuildStep    `json:"Steps,omitzero" xml:"stepSet>item"`
+	Tags           []ec2types.Tag `json:"Tags,omitzero" xml:"tagSet>item"`
 }
 
 // StateReason is why an object is in its state.
@@ -73,6 +102,8 @@ type StateReason struct {
 // BuildStep is the progress of one step of a build.
 type BuildStep struct {
 	Cached     bool       `json:"Cached,omitempty" xml:"cached,omitempty"`
+	Phase      string     `json:"Phase,omitempty" xml:"phase,omitempty"` // of a step that runs in a guest: build, validate, test, or image
+	Error      string     `json:"Error,omitempty" xml:"error,omitempty"` // why it failed
 	Detail     string     `json:"Detail,omitempty" xml:"detail,omitempty"`
 	FinishedAt *time.Time `json:"FinishedAt,omitempty" xml:"finishedAt,omitempty"`
 	Name       string     `json:"Name" xml:"name"`

@@ -37,6 +37,8 @@ type BuildOptions struct {
 	Recipe  string
 	Archs   []string
 	Name    string
+	// ShellOnFailure lets the user into an instance in which a step failed.
+	ShellOnFailure bool
 }
 
 // NewBuildCommand returns the command "build".
@@ -47,11 +49,14 @@ func NewBuildCommand(f *factory.Factory, run func(context.Context, *BuildOptions
 	}
 	cmd := &cobra.Command{
 		Use:   "build RECIPE",
-		Short: "Bake an image from a recipe",
-		Long: `Bake an image from a recipe: a directory with a recipe.yaml, or the name of one
+		Short: "Build an image from a recipe",
+		Long: `Build an image from a recipe: a directory with a recipe.yaml, or the name of one
 that is built in (` + strings.Join(f.Recipes.Names(), ", ") + `). Prints the image's id.
 
-Baking the same recipe again gives the image that is there. --arch chooses the
+A recipe with components then runs their steps in an instance: build and validate, makes an image
+of it, and runs those of test in an instance of that. Only an image that passed is kept.
+
+Building the same recipe again gives the image that is there. --arch chooses the
 architectures, of those that the recipe has; the default is this host's, or the
 recipe's only one.`,
 		Example: `  bundt build tiny
@@ -71,10 +76,12 @@ recipe's only one.`,
 	}
 	o.Plan.AddFlags(cmd)
 	o.Wait.AddFlags(cmd)
+	cmd.Flags().BoolVar(&o.ShellOnFailure, "shell-on-failure", false, "log in to the instance in which a step fails, before it goes")
 	cmd.Flags().StringSliceVarP(&o.Archs, "arch", "a", nil, "`architectures` to bake for: "+archNames()+" or all")
 	cmd.Flags().StringVarP(&o.Name, "name", "n", "", "`name` of the image; default: RECIPE-VERSION-ARCHITECTURE")
 	_ = cmd.RegisterFlagCompletionFunc("arch", cobra.FixedCompletions(append(strings.Split(archNames(), ", "), allArchs), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("name", cobra.NoFileCompletions)
+	cmd.AddCommand(newBuildListCommand(f), newBuildShowCommand(f), newBuildLogCommand(f), newBuildCancelCommand(f))
 	return cmd
 }
 
@@ -184,6 +191,15 @@ func (o *BuildOptions) buildFor(ctx context.Context, c *client.Client, digest st
 	if o.Name != "" {
 		request.Name = &o.Name
 	}
+	var hold *holdKey
+	if o.ShellOnFailure {
+		var err error
+		if hold, err = newHoldKey(); err != nil {
+			return err
+		}
+		defer hold.remove()
+		request.HoldKey = &hold.public
+	}
 	out, err := c.BuildImage(ctx, request)
 	if o.Plan.DryRun && plan.Passed(err) {
 		return plan.Show(o.Factory.IO, "BuildImage", request)
@@ -192,7 +208,7 @@ func (o *BuildOptions) buildFor(ctx context.Context, c *client.Client, digest st
 		return err
 	}
 	if !o.Wait.NoWait {
-		if err := o.watch(ctx, c, out.BuildId, arch); err != nil {
+		if err := o.watch(ctx, c, out.BuildId, arch, hold); err != nil {
 			return err
 		}
 	}
@@ -201,7 +217,7 @@ func (o *BuildOptions) buildFor(ctx context.Context, c *client.Client, digest st
 }
 
 // watch shows a build until it is over.
-func (o *BuildOptions) watch(ctx context.Context, c *client.Client, id string, arch model.Arch) error {
+func (o *BuildOptions) watch(ctx context.Context, c *client.Client, id string, arch model.Arch, hold *holdKey) error {
 	p := o.Factory.IO.StartProgress(fmt.Sprintf("baking %s for %s", o.Recipe, arch))
 	defer p.Stop()
 	limited, cancel := o.Wait.Limit(ctx)
@@ -217,6 +233,12 @@ func (o *BuildOptions) watch(ctx context.Context, c *client.Client, id string, a
 		}
 		doing = shown.update(*b)
 		p.Detail(doing)
+		if hold != nil && b.HeldInstanceId != "" && !hold.used {
+			p.Stop()
+			if err := hold.shell(ctx, o.Factory, c, b); err != nil {
+				return err
+			}
+		}
 		if err := failed(*b); err != nil {
 			return err
 		}
@@ -229,13 +251,13 @@ func (o *BuildOptions) watch(ctx context.Context, c *client.Client, id string, a
 }
 
 func failed(b bundttypes.Build) error {
-	if b.State != string(model.BuildFailed) {
+	if state := model.BuildState(b.State); !state.Over() || state == model.BuildAvailable {
 		return nil
 	}
 	if b.StateReason == nil {
-		return fmt.Errorf("the build %s failed", b.BuildId)
+		return fmt.Errorf("the build %s %s", b.BuildId, b.State)
 	}
-	return fmt.Errorf("the build %s failed: %s", b.BuildId, b.StateReason.Message)
+	return fmt.Errorf("the build %s %s: %s", b.BuildId, b.State, b.StateReason.Message)
 }
 
 // steps shows the steps of a build as they end.
@@ -264,8 +286,12 @@ func (s *steps) update(b bundttypes.Build) string {
 }
 
 func stepText(step bundttypes.BuildStep) string {
-	if step.Detail == "" {
-		return step.Name
+	text := step.Name
+	if step.Phase != "" {
+		text = step.Phase + ": " + text
 	}
-	return step.Name + " " + step.Detail
+	if step.Detail != "" {
+		text += " " + step.Detail
+	}
+	return text
 }
