@@ -137,10 +137,13 @@ type Forward struct {
 	PrivateIP netip.Addr `json:"privateIP"`
 }
 
-// Route leads out of the VPC, or into a black hole.
+// Route leads out of the VPC, to a guest that forwards, or into a black hole.
 type Route struct {
 	CIDR      netip.Prefix `json:"cidr"`
 	Blackhole bool         `json:"blackhole,omitempty"`
+	// Via is the primary private address of the port that gets the packets: one with
+	// AnySource, else they are dropped, as they are if no port has the address.
+	Via netip.Addr `json:"via,omitzero"`
 }
 
 // Rule allows traffic with peers in one of the prefixes or in the group.

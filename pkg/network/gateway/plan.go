@@ -254,11 +254,18 @@ func (p *Port) Owns(a netip.Addr) bool {
 	return a == p.PrivateIP || slices.Contains(p.Secondary, a) || slices.Contains(p.IPv6, a)
 }
 
-// Routed says if a way leads from the port's subnet to dst, which is beyond the
-// VPC.
-func (p *Port) Routed(dst netip.Addr) bool {
-	r := p.Route(dst)
-	return r != nil && !r.Blackhole
+// WayTo says where a packet for dst, which is beyond the VPC, goes by the port's
+// routes.
+func (p *Port) WayTo(dst netip.Addr) Way {
+	switch r := p.Route(dst); {
+	case r == nil || r.Blackhole:
+		return Unrouted
+	case !r.Via.IsValid():
+		return Outside
+	case !dst.IsGlobalUnicast():
+		return Unrouted // nobody forwards these
+	}
+	return ToRouter
 }
 
 // Route returns the route to dst, which is beyond the VPC: that of the longest

@@ -61,10 +61,8 @@ func (s *PlanScene) Way(p *Port, src, dst netip.Addr) Way {
 		return ToService
 	case inside(dst):
 		return ToVPC
-	case !p.Routed(dst):
-		return Unrouted
 	}
-	return Outside
+	return p.WayTo(dst)
 }
 
 // Refuses is of Scene.

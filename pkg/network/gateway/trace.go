@@ -18,6 +18,7 @@ const (
 	ToService            // to the gateway, the name server or the metadata service
 	ToVPC                // to another guest of the VPC, if one has the address
 	Unrouted             // nowhere: no route leads out of the VPC to it
+	ToRouter             // to a guest of the VPC that a route leads to
 	Outside              // out of the VPC
 )
 
@@ -84,6 +85,10 @@ func (t *tracer) fromGuest(p *Port) {
 		t.toVPC(p)
 	case Unrouted:
 		t.route(p)
+	case ToRouter:
+		if t.route(p) && t.rules(network.PlaceEgress, p, p.Out, t.Destination) {
+			t.toRouter(p)
+		}
 	case Outside:
 		if t.route(p) && t.rules(network.PlaceEgress, p, p.Out, t.Destination) {
 			why := t.scene.Refuses(t.Protocol, t.Destination)
@@ -146,6 +151,26 @@ func (t *tracer) toVPC(p *Port) {
 	}
 }
 
+// toRouter goes to the guest that a route leads to.
+func (t *tracer) toRouter(p *Port) {
+	via := p.Route(t.Destination).Via
+	to := t.scene.PortAt(p.VPCID, via)
+	s := network.TraceStep{Place: network.PlaceVPC, On: p.VPCID}
+	switch {
+	case to == nil:
+		s.Why = fmt.Sprintf("no interface of a running instance has %s, which the route leads to", via)
+	case to.ID == p.ID:
+		s.Why = "the route leads to the sender itself"
+	case !to.AnySource:
+		s.On, s.Why = to.ID, "the route leads to it, and its destination check drops what is for others"
+	default:
+		s.Passes, s.Why = true, fmt.Sprintf("the route leads to %s, which takes what is for others", to.ID)
+	}
+	if t.step(s) {
+		t.arrive(to, t.Source)
+	}
+}
+
 // arrive judges a packet for a guest.
 func (t *tracer) arrive(to *Port, peer netip.Addr) {
 	if t.rules(network.PlaceIngress, to, to.In, peer) && t.attached(to, network.PlaceGuest) {
@@ -158,6 +183,8 @@ func (t *tracer) route(p *Port) bool {
 	switch r := p.Route(t.Destination); {
 	case r == nil:
 		s.Why = fmt.Sprintf("no route leads out of the VPC to %s", t.Destination)
+	case r.Via.IsValid():
+		s.Rule, s.Passes, s.Why = r.CIDR.String(), true, fmt.Sprintf("the route %s leads to %s", r.CIDR, r.Via)
 	case r.Blackhole:
 		s.Rule, s.Why = r.CIDR.String(), "the route's target is gone: it is a black hole"
 	default:

@@ -128,7 +128,7 @@ func (f *fabric) Apply(c api.Config) error {
 	for id, v := range f.vpcs {
 		ports := f.portsOf(id)
 		v.place(ports)
-		if err := errors.Join(v.sweep(ports), v.refilter(ports, c.Groups)); err != nil {
+		if err := errors.Join(v.sweep(ports), v.refilter(ports, c.Groups), v.lead(ports)); err != nil {
 			return err
 		}
 	}

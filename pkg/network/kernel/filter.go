@@ -213,7 +213,7 @@ func routes(r *ruleset, c *nftables.Chain, fam *family, in []api.Route) {
 	slices.SortStableFunc(in, func(a, b api.Route) int { return b.CIDR.Bits() - a.CIDR.Bits() })
 	for _, route := range in {
 		kind := expr.VerdictAccept
-		if route.Blackhole {
+		if route.Blackhole || route.Via.IsValid() { // what is for a guest does not come here
 			kind = expr.VerdictDrop
 		}
 		for _, b := range fam.blocks([]netip.Prefix{route.CIDR}) {

@@ -47,7 +47,7 @@ func wantsUplink(ports []*port) bool {
 
 func leadsOut(c *gateway.Port) bool {
 	for _, r := range c.Routes {
-		if !r.Blackhole && r.CIDR.Addr().Is4() {
+		if !r.Blackhole && !r.Via.IsValid() && r.CIDR.Addr().Is4() {
 			return true
 		}
 	}

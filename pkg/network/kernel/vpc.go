@@ -42,6 +42,7 @@ type vpc struct {
 	services map[netip.Addr][]io.Closer // addresses of the namespace, and what is served there
 	filter   *filter                    // installed; nil if it is not known
 	uplink   *uplink                    // nil for none
+	leads    map[string]lead            // installed; nil if they are not known
 	dhcp     io.Closer
 	swept    bool // of taps that an earlier switch left
 	watcher  chan struct{}

@@ -67,6 +67,7 @@ func Run(t *testing.T, newEnv func(t *testing.T) *Env) {
 		{"Groups", testGroups},
 		{"Secondary", testSecondary},
 		{"AnySource", testAnySource},
+		{"Router", testRouter},
 		{"Trace", testTrace},
 		{"Matrix", testMatrix},
 		{"Jumbo", testJumbo},

@@ -317,10 +317,8 @@ func (p *port) way(src, dst address) gateway.Way {
 		return gateway.ToService
 	case p.vpc.contains(to):
 		return gateway.ToVPC
-	case !p.Config().Routed(to):
-		return gateway.Unrouted
 	}
-	return gateway.Outside
+	return p.Config().WayTo(to)
 }
 
 // forward checks the sender and the way, then the filter.
@@ -333,6 +331,11 @@ func (p *port) forward(pkt *packet) {
 		p.vpc.link.inject(pkt.b)
 	case gateway.ToVPC:
 		if to := p.vpc.portOf(pkt.dst); to != nil && to != p && p.admitOut(pkt) {
+			to.fromGuest(p, pkt)
+		}
+	case gateway.ToRouter:
+		via := p.Config().Route(addr(pkt.dst)).Via
+		if to := p.vpc.portOf(via.As16()); to != nil && to != p && to.Config().AnySource && p.admitOut(pkt) {
 			to.fromGuest(p, pkt)
 		}
 	case gateway.Outside:
