@@ -74,9 +74,15 @@ func (c *Account) DeleteRouteTable(ctx context.Context, id string) error {
 	})
 }
 
-// AddRoute adds a route to an internet gateway, or for IPv6 to an egress-only one;
-// with replace it changes the one that there is.
-func (c *Account) AddRoute(ctx context.Context, tableID, cidr, gatewayID string, replace bool) error {
+// RouteTarget is where a route leads: one of them is set.
+type RouteTarget struct {
+	GatewayID   string // an internet gateway, or for IPv6 an egress-only one
+	InterfaceID string
+	InstanceID  string // which has one interface
+}
+
+// AddRoute adds a route; with replace it changes the one that there is.
+func (c *Account) AddRoute(ctx context.Context, tableID, cidr string, to RouteTarget, replace bool) error {
 	cidr, err := routeCIDR(cidr)
 	if err != nil {
 		return err
@@ -86,18 +92,22 @@ func (c *Account) AddRoute(ctx context.Context, tableID, cidr, gatewayID string,
 		if err != nil {
 			return err
 		}
-		if err := c.checkTarget(tx, &t, cidr, gatewayID); err != nil {
+		route, err := c.routeTo(tx, &t, cidr, to)
+		if err != nil {
 			return err
 		}
 		v, err := records.VPCs.Get(tx, t.VPCID)
 		if err != nil {
 			return err
 		}
-		if partOfVPC(&v, cidr) {
+		switch {
+		case !partOfVPC(&v, cidr):
+		case route.InterfaceID != "":
+			return model.Errorf(model.CodeUnsupportedOperation, "The destination CIDR block %s is part of this VPC: what its own addresses send to each other goes directly, and by no route", cidr)
+		default:
 			return model.Errorf(model.CodeInvalidParameterValue, "The destination CIDR block %s is equal to or more specific than one of this VPC's CIDR blocks. This route can target only an interface or an instance.", cidr)
 		}
 		i := slices.IndexFunc(t.Routes, func(r model.Route) bool { return r.CIDR == cidr })
-		route := model.Route{CIDR: cidr, GatewayID: gatewayID}
 		switch {
 		case replace && i < 0:
 			return routeNotFound(t.ID, cidr)
@@ -118,6 +128,39 @@ func (c *Account) AddRoute(ctx context.Context, tableID, cidr, gatewayID string,
 func routeCIDR(cidr string) (string, error) {
 	p, err := netip.ParsePrefix(cidr)
 	return canonicalCIDR(cidr, err != nil || p.Addr().Is4())
+}
+
+// routeTo makes the route to a target, and notes that the interface is one.
+func (c *Account) routeTo(tx *store.Tx, t *model.RouteTable, cidr string, to RouteTarget) (model.Route, error) {
+	route := model.Route{CIDR: cidr, GatewayID: to.GatewayID}
+	if to.GatewayID != "" {
+		return route, c.checkTarget(tx, t, cidr, to.GatewayID)
+	}
+	id := to.InterfaceID
+	if to.InstanceID != "" {
+		inst, err := c.instance(tx, to.InstanceID)
+		if err != nil {
+			return route, err
+		}
+		all := inst.Interfaces()
+		if len(all) != 1 {
+			return route, model.Errorf("InvalidInstanceID", "There are %d interfaces attached to instance '%s'. Please specify an interface ID for the operation instead.", len(all), inst.ID)
+		}
+		id = all[0].ID
+	}
+	n, err := c.networkInterface(tx, id)
+	if err != nil {
+		return route, err
+	}
+	if n.VPCID != t.VPCID {
+		return route, model.Errorf(model.CodeInvalidParameterValue, "route table %s and interface %s belong to different networks", t.ID, n.ID)
+	}
+	route.InterfaceID, route.Via = n.ID, n.PrivateIP
+	if n.Routed {
+		return route, nil
+	}
+	n.Routed = true
+	return route, records.PutInterface(tx, &n)
 }
 
 // checkTarget refuses a gateway that a route of the table cannot lead to.

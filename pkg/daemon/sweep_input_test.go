@@ -162,7 +162,9 @@ var alsoRequired = map[string][]string{
 }
 
 // insteadOf are the members that one replaces, with which it cannot be given.
-var insteadOf = map[string][]string{"EgressOnlyInternetGatewayId": {"GatewayId"}, "DestinationIpv6CidrBlock": {"DestinationCidrBlock"}}
+var insteadOf = map[string][]string{
+	"EgressOnlyInternetGatewayId": {"GatewayId"}, "NetworkInterfaceId": {"GatewayId"}, "InstanceId": {"GatewayId"}, "DestinationIpv6CidrBlock": {"DestinationCidrBlock"},
+}
 
 // minimal is a request with what is required, and nothing else.
 func (c *caller) minimal(a action) object { return c.structure(a, a.input, "", nil) }

@@ -91,6 +91,7 @@ type NetworkInterface struct {
 	Description   string           `json:"description,omitempty"`
 	// NoSourceDestCheck lets the guest forward others' packets.
 	NoSourceDestCheck bool                 `json:"noSourceDestCheck,omitempty"`
+	Routed            bool                 `json:"routed,omitempty"` // a route has led to it
 	Attachment        *InterfaceAttachment `json:"attachment,omitempty"`
 	Created           time.Time            `json:"created,omitzero"`
 	Tags              Tags                 `json:"tags,omitempty"`

@@ -107,10 +107,13 @@ func (t *RouteTable) Main() bool {
 }
 
 // Route leads from a route table to an internet gateway or, for IPv6, an
-// egress-only one. It is a black hole while that is not attached to the table's VPC.
+// egress-only one; or to a network interface of the VPC. It is a black hole while the
+// gateway is not attached to the table's VPC, or the interface to a running instance.
 type Route struct {
-	CIDR      string `json:"cidr"` // of IPv4 or IPv6
-	GatewayID string `json:"gatewayID"`
+	CIDR        string `json:"cidr"` // of IPv4 or IPv6
+	GatewayID   string `json:"gatewayID,omitempty"`
+	InterfaceID string `json:"interfaceID,omitempty"`
+	Via         string `json:"via,omitempty"` // the interface's primary private address; "" once it is deleted
 }
 
 // EgressOnlyGateway lets the IPv6 of a VPC out, and only answers in.

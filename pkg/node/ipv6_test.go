@@ -33,7 +33,7 @@ func TestIPv6ReachesDatapath(t *testing.T) {
 	must(err)
 	gateway, err := w.cloud.CreateEgressOnlyGateway(t.Context(), v.ID, "", nil)
 	must(err)
-	must(w.cloud.AddRoute(t.Context(), tables[0].ID, "::/0", gateway.ID, false))
+	must(w.cloud.AddRoute(t.Context(), tables[0].ID, "::/0", cloud.RouteTarget{GatewayID: gateway.ID}, false))
 	eight := int32(128)
 	spec := []cloud.RuleSpec{{Protocol: "icmpv6", FromPort: &eight, CIDRv6: "::/0"}}
 	_, _, err = w.cloud.AuthorizeRules(t.Context(), cloud.GroupRef{Name: cloud.DefaultGroupName}, false, spec, nil)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -319,4 +320,47 @@ func TestPublicAddressOfRunningInstance(t *testing.T) {
 	if i := w.wait(inst.ID, model.InstanceStopped); i.Interface.PublicIP != e.PublicIP {
 		t.Errorf("the elastic address %s is now %q", e.PublicIP, i.Interface.PublicIP)
 	}
+}
+
+// A route to an instance leads there whether a port has a public address or not, and
+// is a black hole once that has ended.
+func TestRouteToInstance(t *testing.T) {
+	w := newWorld(t)
+	image := w.build().ID
+	sender, router := w.run(image), w.run(image)
+	w.wait(sender.ID, model.InstanceRunning)
+	router = w.wait(router.ID, model.InstanceRunning)
+	tables, err := w.cloud.RouteTables(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, via := tables[0].ID, netip.MustParseAddr(router.Interface.PrivateIP)
+	if err := w.cloud.AddRoute(t.Context(), table, "192.0.2.0/24", cloud.RouteTarget{InstanceID: router.ID}, false); err != nil {
+		t.Fatal(err)
+	}
+	leads := func(p network.Port, cidr string) *network.Route {
+		i := slices.IndexFunc(p.Routes, func(r network.Route) bool { return r.CIDR == netip.MustParsePrefix(cidr) })
+		if i < 0 {
+			return nil
+		}
+		return &p.Routes[i]
+	}
+	w.port(sender.ID, "the route leads to the router", func(p network.Port) bool {
+		r, out := leads(p, "192.0.2.0/24"), leads(p, "0.0.0.0/0")
+		return r != nil && r.Via == via && out != nil && !out.Blackhole && !out.Via.IsValid()
+	})
+	if err := w.cloud.AddRoute(t.Context(), table, "0.0.0.0/0", cloud.RouteTarget{InterfaceID: router.Interface.ID}, true); err != nil {
+		t.Fatal(err)
+	}
+	w.port(sender.ID, "so does everything", func(p network.Port) bool {
+		r := leads(p, "0.0.0.0/0")
+		return r != nil && r.Via == via && !p.PublicIP.IsValid() // nothing leads by a gateway
+	})
+	if _, err := w.cloud.Terminate(t.Context(), []string{router.ID}); err != nil {
+		t.Fatal(err)
+	}
+	w.port(sender.ID, "the router is gone", func(p network.Port) bool {
+		r := leads(p, "0.0.0.0/0")
+		return r == nil || r.Blackhole && !r.Via.IsValid()
+	})
 }

@@ -39,6 +39,7 @@ type topology struct {
 type exits struct {
 	v4, v6 []network.Route
 	public bool // by an internet gateway, for IPv4
+	via    bool // to guests that forward
 }
 
 // topologyCollections are what a topology is made from.
@@ -364,8 +365,11 @@ func (t *topology) findExits(subnetID, vpcID string) (e exits) {
 		if err != nil {
 			continue
 		}
-		active := t.attached[r.GatewayID] == vpcID
+		active := r.GatewayID != "" && t.attached[r.GatewayID] == vpcID
 		route := network.Route{CIDR: cidr, Blackhole: !active}
+		if via, err := netip.ParseAddr(r.Via); err == nil && r.InterfaceID != "" {
+			route, active, e.via = network.Route{CIDR: cidr, Via: via}, false, true
+		}
 		if cidr.Addr().Is6() {
 			e.v6 = append(e.v6, route)
 			continue
@@ -418,6 +422,23 @@ func (t *topology) public(p *network.Port, nic *model.NetworkInterface) error {
 	if len(p.IPv6) > 0 {
 		p.Routes = out.v6
 	}
+	if err := t.addresses(p, nic, out); err != nil {
+		return err
+	}
+	switch {
+	case p.PublicIP.IsValid() || len(p.Forwards) > 0:
+		p.Routes = slices.Concat(out.v4, p.Routes)
+	case out.via: // to other guests, and to nothing that a gateway would translate for
+		for _, r := range out.v4 {
+			r.Blackhole = !r.Via.IsValid()
+			p.Routes = append(slices.Clip(p.Routes), r)
+		}
+	}
+	return nil
+}
+
+// addresses gives a port its public addresses.
+func (t *topology) addresses(p *network.Port, nic *model.NetworkInterface, out exits) error {
 	if !out.public {
 		return nil
 	}
@@ -442,9 +463,6 @@ func (t *topology) public(p *network.Port, nic *model.NetworkInterface) error {
 			return err
 		}
 		p.Forwards = append(p.Forwards, f)
-	}
-	if p.PublicIP.IsValid() || len(p.Forwards) > 0 {
-		p.Routes = slices.Concat(out.v4, p.Routes)
 	}
 	return nil
 }

@@ -182,6 +182,11 @@ func (t *surroundings) explainRoute(s *TraceStep, nic *model.NetworkInterface, d
 	switch {
 	case best == nil:
 		s.Detail = fmt.Sprintf("route table %s has no route to %s", table.ID, dst)
+	case best.InterfaceID != "":
+		s.Detail = fmt.Sprintf("route %s of route table %s leads to %s", best.CIDR, table.ID, best.InterfaceID)
+		if best.Via == "" {
+			s.Detail += ", which is deleted"
+		}
 	case s.Passes:
 		s.Detail = fmt.Sprintf("route %s of route table %s leads to %s, which is attached to %s", best.CIDR, table.ID, best.GatewayID, nic.VPCID)
 	case t.attached[best.GatewayID] != nic.VPCID:

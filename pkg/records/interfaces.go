@@ -85,6 +85,9 @@ func DropIPv6(tx *store.Tx, n *model.NetworkInterface, ip string) error {
 
 // DeleteInterface removes an interface and frees its addresses.
 func DeleteInterface(tx *store.Tx, n *model.NetworkInterface) error {
+	if err := endRoutesTo(tx, n); err != nil {
+		return err
+	}
 	if err := DropPublic(tx, n); err != nil {
 		return err
 	}
@@ -102,6 +105,32 @@ func DeleteInterface(tx *store.Tx, n *model.NetworkInterface) error {
 		return err
 	}
 	return Interfaces.Delete(tx, n.ID)
+}
+
+// endRoutesTo makes black holes of the routes to an interface that goes: its address
+// may be another's soon.
+func endRoutesTo(tx *store.Tx, n *model.NetworkInterface) error {
+	if !n.Routed {
+		return nil
+	}
+	tables, err := RouteTables.List(tx)
+	if err != nil {
+		return err
+	}
+	for i := range tables {
+		changed := false
+		for k := range tables[i].Routes {
+			if r := &tables[i].Routes[k]; r.InterfaceID == n.ID && r.Via != "" {
+				r.Via, changed = "", true
+			}
+		}
+		if changed {
+			if err := RouteTables.Put(tx, &tables[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // ReleaseInterfaces frees what an instance's interfaces hold when it has ended:

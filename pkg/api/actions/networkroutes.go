@@ -2,10 +2,12 @@ package actions
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/model"
 )
 
@@ -23,16 +25,16 @@ func (a *Actions) registerRoutes(t *api.Table) {
 		Name: "DescribeRouteTables", Handler: a.describeRouteTables, Acts: []string{"RouteTableIds", "Filters", "MaxResults", "NextToken"},
 	})
 	api.Register(t, api.Action[ec2types.CreateRouteInput, ec2types.CreateRouteOutput]{
-		Name: "CreateRoute", Acts: []string{"RouteTableId", "DestinationCidrBlock", "DestinationIpv6CidrBlock", "GatewayId", "EgressOnlyInternetGatewayId"},
+		Name: "CreateRoute", Acts: []string{"RouteTableId", "DestinationCidrBlock", "DestinationIpv6CidrBlock", "GatewayId", "EgressOnlyInternetGatewayId", "NetworkInterfaceId", "InstanceId"},
 		Handler: func(ctx context.Context, in *ec2types.CreateRouteInput) (*ec2types.CreateRouteOutput, error) {
-			err := a.addRoute(ctx, in.RouteTableId, destination{in.DestinationCidrBlock, in.DestinationIpv6CidrBlock}, target{in.GatewayId, in.EgressOnlyInternetGatewayId}, false)
+			err := a.addRoute(ctx, in.RouteTableId, destination{in.DestinationCidrBlock, in.DestinationIpv6CidrBlock}, target{in.GatewayId, in.EgressOnlyInternetGatewayId, in.NetworkInterfaceId, in.InstanceId}, false)
 			return &ec2types.CreateRouteOutput{Return: ptr(err == nil)}, err
 		},
 	})
 	api.Register(t, api.Action[ec2types.ReplaceRouteInput, ec2types.ReplaceRouteOutput]{
-		Name: "ReplaceRoute", Acts: []string{"RouteTableId", "DestinationCidrBlock", "DestinationIpv6CidrBlock", "GatewayId", "EgressOnlyInternetGatewayId", "LocalTarget=false"},
+		Name: "ReplaceRoute", Acts: []string{"RouteTableId", "DestinationCidrBlock", "DestinationIpv6CidrBlock", "GatewayId", "EgressOnlyInternetGatewayId", "NetworkInterfaceId", "InstanceId", "LocalTarget=false"},
 		Handler: func(ctx context.Context, in *ec2types.ReplaceRouteInput) (*ec2types.ReplaceRouteOutput, error) {
-			return &ec2types.ReplaceRouteOutput{}, a.addRoute(ctx, in.RouteTableId, destination{in.DestinationCidrBlock, in.DestinationIpv6CidrBlock}, target{in.GatewayId, in.EgressOnlyInternetGatewayId}, true)
+			return &ec2types.ReplaceRouteOutput{}, a.addRoute(ctx, in.RouteTableId, destination{in.DestinationCidrBlock, in.DestinationIpv6CidrBlock}, target{in.GatewayId, in.EgressOnlyInternetGatewayId, in.NetworkInterfaceId, in.InstanceId}, true)
 		},
 	})
 	api.Register(t, api.Action[ec2types.DeleteRouteInput, ec2types.DeleteRouteOutput]{
@@ -102,24 +104,34 @@ func (d destination) cidr() (string, error) {
 }
 
 // target is where a route leads, in one of the members for it.
-type target struct{ gateway, egressOnly *string }
+type target struct{ gateway, egressOnly, nic, instance *string }
 
-func (t target) id() (string, error) {
+func (t target) parse() (to cloud.RouteTarget, err error) {
+	given := 0
+	for _, m := range []*string{t.gateway, t.egressOnly, t.nic, t.instance} {
+		if m != nil {
+			given++
+		}
+	}
 	switch {
-	case t.gateway != nil && t.egressOnly != nil:
-		return "", model.Errorf(model.CodeInvalidParameterCombination, "The parameters gatewayId and egressOnlyInternetGatewayId cannot be used together")
+	case given > 1:
+		return to, model.Errorf(model.CodeInvalidParameterCombination, "Of the parameters gatewayId, egressOnlyInternetGatewayId, networkInterfaceId and instanceId only one can be used")
 	case t.gateway != nil:
 		if strings.HasPrefix(*t.gateway, string(model.EgressGatewayPrefix)) {
-			return "", model.Errorf("InvalidInternetGatewayId.Malformed", "Invalid id: \"%s\" (expecting \"igw-...\")", *t.gateway)
+			return to, model.Errorf("InvalidInternetGatewayId.Malformed", "Invalid id: \"%s\" (expecting \"igw-...\")", *t.gateway)
 		}
-		return *t.gateway, nil
+		return cloud.RouteTarget{GatewayID: *t.gateway}, nil
 	case t.egressOnly != nil:
 		if !isID(model.EgressGatewayPrefix)(*t.egressOnly) {
-			return "", model.Errorf("InvalidEgressOnlyInternetGatewayId.Malformed", "Invalid id: \"%s\" (expecting \"eigw-...\")", *t.egressOnly)
+			return to, model.Errorf("InvalidEgressOnlyInternetGatewayId.Malformed", "Invalid id: \"%s\" (expecting \"eigw-...\")", *t.egressOnly)
 		}
-		return *t.egressOnly, nil
+		return cloud.RouteTarget{GatewayID: *t.egressOnly}, nil
+	case t.nic != nil:
+		return cloud.RouteTarget{InterfaceID: *t.nic}, nil
+	case t.instance != nil:
+		return cloud.RouteTarget{InstanceID: *t.instance}, nil
 	}
-	return "", model.Errorf(model.CodeMissingParameter, "The request must contain the parameter gatewayId or egressOnlyInternetGatewayId")
+	return to, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter gatewayId, egressOnlyInternetGatewayId, networkInterfaceId or instanceId")
 }
 
 func (a *Actions) addRoute(ctx context.Context, table *string, d destination, t target, replace bool) error {
@@ -127,11 +139,11 @@ func (a *Actions) addRoute(ctx context.Context, table *string, d destination, t 
 	if err != nil {
 		return err
 	}
-	id, err := t.id()
+	to, err := t.parse()
 	if err != nil {
 		return err
 	}
-	return a.account(ctx).AddRoute(ctx, ec2types.Value(table), cidr, id, replace)
+	return a.account(ctx).AddRoute(ctx, ec2types.Value(table), cidr, to, replace)
 }
 
 func (a *Actions) createRouteTable(ctx context.Context, in *ec2types.CreateRouteTableInput) (*ec2types.CreateRouteTableOutput, error) {
@@ -190,25 +202,63 @@ func (a *Actions) routeTables(ctx context.Context) ([]routeTable, error) {
 	for i := range gateways {
 		attached[gateways[i].ID] = gateways[i].VPCID
 	}
+	running, err := a.routers(ctx, tables)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]routeTable, len(tables))
 	for i, t := range tables {
 		out[i] = routeTable{t, localRoutes(of[t.VPCID])}
-		for _, r := range t.Routes {
-			state := "blackhole"
-			if attached[r.GatewayID] == t.VPCID {
-				state = "active"
-			}
-			shown := ec2types.Route{Origin: ptr("CreateRoute"), State: ptr(state)}
-			shown.DestinationCidrBlock, shown.DestinationIpv6CidrBlock = byFamily(r.CIDR)
-			if isID(model.EgressGatewayPrefix)(r.GatewayID) {
-				shown.EgressOnlyInternetGatewayId = ptr(r.GatewayID)
-			} else {
-				shown.GatewayId = ptr(r.GatewayID)
-			}
-			out[i].routes = append(out[i].routes, shown)
+		for k := range t.Routes {
+			out[i].routes = append(out[i].routes, routeOf(&t.Routes[k], attached[t.Routes[k].GatewayID] == t.VPCID, running))
 		}
 	}
 	return out, nil
+}
+
+// routers are the instances that routes lead to, by their interfaces, as long as
+// they run.
+func (a *Actions) routers(ctx context.Context, tables []model.RouteTable) (map[string]*model.Instance, error) {
+	if !slices.ContainsFunc(tables, func(t model.RouteTable) bool {
+		return slices.ContainsFunc(t.Routes, func(r model.Route) bool { return r.InterfaceID != "" })
+	}) {
+		return nil, nil
+	}
+	all, err := a.account(ctx).Instances(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]*model.Instance{}
+	for i := range all {
+		if s := all[i].State; s != model.InstancePending && s != model.InstanceRunning {
+			continue
+		}
+		for _, n := range all[i].Interfaces() {
+			out[n.ID] = &all[i]
+		}
+	}
+	return out, nil
+}
+
+// routeOf is a route in EC2's shape.
+func routeOf(r *model.Route, attached bool, running map[string]*model.Instance) ec2types.Route {
+	out := ec2types.Route{Origin: ptr("CreateRoute"), State: ptr("blackhole")}
+	out.DestinationCidrBlock, out.DestinationIpv6CidrBlock = byFamily(r.CIDR)
+	switch {
+	case r.InterfaceID != "":
+		out.NetworkInterfaceId = ptr(r.InterfaceID)
+		if inst := running[r.InterfaceID]; inst != nil {
+			out.InstanceId, out.InstanceOwnerId, attached = ptr(inst.ID), ptr(inst.OwnerID), true
+		}
+	case isID(model.EgressGatewayPrefix)(r.GatewayID):
+		out.EgressOnlyInternetGatewayId = ptr(r.GatewayID)
+	default:
+		out.GatewayId = ptr(r.GatewayID)
+	}
+	if attached {
+		out.State = ptr("active")
+	}
+	return out
 }
 
 // localRoutes lead to the VPC itself; nil is a VPC that has just gone.
@@ -269,6 +319,7 @@ func (a *Actions) describeRouteTables(ctx context.Context, in *ec2types.Describe
 			"route.destination-ipv6-cidr-block":     each(routes, func(r *ec2types.Route) string { return ec2types.Value(r.DestinationIpv6CidrBlock) }),
 			"route.egress-only-internet-gateway-id": each(routes, func(r *ec2types.Route) string { return ec2types.Value(r.EgressOnlyInternetGatewayId) }),
 			"route.gateway-id":                      each(routes, func(r *ec2types.Route) string { return ec2types.Value(r.GatewayId) }),
+			"route.instance-id":                     each(routes, func(r *ec2types.Route) string { return ec2types.Value(r.InstanceId) }),
 			"route.origin":                          each(routes, func(r *ec2types.Route) string { return *r.Origin }),
 			"route.state":                           each(routes, func(r *ec2types.Route) string { return *r.State }),
 			"vpc-id":                                one(func(t *routeTable) string { return t.VPCID }),

@@ -86,6 +86,40 @@ func TestDefaultVPCAnew(t *testing.T) {
 	}
 }
 
+func TestRoutesToInterfaces(t *testing.T) {
+	l := newLab(t)
+	vpc := l.vpc("10.0.0.0/16")
+	subnet, foreign := l.subnet(vpc, "10.0.1.0/24"), l.subnet(l.vpc("10.0.0.0/16"), "10.0.1.0/24")
+	nic := func(subnet string) *string {
+		return do[ec2types.CreateNetworkInterfaceOutput](l, "CreateNetworkInterface", &ec2types.CreateNetworkInterfaceInput{SubnetId: &subnet}).NetworkInterface.NetworkInterfaceId
+	}
+	router, stranger := nic(subnet), nic(foreign)
+	table := *do[ec2types.CreateRouteTableOutput](l, "CreateRouteTable", &ec2types.CreateRouteTableInput{VpcId: &vpc}).RouteTable.RouteTableId
+	route := func(cidr string, nic, instance *string) *ec2types.CreateRouteInput {
+		return &ec2types.CreateRouteInput{RouteTableId: &table, DestinationCidrBlock: &cidr, NetworkInterfaceId: nic, InstanceId: instance}
+	}
+	do[ec2types.CreateRouteOutput](l, "CreateRoute", route("0.0.0.0/0", router, nil))
+	l.refuse("RouteAlreadyExists", "CreateRoute", route("0.0.0.0/0", router, nil))
+	l.refuse("InvalidParameterValue", "CreateRoute", route("9.0.0.0/8", stranger, nil))
+	l.refuse("UnsupportedOperation", "CreateRoute", route("10.0.2.0/24", router, nil))
+	l.refuse("InvalidNetworkInterfaceID.NotFound", "CreateRoute", route("9.0.0.0/8", ptr("eni-0123456789abcdef0"), nil))
+	l.refuse("InvalidNetworkInterfaceId.Malformed", "CreateRoute", route("9.0.0.0/8", ptr("i-0123456789abcdef0"), nil))
+	l.refuse("InvalidInstanceID.NotFound", "CreateRoute", route("9.0.0.0/8", nil, ptr("i-0123456789abcdef0")))
+	l.refuse("InvalidParameterCombination", "CreateRoute", route("9.0.0.0/8", router, ptr("i-0123456789abcdef0")))
+	do[ec2types.ReplaceRouteOutput](l, "ReplaceRoute", &ec2types.ReplaceRouteInput{RouteTableId: &table, DestinationCidrBlock: ptr("0.0.0.0/0"), NetworkInterfaceId: nic(subnet)})
+	do[ec2types.ReplaceRouteOutput](l, "ReplaceRoute", &ec2types.ReplaceRouteInput{RouteTableId: &table, DestinationCidrBlock: ptr("0.0.0.0/0"), NetworkInterfaceId: router})
+	check := func() {
+		t.Helper()
+		routes := do[ec2types.DescribeRouteTablesOutput](l, "DescribeRouteTables", &ec2types.DescribeRouteTablesInput{RouteTableIds: []string{table}}).RouteTables[0].Routes
+		if r := routes[1]; *r.NetworkInterfaceId != *router || *r.State != "blackhole" || r.InstanceId != nil || r.GatewayId != nil { // no instance has it
+			t.Errorf("%+v", r)
+		}
+	}
+	check()
+	do[ec2types.DeleteNetworkInterfaceOutput](l, "DeleteNetworkInterface", &ec2types.DeleteNetworkInterfaceInput{NetworkInterfaceId: router})
+	check()
+}
+
 func TestRoutes(t *testing.T) {
 	l := newLab(t)
 	vpc := l.vpc("10.0.0.0/16")

@@ -162,11 +162,12 @@ func destination(text string) (v4, v6 *string, err error) {
 func newRouteCommand(f *factory.Factory) *cobra.Command {
 	replace := false
 	return command.Verb{
-		Use: "route TABLE DESTINATION GATEWAY", Short: "Add a route to a route table", Doing: "add", Object: "route of", Args: cobra.ExactArgs(3),
+		Use: "route TABLE DESTINATION TARGET", Short: "Add a route to a route table", Doing: "add", Object: "route of", Args: cobra.ExactArgs(3),
 		Complete: complete.Each(complete.RouteTables(f), complete.None, complete.InternetGateways(f)),
-		Long: `Add a route to a route table: to DESTINATION, a CIDR, by GATEWAY: an internet gateway, or
-an egress-only one by its id. With --replace, change the route that there is.`,
-		Example: "  bundt route-table route lab/main 0.0.0.0/0 out",
+		Long: `Add a route to a route table: to DESTINATION, a CIDR, by TARGET: an internet gateway, an
+egress-only one by its id, or a network interface or an instance that forwards: bundt
+network-interface edit INTERFACE --source-dest-check off lets it. With --replace, change the route that there is.`,
+		Example: "  bundt route-table route lab/main 0.0.0.0/0 out\n  bundt route-table route private 0.0.0.0/0 i-0123456789abcdef0",
 		Flags: func(cmd *cobra.Command) {
 			cmd.Flags().BoolVar(&replace, "replace", false, "change the route to this destination")
 		},
@@ -179,10 +180,15 @@ an egress-only one by its id. With --replace, change the route that there is.`,
 			if err != nil {
 				return err
 			}
-			var gateway, egress *string
-			if model.CheckID(model.EgressGatewayPrefix, args[2]) == nil {
+			var gateway, egress, nic, instance *string
+			switch {
+			case model.CheckID(model.EgressGatewayPrefix, args[2]) == nil:
 				egress = &args[2]
-			} else {
+			case model.CheckID(model.InterfacePrefix, args[2]) == nil:
+				nic = &args[2]
+			case model.CheckID(model.InstancePrefix, args[2]) == nil:
+				instance = &args[2]
+			default:
 				found, err := resolve.InternetGateway(ctx, s.Client, args[2])
 				if err != nil {
 					return err
@@ -191,11 +197,13 @@ an egress-only one by its id. With --replace, change the route that there is.`,
 			}
 			if replace {
 				return command.Change(ctx, s, id, "ReplaceRoute", &ec2types.ReplaceRouteInput{
-					RouteTableId: &id, DestinationCidrBlock: v4, DestinationIpv6CidrBlock: v6, GatewayId: gateway, EgressOnlyInternetGatewayId: egress, DryRun: s.Plan.Flag(),
+					RouteTableId: &id, DestinationCidrBlock: v4, DestinationIpv6CidrBlock: v6, GatewayId: gateway, EgressOnlyInternetGatewayId: egress,
+					NetworkInterfaceId: nic, InstanceId: instance, DryRun: s.Plan.Flag(),
 				}, s.ReplaceRoute)
 			}
 			return command.Change(ctx, s, id, "CreateRoute", &ec2types.CreateRouteInput{
-				RouteTableId: &id, DestinationCidrBlock: v4, DestinationIpv6CidrBlock: v6, GatewayId: gateway, EgressOnlyInternetGatewayId: egress, DryRun: s.Plan.Flag(),
+				RouteTableId: &id, DestinationCidrBlock: v4, DestinationIpv6CidrBlock: v6, GatewayId: gateway, EgressOnlyInternetGatewayId: egress,
+				NetworkInterfaceId: nic, InstanceId: instance, DryRun: s.Plan.Flag(),
 			}, s.CreateRoute)
 		},
 	}.Command(f)
