@@ -1,7 +1,7 @@
 // Package fetch owns downloads of what users name by URL. The host makes the
 // connections, but users choose where they go: not to the host's own services, and
 // not to what only the host may ask, like the metadata service of a cloud that it
-// is in. It imports no package of ours.
+// is in. Of our packages it imports pkg/hostonly only.
 package fetch
 
 import (
@@ -16,6 +16,8 @@ import (
 	"net/netip"
 	"syscall"
 	"time"
+
+	"github.com/bundt/bundt/pkg/hostonly"
 )
 
 // Errors of downloads (test with errors.Is).
@@ -47,7 +49,7 @@ type Fetcher struct{ client *http.Client }
 // New returns a Fetcher. It uses no proxy: what a proxy connects to cannot be
 // judged from here.
 func New(o Options) *Fetcher {
-	p := policy{host: o.Host, own: ownAddresses}
+	p := policy{host: o.Host, own: hostonly.Own}
 	dialer := &net.Dialer{Timeout: dialTime, Control: p.control} // after names are resolved
 	return &Fetcher{&http.Client{
 		Transport: &http.Transport{
@@ -150,19 +152,6 @@ type policy struct {
 	own  func() (map[netip.Addr]bool, error)
 }
 
-// never are addresses that no URL may lead to, beside those that netip knows the
-// kinds of: metadata services of clouds, and other forms of IPv4 addresses.
-var never = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"),
-	netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("100.100.100.200/32"), // Alibaba Cloud's metadata
-	netip.MustParsePrefix("192.0.0.192/32"),     // Oracle Cloud's
-	netip.MustParsePrefix("fd00:ec2::/32"),      // EC2's
-	netip.MustParsePrefix("::/96"),
-	netip.MustParsePrefix("64:ff9b::/96"),
-	netip.MustParsePrefix("2002::/16"),
-}
-
 // check returns ErrRefused for an address that must not be connected to.
 func (p policy) check(a netip.Addr) error {
 	a = a.Unmap().WithZone("")
@@ -172,20 +161,15 @@ func (p policy) check(a netip.Addr) error {
 		}
 		return fmt.Errorf("%s: %w", a, ErrRefused)
 	}
-	if a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified() {
-		return fmt.Errorf("%s: %w", a, ErrRefused)
-	}
-	for _, prefix := range never {
-		if prefix.Contains(a) {
-			return fmt.Errorf("%s: %w", a, ErrRefused)
-		}
+	if why := hostonly.Why(a); why != "" {
+		return fmt.Errorf("%s, %s: %w", a, why, ErrRefused)
 	}
 	if p.host {
 		return nil
 	}
 	own, err := p.own()
 	if err != nil {
-		return fmt.Errorf("reading the host's addresses: %w", err)
+		return err
 	}
 	if own[a] {
 		return fmt.Errorf("%s: %w", a, ErrRefused)
@@ -200,19 +184,4 @@ func (p policy) control(_, address string, _ syscall.RawConn) error {
 		return err
 	}
 	return p.check(a.Addr())
-}
-
-// ownAddresses are those of the host's interfaces.
-func ownAddresses() (map[netip.Addr]bool, error) {
-	list, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil, err
-	}
-	own := map[netip.Addr]bool{}
-	for _, a := range list {
-		if prefix, err := netip.ParsePrefix(a.String()); err == nil {
-			own[prefix.Addr().Unmap()] = true
-		}
-	}
-	return own, nil
 }

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 
+	"github.com/bundt/bundt/pkg/hostonly"
 	api "github.com/bundt/bundt/pkg/network"
 	"github.com/bundt/bundt/pkg/network/gateway"
 )
@@ -34,8 +34,8 @@ func stops(_ uint8, dst netip.Addr) string {
 	switch {
 	case !dst.Is4():
 		return "kernel networks lead outside by IPv4 only"
-	case slices.ContainsFunc(neverOutside, func(p netip.Prefix) bool { return p.Contains(dst) }):
-		return fmt.Sprintf("no guest may reach %s through the host", dst)
+	case hostonly.Why(dst) != "":
+		return fmt.Sprintf("no guest may reach %s through the host: it is %s", dst, hostonly.Why(dst))
 	case !HostForwards():
 		return noForwarding
 	}

@@ -13,21 +13,13 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 
+	"github.com/bundt/bundt/pkg/hostonly"
 	"github.com/bundt/bundt/pkg/network/gateway"
 )
 
 // uplinks are where the two ends of VPCs' uplinks have their addresses, two each:
 // link-local ones, which nobody routes to.
 var uplinks = netip.MustParsePrefix("169.254.64.0/18")
-
-// neverOutside are destinations that a guest cannot reach through the host,
-// whatever its rules say. The host's own addresses are not either: what comes by
-// an uplink is never the host's.
-var neverOutside = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("127.0.0.0/8"),
-	netip.MustParsePrefix("169.254.0.0/16"), // link-local: the host's, and its cloud's metadata
-	netip.MustParsePrefix("224.0.0.0/3"),    // multicast, reserved, broadcast
-}
 
 // uplink is a VPC's way through the host: a pair of devices, of which the host
 // has one.
@@ -207,7 +199,7 @@ func (s *shared) guardHost(needed bool, inner []netip.Addr) error {
 	r.rule(forward, from, to, drop) // VPCs do not meet here
 	r.rule(forward, to, answers, accept)
 	r.rule(forward, to, drop)
-	for _, never := range ipv4Family.blocks(neverOutside) {
+	for _, never := range ipv4Family.blocks(hostonly.Prefixes()) {
 		r.rule(forward, from, []expr.Any{ipv4Family.to(reg0)}, between(never), drop)
 	}
 

@@ -12,6 +12,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/udp"
 	"gvisor.dev/gvisor/pkg/waiter"
 
+	"github.com/bundt/bundt/pkg/hostonly"
 	"github.com/bundt/bundt/pkg/network/gateway"
 )
 
@@ -23,25 +24,6 @@ const (
 
 var errRefused = errors.New("destination is not for guests")
 
-// neverOutside are destinations that a guest cannot reach by the host's
-// sockets, whatever its rules say.
-var neverOutside = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"),
-	netip.MustParsePrefix("127.0.0.0/8"),    // the host's own services
-	netip.MustParsePrefix("169.254.0.0/16"), // link-local: the host's, and its cloud's metadata
-	netip.MustParsePrefix("224.0.0.0/4"),    // multicast
-	netip.MustParsePrefix("240.0.0.0/4"),    // reserved, broadcast
-
-	netip.MustParsePrefix("::/96"),         // unspecified, loopback, IPv4 in disguise
-	netip.MustParsePrefix("::ffff:0:0/96"), // IPv4 mapped
-	netip.MustParsePrefix("64:ff9b::/96"),  // IPv4 behind a translator
-	netip.MustParsePrefix("2002::/16"),     // IPv4 behind a 6to4 relay
-	netip.MustParsePrefix("fd00:ec2::/32"), // the services of the cloud that the host may be in
-	netip.MustParsePrefix("fe80::/10"),     // link-local
-	netip.MustParsePrefix("fec0::/10"),     // site-local, long given up
-	netip.MustParsePrefix("ff00::/8"),      // multicast
-}
-
 // egressPolicy knows the addresses of the host.
 type egressPolicy struct {
 	mu      sync.Mutex
@@ -52,12 +34,7 @@ type egressPolicy struct {
 
 // refuses says if no guest may reach dst through the host.
 func (e *egressPolicy) refuses(dst netip.Addr) bool {
-	for _, p := range neverOutside {
-		if p.Contains(dst) {
-			return true
-		}
-	}
-	return e.ownAddress(dst)
+	return hostonly.Why(dst) != "" || e.ownAddress(dst)
 }
 
 // ownAddress: of an interface, or its broadcast address. When the interfaces
@@ -66,37 +43,10 @@ func (e *egressPolicy) ownAddress(dst netip.Addr) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.own == nil || time.Since(e.read) > interfacesTTL {
-		e.own, e.failure = hostAddresses()
+		e.own, e.failure = hostonly.Own()
 		e.read = time.Now()
 	}
 	return e.failure != nil || e.own[dst]
-}
-
-func hostAddresses() (map[netip.Addr]bool, error) {
-	list, err := net.InterfaceAddrs()
-	if err != nil {
-		return map[netip.Addr]bool{}, err
-	}
-	own := map[netip.Addr]bool{}
-	for _, a := range list {
-		n, ok := a.(*net.IPNet)
-		if !ok {
-			continue
-		}
-		ip, mask := n.IP.To4(), net.IP(n.Mask).To4()
-		if ip == nil || mask == nil {
-			if a, ok := netip.AddrFromSlice(n.IP); ok {
-				own[a.Unmap()] = true
-			}
-			continue
-		}
-		broadcast := [4]byte(ip)
-		for i := range broadcast {
-			broadcast[i] |= ^mask[i]
-		}
-		own[netip.AddrFrom4([4]byte(ip))], own[netip.AddrFrom4(broadcast)] = true, true
-	}
-	return own, nil
 }
 
 // dialOutside opens a host socket to dst. A connected UDP socket tells the
