@@ -86,6 +86,7 @@ type Node struct {
 	netIsReal  bool    // and it is
 	netChanged chan struct{}
 	grants     map[string]grant // by instance; guarded by netMu
+	grantsRead int64            // of rolesChanged, when grants were made
 	renewal    *time.Timer      // of the next grant to renew; guarded by netMu
 
 	prober  *prober

@@ -7,6 +7,7 @@ import (
 
 	"github.com/bundt/bundt/pkg/metadata"
 	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/records"
 )
 
 // Roles hand instances the roles of their instance profiles.
@@ -33,20 +34,27 @@ type grant struct {
 func (n *Node) grantRoles(ctx context.Context, instances []*model.Instance) error {
 	grants := map[string]grant{}
 	var next time.Time
+	read, err := n.rolesChanged(ctx)
+	if err != nil {
+		return err
+	}
 	for _, inst := range instances {
 		if inst.Profile == nil || inst.Node != n.ID || n.Roles == nil || inst.State == model.InstanceTerminated {
 			continue
 		}
-		g, err := n.grantRole(ctx, inst, n.grants[inst.ID])
-		if err != nil {
-			return fmt.Errorf("handing the role of %s to %s: %w", inst.Profile.ARN, inst.ID, err)
+		last, known := n.grants[inst.ID]
+		g := last
+		if read != n.grantsRead || !known || last.association != inst.Profile.ID || last.due(n.Now()) {
+			if g, err = n.grantRole(ctx, inst, last); err != nil {
+				return fmt.Errorf("handing the role of %s to %s: %w", inst.Profile.ARN, inst.ID, err)
+			}
 		}
 		grants[inst.ID] = g
 		if !g.renew.IsZero() && (next.IsZero() || g.renew.Before(next)) {
 			next = g.renew
 		}
 	}
-	n.grants = grants
+	n.grants, n.grantsRead = grants, read
 	if n.renewal != nil {
 		n.renewal.Stop()
 	}
@@ -54,6 +62,22 @@ func (n *Node) grantRoles(ctx context.Context, instances []*model.Instance) erro
 		n.renewal = time.AfterFunc(next.Sub(n.Now()), n.wakeNetwork)
 	}
 	return nil
+}
+
+// due says if the credentials are to be made anew.
+func (g *grant) due(now time.Time) bool { return !g.renew.IsZero() && !now.Before(g.renew) }
+
+// rolesChanged rises with each change of what roles and profiles hand out. It is no
+// answer twice if there is nobody to ask: then all is read.
+func (n *Node) rolesChanged(ctx context.Context) (int64, error) {
+	if n.Store == nil {
+		return n.grantsRead + 1, nil
+	}
+	read, err := n.Store.LastChange(ctx, records.Profiles.Name(), records.Roles.Name())
+	if err != nil {
+		return 0, fmt.Errorf("looking for changes of roles: %w", err)
+	}
+	return read, nil
 }
 
 func (n *Node) grantRole(ctx context.Context, inst *model.Instance, last grant) (grant, error) {
