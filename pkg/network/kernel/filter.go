@@ -70,8 +70,9 @@ func hasIPv6() bool {
 }
 
 func (f *filter) fill(r *ruleset, fam *family) {
-	f.input(r, fam)
-	f.forward(r, fam)
+	crowded := r.crowded()
+	f.input(r, fam, crowded)
+	f.forward(r, fam, crowded)
 	if fam == ipv6Family {
 		f.silence(r)
 		return
@@ -105,11 +106,12 @@ func (f *filter) marks(r *ruleset) {
 }
 
 // input is what guests may ask of their gateway.
-func (f *filter) input(r *ruleset, fam *family) {
+func (f *filter) input(r *ruleset, fam *family, crowded []expr.Any) {
 	accept := verdict(expr.VerdictAccept)
 	c := r.hooked("input", nftables.ChainTypeFilter, nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop)
 	r.rule(c, tracked(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept)
 	r.rule(c, device(expr.MetaKeyIIFNAME, expr.CmpOpEq, uplinkDevice), verdict(expr.VerdictDrop))
+	r.rule(c, crowded, verdict(expr.VerdictDrop))
 	r.rule(c, protocol(expr.CmpOpEq, fam.icmp), transport(0, expr.CmpOpEq, fam.echo), accept)
 	if fam == ipv4Family {
 		r.rule(c, protocol(expr.CmpOpEq, gateway.UDP), transport(2, expr.CmpOpEq, be16(dhcpServer)...), accept)
@@ -124,7 +126,7 @@ func (f *filter) input(r *ruleset, fam *family) {
 
 // forward is the way between guests: first what the sender may send, then what
 // the receiver takes. Chains are shared by ports with the same rules.
-func (f *filter) forward(r *ruleset, fam *family) {
+func (f *filter) forward(r *ruleset, fam *family, crowded []expr.Any) {
 	c := r.hooked("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop)
 	arrive, away := r.chain("arrive"), r.chain("away")
 	groups := map[string]*nftables.Set{}
@@ -153,6 +155,7 @@ func (f *filter) forward(r *ruleset, fam *family) {
 	}
 	r.rule(c, tracked(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), verdict(expr.VerdictAccept))
 	r.rule(c, tracked(expr.CtStateBitINVALID), verdict(expr.VerdictDrop))
+	r.rule(c, crowded, verdict(expr.VerdictDrop))
 	r.rule(c, byDevice(r.verdicts("from", from), expr.MetaKeyIIFNAME))
 	r.rule(arrive, byDevice(r.verdicts("to", to), expr.MetaKeyOIFNAME))
 	r.rule(away, byDevice(r.verdicts("ways", ways), expr.MetaKeyIIFNAME))

@@ -434,3 +434,55 @@ func TestSweep(t *testing.T) {
 	}
 	h.guest(t, 0)
 }
+
+// TestFlowsOfOneGuest: a guest that begins flows without end takes none from others.
+func TestFlowsOfOneGuest(t *testing.T) {
+	h := newHost(t)
+	h.vpc("vpc-1", 1500, 3)
+	h.apply(t)
+	flooder, target, other := h.guest(t, 0), h.guest(t, 1), h.guest(t, 2)
+	gw := flooder.ARP(t, netip.MustParseAddr("10.0.1.1"), 10*time.Second)
+	tap := target.Tap(t)
+	got := make(chan string, 100)
+	go func() {
+		for f := range tap {
+			if text := string(f[min(42, len(f)):]); strings.HasPrefix(text, "flow") || strings.HasPrefix(text, "other") {
+				got <- text
+			}
+		}
+	}()
+	send := func(g *nettest.Guest, sport uint16, text string) {
+		t.Helper()
+		if err := g.Send(nettest.UDPFrame(g.MAC, gw, g.IP, target.IP, sport, 7, []byte(text))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A flow that is answered is known from then on.
+	send(flooder, 900, "flow that is known")
+	if text := <-got; text != "flow that is known" {
+		t.Fatalf("%q arrived", text)
+	}
+	if err := target.Send(nettest.UDPFrame(target.MAC, gw, target.IP, flooder.IP, 7, 900, []byte("answer"))); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 9000 {
+		send(flooder, uint16(1000+i), "x")
+	}
+	want := map[string]bool{"flow that is known": true, "other guest's": true}
+	for end := time.After(10 * time.Second); len(want) > 0; {
+		// Again and again: who is flooded loses frames.
+		send(flooder, 60000, "flow too many")
+		send(flooder, 900, "flow that is known")
+		send(other, 60000, "other guest's")
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case text := <-got:
+			if text == "flow too many" {
+				t.Error("a guest begins more flows than it may have")
+			}
+			delete(want, text)
+		case <-end:
+			t.Fatalf("did not arrive: %v", want)
+		}
+	}
+}

@@ -203,6 +203,21 @@ func verdict(kind expr.VerdictKind, chain ...string) []expr.Any {
 	return []expr.Any{v}
 }
 
+// maxFlows is how many flows that one device's guest began are tracked at a time in
+// each family, as many as the switch of user mode tracks: none takes the table of
+// connections from the VPC's others. The count begins anew when the rules change.
+const maxFlows = 8192
+
+// crowded matches packets that begin a flow of a guest that has maxFlows already.
+func (r *ruleset) crowded() []expr.Any {
+	const over = 1 // NFT_CONNLIMIT_F_INV
+	s := r.set(&nftables.Set{Name: "flows", KeyType: nftables.TypeIFName, Dynamic: true, Size: 4096}, nil)
+	return []expr.Any{
+		meta(expr.MetaKeyIIFNAME),
+		&expr.Dynset{SrcRegKey: reg0, SetID: s.ID, SetName: s.Name, Operation: uint32(unix.NFT_DYNSET_OP_ADD), Exprs: []expr.Any{&expr.Connlimit{Count: maxFlows, Flags: over}}},
+	}
+}
+
 func counted(name string) []expr.Any {
 	return []expr.Any{&expr.Objref{Type: unix.NFT_OBJECT_COUNTER, Name: name}}
 }

@@ -66,7 +66,7 @@ func try() error {
 		(&filter{}).fill(r, fam)
 		r.set(&nftables.Set{Name: "ports", KeyType: fam.ports, Interval: true, Concatenation: true}, nil)
 		if err := r.commit(); err != nil {
-			return fmt.Errorf("the kernel lacks nftables with connection tracking (nf_tables, nft_ct, nft_nat, nft_masq): %w", err)
+			return fmt.Errorf("the kernel lacks nftables with connection tracking (nf_tables, nft_ct, nft_connlimit, nft_nat, nft_masq): %w", err)
 		}
 	}
 	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, flowsOf{}); err != nil {
