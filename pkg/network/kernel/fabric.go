@@ -163,7 +163,7 @@ func (f *fabric) ensureUplinks() error {
 			return err
 		}
 		if v.uplink != nil {
-			inner = append(inner, v.uplink.inner)
+			inner = append(inner, v.uplink.inner...)
 		}
 	}
 	slices.SortFunc(inner, netip.Addr.Compare)

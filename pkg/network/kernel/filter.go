@@ -75,9 +75,9 @@ func (f *filter) fill(r *ruleset, fam *family) {
 	f.forward(r, fam, crowded)
 	if fam == ipv6Family {
 		f.silence(r)
-		return
+	} else {
+		f.marks(r)
 	}
-	f.marks(r)
 	nat := r.hooked("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept)
 	r.rule(nat, device(expr.MetaKeyOIFNAME, expr.CmpOpEq, uplinkDevice), []expr.Any{&expr.Masq{}})
 }
@@ -135,9 +135,7 @@ func (f *filter) forward(r *ruleset, fam *family, crowded []expr.Any) {
 	}
 	chains := map[string]bool{}
 	from, to, ways := map[string]*expr.Verdict{}, map[string]*expr.Verdict{}, map[string]*expr.Verdict{}
-	if fam == ipv4Family { // nothing leads outside by IPv6
-		to[uplinkDevice] = &expr.Verdict{Kind: expr.VerdictGoto, Chain: away.Name}
-	}
+	to[uplinkDevice] = &expr.Verdict{Kind: expr.VerdictGoto, Chain: away.Name}
 	add := func(device, kind string, what any, verdicts map[string]*expr.Verdict, build func(*nftables.Chain)) {
 		name := kind + "-" + digest(what)
 		verdicts[device] = &expr.Verdict{Kind: expr.VerdictGoto, Chain: name}

@@ -174,6 +174,24 @@ func internet(t *testing.T) (do func(f func() error) error) {
 	return do
 }
 
+// internetV6 gives the two addresses of IPv6 too: 2001:db8::1 is the host.
+func internetV6(t *testing.T, do func(f func() error) error) {
+	t.Helper()
+	run(t, "ip", "address", "add", "2001:db8::1/64", "dev", "lan", "nodad")
+	for _, argv := range [][]string{{"ip", "address", "add", "2001:db8::2/64", "dev", "lan", "nodad"}, {"ip", "route", "add", "default", "via", "2001:db8::1"}} {
+		if err := do(func() error { return exec.Command(argv[0], argv[1:]...).Run() }); err != nil {
+			t.Fatal(argv, err)
+		}
+	}
+}
+
+func forwardingV6(t *testing.T, on string) {
+	t.Helper()
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/all/forwarding", []byte(on), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func forwarding(t *testing.T, on string) {
 	t.Helper()
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte(on), 0); err != nil {
@@ -293,6 +311,106 @@ func TestOutside(t *testing.T) {
 	}
 	forwarding(t, "0")
 	if p := h.status(t, 0).Problems["internet"]; !strings.Contains(p, "ip_forward=1") {
+		t.Errorf("without forwarding: %q", p)
+	}
+	h.config.Ports[0].Routes, h.config.Ports[2].Routes = nil, nil
+	h.apply(t)
+	if list, _ := net.Interfaces(); len(list) != 2 { // lo, lan
+		t.Errorf("uplinks that nobody may use are left: %v", list)
+	}
+}
+
+// TestOutsideV6: the same by IPv6, and by IPv6 alone.
+func TestOutsideV6(t *testing.T) {
+	do := internet(t)
+	internetV6(t, do)
+	forwardingV6(t, "1")
+	t.Cleanup(func() { forwardingV6(t, "0") })
+	h := newHost(t)
+	for i, id := range []string{"vpc-1", "vpc-2"} {
+		h.vpc(id, 1500, 2)
+		v6 := netip.MustParsePrefix(fmt.Sprintf("fd12:0:0:%x00::/56", i+1))
+		h.config.VPCs[i].CIDRv6, h.config.VPCs[i].Subnets[0].CIDRv6 = v6, netip.PrefixFrom(v6.Addr(), 64)
+		for k := range 2 {
+			a := v6.Addr().As16()
+			a[15] = byte(0x10 + k)
+			h.config.Ports[2*i+k].IPv6 = []netip.Addr{netip.AddrFrom16(a)}
+			h.config.Ports[2*i+k].Egress = []network.Rule{{Protocol: "-1", Peers: []netip.Prefix{netip.MustParsePrefix("::/0")}}}
+		}
+	}
+	everywhere := []network.Route{{CIDR: netip.MustParsePrefix("::/0")}}
+	h.config.Ports[0].Routes, h.config.Ports[2].Routes = everywhere, everywhere
+	h.apply(t)
+	guest := func(i int) *nettest.Guest {
+		g := h.guest(t, i)
+		g.LeaseV6(t)
+		return g
+	}
+	in, alone, other := guest(0), guest(1), guest(2)
+
+	peers := make(chan string, 10)
+	var outside net.Listener
+	if err := do(func() (err error) { outside, err = net.Listen("tcp", "[2001:db8::2]:80"); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer outside.Close()
+	go func() {
+		for {
+			c, err := outside.Accept()
+			if err != nil {
+				return
+			}
+			peers <- c.RemoteAddr().(*net.TCPAddr).IP.String()
+			go func() { defer c.Close(); _, _ = io.Copy(c, struct{ io.Reader }{c}) }()
+		}
+	}()
+	there := netip.MustParseAddrPort("[2001:db8::2]:80")
+	for _, g := range []*nettest.Guest{in, other} {
+		c, err := g.DialTCP(within(t, 5*time.Second), there)
+		if err != nil {
+			t.Fatalf("%s does not reach the outside: %v", g.MAC, err)
+		}
+		if err := nettest.RoundTrip(c, bytes.Repeat([]byte("out"), 200_000)); err != nil {
+			t.Error(err)
+		}
+		c.Close()
+		if peer := <-peers; peer != "2001:db8::1" {
+			t.Errorf("the outside sees %s", peer)
+		}
+	}
+	if _, err := alone.DialTCP(within(t, 300*time.Millisecond), there); err == nil {
+		t.Error("a guest without a route reached the outside")
+	}
+	l, err := net.Listen("tcp", "[::]:81")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	hosts := []string{"2001:db8::1", "::1", "fd12:0:0:200::10"}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addresses {
+		if ip := a.(*net.IPNet).IP; ip.To4() == nil && ip.IsPrivate() {
+			own, _ := netip.AddrFromSlice(ip)
+			hosts = append(hosts, own.String(), own.Next().String())
+		}
+	}
+	if len(hosts) != 3+2*2 {
+		t.Errorf("the uplinks have the addresses %v", hosts[3:])
+	}
+	for _, a := range hosts {
+		if c, err := in.DialTCP(within(t, 200*time.Millisecond), netip.AddrPortFrom(netip.MustParseAddr(a), 81)); err == nil {
+			c.Close()
+			t.Errorf("a guest reached %s", a)
+		}
+	}
+	if p := h.status(t, 0).Problems["internet by IPv6"]; p != "" {
+		t.Errorf("a problem with nothing wrong: %s", p)
+	}
+	forwardingV6(t, "0")
+	if p := h.status(t, 0).Problems["internet by IPv6"]; !strings.Contains(p, "forwarding=1") {
 		t.Errorf("without forwarding: %q", p)
 	}
 	h.config.Ports[0].Routes, h.config.Ports[2].Routes = nil, nil

@@ -18,7 +18,10 @@ import (
 	"github.com/bundt/bundt/pkg/network/gateway"
 )
 
-const noForwarding = "the host forwards no packets, so nothing comes back from outside; allow it with: sysctl net.ipv4.ip_forward=1"
+const (
+	noForwarding   = "the host forwards no packets, so nothing comes back from outside; allow it with: sysctl net.ipv4.ip_forward=1"
+	noForwardingV6 = "the host forwards no packets of IPv6, so nothing comes back from outside; allow it with: sysctl net.ipv6.conf.all.forwarding=1"
+)
 
 const (
 	maxConns    = 1024 // open with one guest, of any kind
@@ -243,8 +246,11 @@ func (p *port) status(link netlink.Link) (api.PortStatus, error) {
 	if len(p.Config().IPv6) > 0 && !hasIPv6() {
 		s.Problems["IPv6"] = "the kernel has no IPv6, so the guest gets no address of it"
 	}
-	if leadsOut(p.Config()) && !HostForwards() {
+	if leadsOutBy(p.Config(), ipv4Family) && !HostForwards() {
 		s.Problems["internet"] = noForwarding
+	}
+	if hasIPv6() && leadsOutBy(p.Config(), ipv6Family) && !hostForwardsV6() {
+		s.Problems["internet by IPv6"] = noForwardingV6
 	}
 	var err error
 	if link != nil {

@@ -78,7 +78,11 @@ func try() error {
 // HostForwards says if the host forwards packets: without it nothing comes back
 // to guests from outside. bundt does not change that by itself: it makes the
 // host a router for others as well.
-func HostForwards() bool {
-	b, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
+func HostForwards() bool { return isOn("/proc/sys/net/ipv4/ip_forward") }
+
+func hostForwardsV6() bool { return isOn("/proc/sys/net/ipv6/conf/all/forwarding") }
+
+func isOn(file string) bool {
+	b, err := os.ReadFile(file)
 	return err == nil && len(b) > 0 && b[0] == '1'
 }

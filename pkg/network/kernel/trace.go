@@ -32,12 +32,14 @@ func (f *fabric) Trace(p api.Probe) (api.Trace, error) {
 // if it does.
 func stops(_ uint8, dst netip.Addr) string {
 	switch {
-	case !dst.Is4():
-		return "kernel networks lead outside by IPv4 only"
 	case hostonly.Why(dst) != "":
 		return fmt.Sprintf("no guest may reach %s through the host: it is %s", dst, hostonly.Why(dst))
-	case !HostForwards():
+	case dst.Is4() && !HostForwards():
 		return noForwarding
+	case dst.Is6() && !hasIPv6():
+		return "the kernel has no IPv6"
+	case dst.Is6() && !hostForwardsV6():
+		return noForwardingV6
 	}
 	own, err := net.InterfaceAddrs()
 	for _, a := range own {

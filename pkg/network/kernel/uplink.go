@@ -12,8 +12,10 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/bundt/bundt/pkg/hostonly"
+	api "github.com/bundt/bundt/pkg/network"
 	"github.com/bundt/bundt/pkg/network/gateway"
 )
 
@@ -21,10 +23,14 @@ import (
 // link-local ones, which nobody routes to.
 var uplinks = netip.MustParsePrefix("169.254.64.0/18")
 
+// uplinksV6 is where they have their addresses of IPv6: unique local ones, which the
+// host alone knows (RFC 4193). The last bits are those of the IPv4 address.
+var uplinksV6 = netip.MustParseAddr("fd62:756e:6474::1:0")
+
 // uplink is a VPC's way through the host: a pair of devices, of which the host
 // has one.
 type uplink struct {
-	inner netip.Addr // the VPC's address, by which the host knows all its guests
+	inner []netip.Addr // the VPC's addresses, by which the host knows all its guests
 }
 
 // hostPrefix begins the names of our devices on the host.
@@ -38,12 +44,11 @@ func wantsUplink(ports []*port) bool {
 }
 
 func leadsOut(c *gateway.Port) bool {
-	for _, r := range c.Routes {
-		if !r.Blackhole && !r.Via.IsValid() && r.CIDR.Addr().Is4() {
-			return true
-		}
-	}
-	return false
+	return leadsOutBy(c, ipv4Family) || hasIPv6() && leadsOutBy(c, ipv6Family)
+}
+
+func leadsOutBy(c *gateway.Port, fam *family) bool {
+	return slices.ContainsFunc(c.Routes, func(r api.Route) bool { return !r.Blackhole && !r.Via.IsValid() && fam.has(r.CIDR.Addr()) })
 }
 
 // ensureUplink makes the VPC's uplink, or takes it away if none of its guests
@@ -68,11 +73,48 @@ func (v *vpc) ensureUplink(wanted bool) error {
 	} else if host, err = v.newUplinkAddress(outer); err != nil {
 		return err
 	}
-	v.uplink = &uplink{inner: host.Next()}
-	if err := v.setUpUplink(host); err != nil {
+	inner, err := v.setUpUplink(host)
+	if err != nil {
 		return fmt.Errorf("setting up the uplink of %s: %w", v.id, err)
 	}
+	v.uplink = &uplink{inner: []netip.Addr{host.Next()}}
+	if hasIPv6() {
+		at := uplinkV6(host)
+		if err := v.setUpUplinkV6(outer, inner, at); err != nil {
+			return fmt.Errorf("setting up the uplink of %s for IPv6: %w", v.id, err)
+		}
+		v.uplink.inner = append(v.uplink.inner, at.Next())
+	}
 	return nil
+}
+
+// uplinkV6 is the host's address of IPv6 beside one of IPv4.
+func uplinkV6(host netip.Addr) netip.Addr {
+	b, offset := uplinksV6.As16(), first32(host)-first32(uplinks.Addr())
+	b[14], b[15] = byte(offset>>8), byte(offset)
+	return netip.AddrFrom16(b)
+}
+
+// setUpUplinkV6 gives both ends their addresses. They know each other from the start:
+// the kernel's neighbour discovery is kept from guests, and from here.
+func (v *vpc) setUpUplinkV6(outer, inner netlink.Link, host netip.Addr) error {
+	var own netlink.Handle // of the host's namespace
+	for _, end := range []struct {
+		handle  *netlink.Handle
+		link    netlink.Link
+		address netip.Addr
+		other   netlink.Link
+		peer    netip.Addr
+	}{{&own, outer, host, inner, host.Next()}, {v.ns.link, inner, host.Next(), outer, host}} {
+		address := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(end.address, 127)), Flags: unix.IFA_F_NODAD}
+		neighbour := &netlink.Neigh{LinkIndex: end.link.Attrs().Index, State: netlink.NUD_PERMANENT, IP: end.peer.AsSlice(), HardwareAddr: end.other.Attrs().HardwareAddr}
+		if err := errors.Join(end.handle.AddrReplace(end.link, address), end.handle.NeighSet(neighbour)); err != nil {
+			return err
+		}
+	}
+	return v.ns.link.RouteReplace(&netlink.Route{
+		LinkIndex: inner.Attrs().Index, Gw: host.AsSlice(), Dst: &net.IPNet{IP: net.IPv6zero, Mask: net.CIDRMask(0, 128)},
+	})
 }
 
 // uplinkDevice finds the pair or makes it. Half a pair is none.
@@ -95,6 +137,11 @@ func (v *vpc) uplinkDevice(name string) (netlink.Link, error) {
 	}
 	if outer, err = netlink.LinkByName(name); err != nil {
 		return nil, err
+	}
+	if hasIPv6() { // no addresses but ours, and nothing believed that comes by it
+		if err := errors.Join(sysctl("ipv6/conf/"+name+"/addr_gen_mode", "1"), sysctl("ipv6/conf/"+name+"/accept_ra", "0")); err != nil {
+			return nil, err
+		}
 	}
 	return outer, errors.Join(netlink.LinkSetAlias(outer, v.id), netlink.LinkSetUp(outer))
 }
@@ -124,18 +171,18 @@ func (v *vpc) newUplinkAddress(outer netlink.Link) (netip.Addr, error) {
 }
 
 // setUpUplink is the VPC's end.
-func (v *vpc) setUpUplink(host netip.Addr) error {
+func (v *vpc) setUpUplink(host netip.Addr) (netlink.Link, error) {
 	link, err := v.ns.link.LinkByName(uplinkDevice)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := v.ns.link.AddrReplace(link, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(host.Next(), 31))}); err != nil {
-		return err
+		return nil, err
 	}
 	if err := v.ns.link.LinkSetUp(link); err != nil {
-		return err
+		return nil, err
 	}
-	return v.ns.link.RouteReplace(&netlink.Route{
+	return link, v.ns.link.RouteReplace(&netlink.Route{
 		LinkIndex: link.Attrs().Index, Gw: host.AsSlice(), Dst: &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)},
 	})
 }
@@ -175,7 +222,16 @@ func (s *shared) hostTable() string { return "bundt-" + s.name }
 // guardHost is all that we have in the host's own nftables: from uplinks to
 // the outside and back, and nowhere else. There is nothing without uplinks.
 func (s *shared) guardHost(needed bool, inner []netip.Addr) error {
-	r, err := newRuleset(nil, nftables.TableFamilyIPv4, s.hostTable())
+	for _, fam := range families() {
+		if err := s.guardHostOf(fam, needed, inner); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *shared) guardHostOf(fam *family, needed bool, inner []netip.Addr) error {
+	r, err := newRuleset(nil, fam.table, s.hostTable())
 	if err != nil {
 		return err
 	}
@@ -199,13 +255,13 @@ func (s *shared) guardHost(needed bool, inner []netip.Addr) error {
 	r.rule(forward, from, to, drop) // VPCs do not meet here
 	r.rule(forward, to, answers, accept)
 	r.rule(forward, to, drop)
-	for _, never := range ipv4Family.blocks(hostonly.Prefixes()) {
-		r.rule(forward, from, []expr.Any{ipv4Family.to(reg0)}, between(never), drop)
+	for _, never := range fam.blocks(hostonly.Prefixes()) {
+		r.rule(forward, from, []expr.Any{fam.to(reg0)}, between(never), drop)
 	}
 
 	nat := r.hooked("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept)
-	own := r.addresses(ipv4Family, "uplinks", inner)
-	r.rule(nat, notTo, in(own, ipv4Family.from(reg0)), []expr.Any{&expr.Masq{}})
+	own := r.addresses(fam, "uplinks", inner)
+	r.rule(nat, notTo, in(own, fam.from(reg0)), []expr.Any{&expr.Masq{}})
 	return r.commit()
 }
 
