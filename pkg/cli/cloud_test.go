@@ -89,6 +89,7 @@ func (c *toyCloud) table() *api.Table {
 	c.imageTable(t)
 	registryTable(t)
 	marketTable(t)
+	lanTable(t)
 	register(t, "CreateImage", []string{"InstanceId", "Name", "NoReboot", "Description"}, c.createImage)
 	register(t, "DeregisterImage", []string{"ImageId"}, c.deregister)
 	register(t, "DeleteSnapshot", []string{"SnapshotId"}, func(*ec2types.DeleteSnapshotInput) (*ec2types.DeleteSnapshotOutput, error) { return nil, nil })

@@ -114,6 +114,7 @@ func addCommands(root *cobra.Command, f *factory.Factory) {
 		network.NewInternetGatewayCommand(f),
 		network.NewEgressGatewayCommand(f),
 		network.NewDHCPOptionsCommand(f),
+		network.NewLANCommand(f),
 		network.NewCommand(f),
 		instancetype.NewCommand(f),
 		launchtemplate.NewCommand(f),

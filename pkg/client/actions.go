@@ -193,3 +193,28 @@ func (c *Client) CancelBuild(ctx context.Context, in *bundttypes.CancelBuildInpu
 func (c *Client) GetBuildLog(ctx context.Context, in *bundttypes.GetBuildLogInput) (*bundttypes.GetBuildLogOutput, error) {
 	return call[bundttypes.GetBuildLogOutput](ctx, c, "GetBuildLog", in)
 }
+
+// PreviewLan says what AttachLan would do.
+func (c *Client) PreviewLan(ctx context.Context, in *bundttypes.PreviewLanInput) (*bundttypes.PreviewLanOutput, error) {
+	return call[bundttypes.PreviewLanOutput](ctx, c, "PreviewLan", in)
+}
+
+// AttachLan has addresses on an interface of the host, on trial.
+func (c *Client) AttachLan(ctx context.Context, in *bundttypes.AttachLanInput) (*bundttypes.AttachLanOutput, error) {
+	return call[bundttypes.AttachLanOutput](ctx, c, "AttachLan", in)
+}
+
+// ConfirmLan keeps what is on trial.
+func (c *Client) ConfirmLan(ctx context.Context, in *bundttypes.ConfirmLanInput) (*bundttypes.ConfirmLanOutput, error) {
+	return call[bundttypes.ConfirmLanOutput](ctx, c, "ConfirmLan", in)
+}
+
+// DetachLan takes the addresses from an interface.
+func (c *Client) DetachLan(ctx context.Context, in *bundttypes.DetachLanInput) (*bundttypes.DetachLanOutput, error) {
+	return call[bundttypes.DetachLanOutput](ctx, c, "DetachLan", in)
+}
+
+// DescribeLans returns the attachments.
+func (c *Client) DescribeLans(ctx context.Context, in *bundttypes.DescribeLansInput) (*bundttypes.DescribeLansOutput, error) {
+	return call[bundttypes.DescribeLansOutput](ctx, c, "DescribeLans", in)
+}

@@ -50,10 +50,14 @@ func (c *Account) reservePublic(tx *store.Tx, ip, holder string) (string, error)
 		got, err := reserve(tx, records.PublicPool, c.public, holder)
 		return got.String(), err
 	}
+	lan, err := lanAddress(tx, ip)
+	if err != nil {
+		return "", err
+	}
 	a, err := netip.ParseAddr(ip)
-	if ours := c.public.Contains(a) && !isReserved(c.public, a); err != nil || !ours && !slices.Contains(c.host, a) {
+	if ours := c.public.Contains(a) && !isReserved(c.public, a); err != nil || !ours && !lan && !slices.Contains(c.host, a) {
 		return "", model.Errorf(model.CodeInvalidParameterValue, "Address %s is neither one of the public pool %s nor one of the host's that may be allocated", ip, c.public).
-			WithHint("bundtd --host-addresses names those of the host")
+			WithHint("bundt lan attach has the host take some; bundtd --host-addresses names those that it has")
 	}
 	taken, err := records.Addresses.Exists(tx, records.AddressKey(records.PublicPool, ip))
 	if err != nil {

@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"io/fs"
+	"net/netip"
 	"slices"
 
 	"github.com/bundt/bundt/pkg/api/actions"
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/hypervisor"
+	"github.com/bundt/bundt/pkg/lan"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/network"
 	"github.com/bundt/bundt/pkg/node"
@@ -176,4 +179,25 @@ func (v *view) Diagnose(ctx context.Context, inst *model.Instance, port uint16) 
 
 func (v *view) BuildLog(buildID string, step int) (string, error) {
 	return v.daemon.builder.Logs.Read(buildID, step)
+}
+
+func (v *view) PreviewLAN(ctx context.Context, name string, addresses []netip.Addr) (*bundttypes.PreviewLanOutput, error) {
+	p, err := lan.Preview(ctx, name, addresses)
+	if errors.Is(err, lan.ErrRefused) {
+		return nil, model.Errorf(model.CodeInvalidParameterValue, "%v", err)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, model.Errorf(model.CodeUnsupportedOperation, "Addresses of the host are its root's to change: %v", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := &bundttypes.PreviewLanOutput{Interface: p.Interface, DefaultRoute: p.Default}
+	for _, a := range p.Has {
+		out.Keep = append(out.Keep, a.String())
+	}
+	for _, a := range p.Add {
+		out.Add = append(out.Add, a.String())
+	}
+	return out, nil
 }

@@ -10,7 +10,7 @@ import (
 // IDPrefix names what kind of object an id belongs to, as EC2's ids do.
 type IDPrefix string
 
-// The prefixes of ids. Those that EC2 has are EC2's; Layer, Build, RegistryTask, Publisher and Set are bundt's own.
+// The prefixes of ids. Those that EC2 has are EC2's; Layer, Build, RegistryTask, Publisher, LAN and Set are bundt's own.
 const (
 	ImagePrefix           IDPrefix = "ami"
 	InstancePrefix        IDPrefix = "i"
@@ -25,6 +25,7 @@ const (
 	ExportPrefix          IDPrefix = "export-ami"
 	RegistryTaskPrefix    IDPrefix = "registry-task"
 	PublisherPrefix       IDPrefix = "publisher"
+	LANPrefix             IDPrefix = "lan"
 	SetPrefix             IDPrefix = "set"
 	VPCPrefix             IDPrefix = "vpc"
 	SubnetPrefix          IDPrefix = "subnet"

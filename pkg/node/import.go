@@ -27,7 +27,7 @@ var qemuFormats = map[model.DiskFormat]string{
 	model.FormatRaw: disk.FormatRaw, model.FormatVMDK: disk.FormatVMDK, model.FormatVHD: disk.FormatVPC, model.FormatQcow2: disk.FormatQcow2,
 }
 
-// reconcileTransfer works on a publisher's index, or on an import, export or registry task that is not over. A task that
+// reconcileTransfer works on a publisher's index, an attachment to a LAN, or an import, export or registry task that is not over. A task that
 // was interrupted begins again: until its last transaction it has changed
 // nothing that anything refers to.
 func (n *Node) reconcileTransfer(ctx context.Context, id string) (time.Duration, error) {
@@ -36,6 +36,9 @@ func (n *Node) reconcileTransfer(ctx context.Context, id string) (time.Duration,
 	}
 	if model.CheckID(model.RegistryTaskPrefix, id) == nil {
 		return 0, n.reconcileRegistry(ctx, id)
+	}
+	if model.CheckID(model.LANPrefix, id) == nil {
+		return n.reconcileLAN(ctx, id)
 	}
 	if model.CheckID(model.PublisherPrefix, id) == nil {
 		return n.reconcilePublisher(ctx, id)

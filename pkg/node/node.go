@@ -70,7 +70,7 @@ type Node struct {
 	queue     *queue
 	builds    *queue
 	volumes   *queue        // of what is attached to no instance
-	transfers *queue        // imports, exports, tasks with registries and publishers' indexes
+	transfers *queue        // imports, exports, tasks with registries, publishers' indexes and LANs
 	arrivals  keylock.Mutex // of files of blobs that arrive
 	// instances are those of all nodes.
 	instances *store.Mirror[model.Instance]
@@ -138,7 +138,7 @@ func New(o Options) *Node {
 // Machines and the network go on without it.
 func (n *Node) Run(ctx context.Context) error {
 	watched := append(slices.Clone(topologyCollections), records.Interfaces.Name(), records.Profiles.Name(), records.Roles.Name(),
-		records.Instances.Name(), records.Images.Name(), records.Snapshots.Name(), records.Volumes.Name(), records.Builds.Name(), records.Imports.Name(), records.Exports.Name(), records.RegistryTasks.Name(), records.Publishers.Name())
+		records.Instances.Name(), records.Images.Name(), records.Snapshots.Name(), records.Volumes.Name(), records.Builds.Name(), records.Imports.Name(), records.Exports.Name(), records.RegistryTasks.Name(), records.Publishers.Name(), records.LANs.Name())
 	changes := n.Store.Watch(ctx, watched...)
 	events := n.Driver.Events(ctx)
 	if err := n.register(ctx); err != nil {
@@ -194,7 +194,7 @@ func (n *Node) changed(ctx context.Context, ch store.Change) error {
 		n.wakeNetwork() // its names and metadata
 	case ch.Collection == records.Builds.Name():
 		n.builds.add(ch.Key)
-	case ch.Collection == records.Imports.Name(), ch.Collection == records.Exports.Name(), ch.Collection == records.RegistryTasks.Name(), ch.Collection == records.Publishers.Name():
+	case ch.Collection == records.Imports.Name(), ch.Collection == records.Exports.Name(), ch.Collection == records.RegistryTasks.Name(), ch.Collection == records.Publishers.Name(), ch.Collection == records.LANs.Name():
 		n.transfers.add(ch.Key)
 	case ch.Deleted:
 		n.wakeCollector()
@@ -275,6 +275,13 @@ func (n *Node) enqueueAll(ctx context.Context) error {
 		}
 		for i := range publishers {
 			n.transfers.add(publishers[i].ID)
+		}
+		lans, err := records.LANs.List(tx)
+		if err != nil {
+			return err
+		}
+		for i := range lans {
+			n.transfers.add(lans[i].ID)
 		}
 		return nil
 	})

@@ -54,6 +54,7 @@ var (
 	DHCPOptions        = store.NewCollection("dhcpoptions", func(d *model.DHCPOptions) string { return d.ID })
 	Interfaces         = store.NewCollection("interfaces", func(n *model.NetworkInterface) string { return n.ID })
 	ElasticAddresses   = store.NewCollection("elasticaddresses", func(a *model.ElasticAddress) string { return a.ID })
+	LANs               = store.NewCollection("lans", func(l *model.LAN) string { return l.ID })
 	SigningKeys        = store.NewCollection("signingkeys", func(*model.SigningKey) string { return TheCloud })
 	Defaults           = store.NewCollection("defaultnetworks", func(d *Default) string { return d.AccountID })
 

@@ -8,6 +8,7 @@ package actions
 import (
 	"context"
 	"image"
+	"net/netip"
 
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/bundttypes"
@@ -39,6 +40,8 @@ type Node interface {
 	Endpoint() bundttypes.DescribeEndpointOutput
 	// BuildLog returns what a step of a build, given by its index, has printed so far.
 	BuildLog(buildID string, step int) (string, error)
+	// PreviewLAN says what attaching these addresses to an interface would do.
+	PreviewLAN(ctx context.Context, name string, addresses []netip.Addr) (*bundttypes.PreviewLanOutput, error)
 	// Inventory returns everything bundt has on the host.
 	Inventory(ctx context.Context) ([]bundttypes.InventoryItem, error)
 }
@@ -72,6 +75,7 @@ func Register(t *api.Table, c *cloud.Cloud, n Node) {
 	a.registerMarket(t)
 	a.registerDiagnosis(t)
 	a.registerEndpoint(t)
+	a.registerLANs(t)
 }
 
 // account is the cloud as the caller's account sees it.

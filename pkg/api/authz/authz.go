@@ -41,6 +41,7 @@ func New(d *auth.Directory, objects Objects) *Authorizer { return &Authorizer{d,
 var adminOnly = []string{
 	"bundt:CreateAccount", "bundt:DeleteAccount", "bundt:ModifyAccountQuotas", "bundt:DescribeHost", "bundt:DescribeInventory",
 	"bundt:AddPublisher", "bundt:RefreshPublisher", "bundt:RemovePublisher",
+	"bundt:PreviewLan", "bundt:AttachLan", "bundt:ConfirmLan", "bundt:DetachLan",
 }
 
 // unconditional are actions that every identity may use, whatever its policies say:

@@ -62,6 +62,7 @@ var types = []any{
 	bundttypes.AddPublisherInput{}, bundttypes.AddPublisherOutput{}, bundttypes.DescribePublishersOutput{}, bundttypes.DescribeProductsInput{}, bundttypes.DescribeProductsOutput{},
 	bundttypes.SubscribeToProductInput{}, bundttypes.SubscribeToProductOutput{}, bundttypes.PullProductImageInput{}, bundttypes.PullProductImageOutput{},
 	bundttypes.SignIndexInput{}, bundttypes.SignIndexOutput{},
+	bundttypes.PreviewLanInput{}, bundttypes.PreviewLanOutput{}, bundttypes.AttachLanInput{}, bundttypes.AttachLanOutput{}, bundttypes.DescribeLansOutput{},
 }
 
 func TestTypesSurviveJSONAndXML(t *testing.T) {
