@@ -16,9 +16,15 @@ import (
 	"github.com/bundt/bundt/pkg/api/ec2types"
 )
 
-// TestKernelNetworks runs real guests on taps: two VPCs with the same range side
-// by side, with a guest of the same address in each, that know nothing of each
-// other; they outlive the daemon, and nothing of them is left on the host.
+// TestUserNetworks runs real guests of two VPCs with the same range side by side, with
+// a guest of the same address in each, that know nothing of each other; they outlive
+// the daemon.
+func TestUserNetworks(t *testing.T) {
+	d := newDaemon(t)
+	twoVPCs(t, d, "1500\n1")
+}
+
+// TestKernelNetworks does so on taps, and nothing of them is left on the host.
 func TestKernelNetworks(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("the kernel's networks need root")
@@ -28,6 +34,19 @@ func TestKernelNetworks(t *testing.T) {
 	must(t, syscall.Mount("none", namespaces, "tmpfs", 0, "")) // the mounts are this test's own
 	t.Cleanup(func() { _ = syscall.Unmount(namespaces, syscall.MNT_DETACH) })
 	d := newDaemon(t, func(o *harness.Options) { o.Args = []string{"--network", "kernel"} })
+	twoVPCs(t, d, "9001\n1")
+	eventually(t, "the namespaces are gone", func() error {
+		left, err := os.ReadDir(namespaces)
+		if err == nil && len(left) > 0 {
+			err = fmt.Errorf("%v are left", left)
+		}
+		return err
+	})
+}
+
+// twoVPCs is what both kinds of networks do; the neighbours have the MTU, and reach
+// each other.
+func twoVPCs(t *testing.T, d daemon, neighbours string) {
 	image := d.build(t, "tiny", "x86_64")
 	key := filepath.Join(d.Dir, "key")
 	d.cli(t, "key", "create", "k", "--file", key)
@@ -59,7 +78,7 @@ func TestKernelNetworks(t *testing.T) {
 			t.Errorf("the guest of %s is %q, want %s: %v", name, got, ids[name], err)
 		}
 	}
-	if got, err := ssh(ids["neighbour"], "cat /sys/class/net/eth0/mtu; ping -c 1 -W 5 -s 8000 10.9.1.10 | grep -c 'bytes from'"); got != "9001\n1" {
+	if got, err := ssh(ids["neighbour"], "cat /sys/class/net/eth0/mtu; ping -c 1 -W 5 -s 8000 10.9.1.10 | grep -c 'bytes from'"); got != neighbours {
 		t.Errorf("the neighbour says %q: %v", got, err)
 	}
 	if got, err := ssh(ids["two"], "ping -c 1 -W 1 10.9.1.11 | grep 'bytes from' || echo none"); got != "none" {
@@ -102,11 +121,4 @@ func TestKernelNetworks(t *testing.T) {
 	for _, id := range ids {
 		d.cli(t, "rm", id)
 	}
-	eventually(t, "the namespaces are gone", func() error {
-		left, err := os.ReadDir(namespaces)
-		if err == nil && len(left) > 0 {
-			err = fmt.Errorf("%v are left", left)
-		}
-		return err
-	})
 }
