@@ -295,16 +295,23 @@ func (f *fabric) Status(ids ...string) api.Status {
 			asked[p.vpc] = true
 		}
 	}
-	links := map[*port]netlink.Link{}
+	links, refused := map[*port]netlink.Link{}, map[*vpc]map[string]api.Refused{}
 	for _, v := range vpcs {
 		if len(ids) == 0 || asked[v] {
 			maps.Copy(links, f.links(v, ports))
+			var err error
+			if refused[v], err = v.refusedBy(); err != nil {
+				f.log.Warn("counting what was refused", "vpc", v.id, "error", err)
+			}
 		}
 	}
 	return api.Select(ports, ids, func(p *port) api.PortStatus {
 		st, err := p.status(links[p])
 		if err != nil {
 			f.log.Warn("reading the state of a port", "interface", p.id, "error", err)
+		}
+		if by := refused[p.vpc]; by != nil {
+			st.Refused = new(by[p.tap])
 		}
 		return st
 	})

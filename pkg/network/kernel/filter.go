@@ -136,6 +136,7 @@ func (f *filter) forward(r *ruleset, fam *family, crowded []expr.Any) {
 	chains := map[string]bool{}
 	from, to, ways := map[string]*expr.Verdict{}, map[string]*expr.Verdict{}, map[string]*expr.Verdict{}
 	to[uplinkDevice] = &expr.Verdict{Kind: expr.VerdictGoto, Chain: away.Name}
+	outs, ins := r.tally(refusedOut), r.tally(refusedIn)
 	add := func(device, kind string, what any, verdicts map[string]*expr.Verdict, build func(*nftables.Chain)) {
 		name := kind + "-" + digest(what)
 		verdicts[device] = &expr.Verdict{Kind: expr.VerdictGoto, Chain: name}
@@ -147,8 +148,12 @@ func (f *filter) forward(r *ruleset, fam *family, crowded []expr.Any) {
 	for _, p := range f.ports {
 		add(p.tap, "out", p.Egress, from, func(c *nftables.Chain) {
 			admit(r, c, fam, p.Out, groups, fam.to, verdict(expr.VerdictGoto, arrive.Name))
+			r.rule(c, count(outs, expr.MetaKeyIIFNAME))
 		})
-		add(p.tap, "in", p.Ingress, to, func(c *nftables.Chain) { admit(r, c, fam, p.In, groups, fam.from, verdict(expr.VerdictAccept)) })
+		add(p.tap, "in", p.Ingress, to, func(c *nftables.Chain) {
+			admit(r, c, fam, p.In, groups, fam.from, verdict(expr.VerdictAccept))
+			r.rule(c, count(ins, expr.MetaKeyOIFNAME))
+		})
 		add(p.tap, "way", p.Routes, ways, func(c *nftables.Chain) { routes(r, c, fam, p.Routes) })
 	}
 	r.rule(c, tracked(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), verdict(expr.VerdictAccept))

@@ -38,6 +38,9 @@ type vpc struct {
 	ports  atomic.Pointer[map[netip.Addr]*port] // all their addresses
 	nd     atomic.Pointer[discovery]            // nil without IPv6
 
+	refusedMu sync.Mutex
+	refused   map[string]api.Refused // by tap, by filters that are gone
+
 	// Of the fabric's Apply, one at a time.
 	services map[netip.Addr][]io.Closer // addresses of the namespace, and what is served there
 	filter   *filter                    // installed; nil if it is not known
@@ -62,7 +65,7 @@ func openVPC(c api.VPC, sh *shared) (*vpc, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &vpc{id: c.ID, shared: sh, ns: ns, services: map[netip.Addr][]io.Closer{}, watcher: make(chan struct{})}
+	v := &vpc{id: c.ID, shared: sh, ns: ns, services: map[netip.Addr][]io.Closer{}, refused: map[string]api.Refused{}, watcher: make(chan struct{})}
 	v.config.Store(&c)
 	v.ports.Store(&map[netip.Addr]*port{})
 	if err := v.setUp(); err != nil {
@@ -254,6 +257,11 @@ func (v *vpc) refilter(ports []*port, groups map[string][]netip.Addr) error {
 	}
 	if v.filter != nil && f.sorted().same(v.filter) {
 		return nil
+	}
+	if v.filter != nil {
+		if err := v.keepRefusals(); err != nil {
+			return err
+		}
 	}
 	if err := f.install(v.ns); err != nil {
 		v.filter = nil

@@ -162,7 +162,7 @@ func (n *lab) counted(t *testing.T) {
 			t.Errorf("%s %d packets, %d bytes", what, c.Packets, c.Bytes)
 		}
 	}
-	if a.Refused != nil && (a.Refused.Egress == 0 || b.Refused.Ingress == 0) {
+	if a.Refused == nil || b.Refused == nil || a.Refused.Egress == 0 || b.Refused.Ingress == 0 {
 		t.Errorf("refused: %+v by a, %+v by b", a.Refused, b.Refused)
 	}
 }
