@@ -141,9 +141,6 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch, admitted *
 	if err != nil {
 		return nil, err
 	}
-	if err := c.optedIn(tx, img.ProductCodes); err != nil {
-		return nil, err
-	}
 	typ, err := chooseType(l.Type, img.Arch)
 	if err != nil {
 		return nil, err
@@ -166,14 +163,8 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch, admitted *
 		pub = l.PublicKey
 		mapping = withNothingLeft(mapping)
 	}
-	want := ask{account: c.id, typ: typ, min: l.MinCount}
-	if want.quotas, err = c.quotas(tx); err != nil {
-		return nil, err
-	}
-	if want.max, err = c.volumesFit(tx, want.quotas, mapping, l.MinCount, l.MaxCount); err != nil {
-		return nil, err
-	}
-	if want.nodes, err = nodesFor(tx, img.Arch); err != nil {
+	want, err := c.room(tx, &l, typ, img.Arch, mapping)
+	if err != nil {
 		return nil, err
 	}
 	node, ids, err := admitted.admit(ctx, want)
@@ -222,6 +213,19 @@ func (c *Account) launch(ctx context.Context, tx *store.Tx, l Launch, admitted *
 	return ids, nil
 }
 
+// room is what a launch asks admission for.
+func (c *Account) room(tx *store.Tx, l *Launch, typ model.InstanceType, arch model.Arch, mapping []model.BlockDevice) (want ask, err error) {
+	want = ask{account: c.id, typ: typ, min: l.MinCount}
+	if want.quotas, err = c.quotas(tx); err != nil {
+		return want, err
+	}
+	if want.max, err = c.volumesFit(tx, want.quotas, mapping, l.MinCount, l.MaxCount); err != nil {
+		return want, err
+	}
+	want.nodes, err = nodesFor(tx, arch)
+	return want, err
+}
+
 // launchImage is the image of a launch; those of a build, which have not passed
 // yet, are for that build only.
 func (c *Account) launchImage(tx *store.Tx, id, build string) (model.Image, error) {
@@ -238,7 +242,7 @@ func (c *Account) launchImage(tx *store.Tx, id, build string) (model.Image, erro
 	case img.State != model.ImageAvailable:
 		return img, model.Errorf(model.CodeImageIDUnavailable, "The image %s is %s, not available", img.ID, img.State)
 	}
-	return img, nil
+	return img, c.optedIn(tx, img.ProductCodes)
 }
 
 func userDataTooLong(n int) error {

@@ -262,11 +262,9 @@ func (d *Daemon) Run(ctx context.Context, ready func()) (err error) {
 	reconciling := make(chan error, 1)
 	go func() { reconciling <- d.node.Run(ctx) }()
 	var background sync.WaitGroup
-	background.Go(func() { d.accounts.Run(ctx) })
-	background.Go(func() { d.audit.Run(ctx) })
-	background.Go(func() { d.builder.Run(ctx) })
-	background.Go(func() { d.makeSigningKey(ctx) })
-	background.Go(func() { trimMemory(ctx) })
+	for _, work := range []func(context.Context){d.accounts.Run, d.audit.Run, d.builder.Run, d.makeSigningKey, trimMemory} {
+		background.Go(func() { work(ctx) })
+	}
 	defer func() { cancel(nil); background.Wait() }()
 	select {
 	case <-d.node.Ready():

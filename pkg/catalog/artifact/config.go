@@ -3,6 +3,7 @@ package artifact
 import (
 	"iter"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/bundt/bundt/pkg/model"
@@ -134,9 +135,9 @@ func (c *Config) check() error {
 		return invalid("its login user is %q", c.LoginUser)
 	case len(c.Name) > 128 || len(c.Description) > 255 || len(c.Boot.Cmdline) > maxText:
 		return invalid("its name, description or kernel command line is too long")
-	case c.IMDS != "" && c.IMDS != "v2.0", c.SriovNet != "" && c.SriovNet != "simple":
+	case !slices.Contains([]string{"", "v2.0"}, c.IMDS) || !slices.Contains([]string{"", "simple"}, c.SriovNet):
 		return invalid("IMDS support %q, SR-IOV network support %q", c.IMDS, c.SriovNet)
-	case c.Consistency != "" && c.Consistency != model.ConsistencyStopped && c.Consistency != model.ConsistencyFilesystem && c.Consistency != model.ConsistencyCrash:
+	case !slices.Contains([]model.Consistency{"", model.ConsistencyStopped, model.ConsistencyFilesystem, model.ConsistencyCrash}, c.Consistency):
 		return invalid("its consistency is %q", c.Consistency)
 	}
 	if r := c.Recipe; r != nil && (!sha256Digest.MatchString(r.Digest) || len(r.Name) > 63 || len(r.Version) > 63 || r.BuildID != "") {

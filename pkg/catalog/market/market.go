@@ -38,9 +38,9 @@ func invalid(format string, args ...any) error {
 type Kind string
 
 const (
-	// Market: accounts must accept a product's terms, and images carry its code.
+	// Market means that accounts must accept a product's terms, and images carry its code.
 	Market Kind = "market"
-	// Community: everybody may take them.
+	// Community means that everybody may take them.
 	Community Kind = "community"
 )
 
@@ -184,11 +184,16 @@ func (p *Product) check(kind Kind) error {
 		return invalid("the product %s has no terms to accept", p.ID)
 	case kind == Community && (p.Terms != "" || p.Price != ""):
 		return invalid("the product %s has terms or a price, which only products of a market have", p.ID)
-	case len(p.Versions) == 0 || len(p.Versions) > maxVersions:
-		return invalid("the product %s has %d versions, not 1 to %d", p.ID, len(p.Versions), maxVersions)
 	}
 	if u, err := url.Parse(p.Website); err != nil || p.Website != "" && (u.Scheme != "https" || u.Host == "") {
 		return invalid("the product %s: its website is %q, not one by https", p.ID, p.Website)
+	}
+	return p.checkVersions()
+}
+
+func (p *Product) checkVersions() error {
+	if len(p.Versions) == 0 || len(p.Versions) > maxVersions {
+		return invalid("the product %s has %d versions, not 1 to %d", p.ID, len(p.Versions), maxVersions)
 	}
 	seen := map[string]bool{}
 	for _, v := range p.Versions {
