@@ -115,7 +115,7 @@ func newBaker(req Request) (*baker, error) {
 // does not do.
 func checkSupported(r *recipe.Recipe) error {
 	switch kind := r.Source.Kind(); kind {
-	case "packages", "tree", "disk":
+	case "packages", "system", "tree", "disk":
 	default:
 		return fmt.Errorf("recipe %s: source %q: %w", r.Name, kind, ErrUnsupported)
 	}

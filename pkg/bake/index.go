@@ -54,7 +54,7 @@ func suitesOf(suite string) []string {
 // loadIndex fetches and verifies the indexes of a release: the signature of each
 // InRelease with the keyring, then the index's digest in it.
 func (b *baker) loadIndex(ctx context.Context, m mirror, p *recipe.Packages) (index, error) {
-	keys, err := b.keyring(p)
+	keys, err := b.keyring(p.Keyring)
 	if err != nil {
 		return nil, err
 	}
@@ -77,22 +77,15 @@ func (b *baker) loadIndex(ctx context.Context, m mirror, p *recipe.Packages) (in
 
 func (b *baker) loadSuite(ctx context.Context, m mirror, p *recipe.Packages, suite string, keys openpgp.EntityList, idx index) error {
 	base := m.archive(suite) + "/dists/" + suite
-	signed, err := b.fetchBytes(ctx, base+"/InRelease", maxRelease)
+	release, err := b.fetchRelease(ctx, base, keys)
 	if err != nil {
-		return err
-	}
-	release, err := verifyRelease(signed, keys)
-	if err != nil {
-		return err
-	}
-	if err := checkFresh(release, time.Now()); err != nil {
 		return err
 	}
 	component := p.Component
 	if component == "" {
 		component = "main"
 	}
-	name := path.Join(component, "binary-"+debArch(b.Arch), "Packages.xz")
+	name := b.indexName(component)
 	sum, size, err := releaseDigest(release, name)
 	if err != nil {
 		return err
@@ -120,6 +113,25 @@ func (b *baker) loadSuite(ctx context.Context, m mirror, p *recipe.Packages, sui
 	return idx.add(x, suite)
 }
 
+// fetchRelease returns the verified text of the InRelease file of a suite, which is
+// at base.
+func (b *baker) fetchRelease(ctx context.Context, base string, keys openpgp.EntityList) ([]byte, error) {
+	signed, err := b.fetchBytes(ctx, base+"/InRelease", maxRelease)
+	if err != nil {
+		return nil, err
+	}
+	release, err := verifyRelease(signed, keys)
+	if err != nil {
+		return nil, err
+	}
+	return release, checkFresh(release, time.Now())
+}
+
+// indexName is where a suite has its list of a component's packages.
+func (b *baker) indexName(component string) string {
+	return path.Join(component, "binary-"+debArch(b.Arch), "Packages.xz")
+}
+
 // fetchBytes downloads something small that changes, and so is not cached.
 func (b *baker) fetchBytes(ctx context.Context, url string, limit int64) ([]byte, error) {
 	f, err := os.CreateTemp(b.WorkDir, "fetch-*")
@@ -134,14 +146,14 @@ func (b *baker) fetchBytes(ctx context.Context, url string, limit int64) ([]byte
 	return os.ReadFile(f.Name())
 }
 
-func (b *baker) keyring(p *recipe.Packages) (openpgp.EntityList, error) {
+// keyring reads the keys in a file of the context; name "" means the host's.
+func (b *baker) keyring(name string) (openpgp.EntityList, error) {
 	var r io.ReadCloser
 	var err error
-	name := hostKeyring
-	if p.Keyring != "" {
-		name = p.Keyring
+	if name != "" {
 		r, err = b.Context.Open(name)
 	} else {
+		name = hostKeyring
 		r, err = os.Open(name)
 		if isNotExist(err) {
 			return nil, fmt.Errorf("there is no keyring to verify packages with: install debian-archive-keyring, or put one beside the recipe (source.packages.keyring): %w", err)

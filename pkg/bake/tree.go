@@ -26,6 +26,10 @@ func (b *baker) makeTree(ctx context.Context) (*disk.Tree, error) {
 		if err := b.addPackages(ctx, tree, src.Packages); err != nil {
 			return nil, err
 		}
+	case "system":
+		if err := b.addSystem(ctx, tree, src.System); err != nil {
+			return nil, err
+		}
 	case "tree":
 		if err := b.copyContext(tree, src.TreeFor(b.Arch), "/", recipe.File{}); err != nil {
 			return nil, fmt.Errorf("copying the tree: %w", err)
@@ -210,6 +214,11 @@ func (b *baker) takeBootFiles(tree *disk.Tree, boot recipe.BootOptions, res *Res
 			continue
 		}
 		e, ok := tree.Lookup(t.path)
+		if ok && e.Mode&fs.ModeSymlink != 0 { // distributions name their newest kernel by a link
+			tree.Remove(t.path)
+			t.path = path.Join(path.Dir(t.path), e.Target)
+			e, ok = tree.Lookup(t.path)
+		}
 		if !ok || !e.Mode.IsRegular() {
 			return fmt.Errorf("boot.%s: there is no file %s in the image", t.name, t.path)
 		}

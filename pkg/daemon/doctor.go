@@ -139,6 +139,12 @@ func (r *report) tools() {
 		}
 		r.add(t.name, bundttypes.CheckOK, "", "%s", path)
 	}
+	const installer = "mmdebstrap"
+	if path, err := lookTool(installer); err != nil {
+		r.add(installer, bundttypes.CheckWarn, installHint("mmdebstrap uidmap debian-archive-keyring", "mmdebstrap debian-keyring"), "not found: it installs whole distributions into images")
+	} else {
+		r.add(installer, bundttypes.CheckOK, "", "%s", path)
+	}
 }
 
 // lookTool also looks where administrators' tools are, which users' PATHs omit.

@@ -65,6 +65,7 @@ type BootOptions struct {
 // Source is where the image's content comes from: exactly one field is set.
 type Source struct {
 	Packages *Packages  `yaml:"packages" json:"packages,omitempty"`
+	System   *System    `yaml:"system" json:"system,omitempty"`
 	Tree     string     `yaml:"tree" json:"tree,omitempty"` // a directory of the context
 	Disk     *Disk      `yaml:"disk" json:"disk,omitempty"`
 	URL      *URLSource `yaml:"url" json:"url,omitempty"`
@@ -89,7 +90,7 @@ func (s Source) Kind() string {
 func (s Source) kinds() []string {
 	var k []string
 	for name, set := range map[string]bool{
-		"packages": s.Packages != nil, "tree": s.Tree != "", "disk": s.Disk != nil,
+		"packages": s.Packages != nil, "system": s.System != nil, "tree": s.Tree != "", "disk": s.Disk != nil,
 		"url": s.URL != nil, "image": s.Image != "", "oci": s.OCI != "",
 	} {
 		if set {
@@ -108,6 +109,32 @@ type Packages struct {
 	Component    string    `yaml:"component" json:"component,omitempty"` // "main" if empty
 	Keyring      string    `yaml:"keyring" json:"keyring,omitempty"`     // file of the context; the host's if empty
 	Install      []Package `yaml:"install" required:"true" json:"install"`
+}
+
+// System installs a whole distribution: its essential packages, the ones named
+// and all that these depend on, configured by the packages' own scripts.
+type System struct {
+	Distribution string          `yaml:"distribution" required:"true" json:"distribution" enum:"debian"`
+	Suite        string          `yaml:"suite" required:"true" json:"suite"`
+	Keyring      string          `yaml:"keyring" json:"keyring,omitempty"` // file of the context; the host's if empty
+	Install      []SystemPackage `yaml:"install" required:"true" json:"install"`
+}
+
+// SystemPackage is one package to install, without what it only recommends.
+type SystemPackage struct {
+	Name          string       `yaml:"name" required:"true" json:"name"`
+	Architectures []model.Arch `yaml:"architectures" json:"architectures,omitempty" enum:"x86_64|arm64|i386"` // all if empty
+}
+
+// For returns the names of the packages to install on architecture a.
+func (s *System) For(a model.Arch) []string {
+	var names []string
+	for _, p := range s.Install {
+		if len(p.Architectures) == 0 || slices.Contains(p.Architectures, a) {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }
 
 // Package is one package and what to take out of it.

@@ -101,7 +101,7 @@ func (d *decoder) checkSource(r *Recipe) {
 	}
 	switch kinds := r.Source.kinds(); {
 	case len(kinds) == 0:
-		d.at("source", "source is empty: give one of packages, tree, disk, url, image, oci")
+		d.at("source", "source is empty: give one of packages, system, tree, disk, url, image, oci")
 	case len(kinds) > 1:
 		d.at("source", "source has %s: give exactly one", strings.Join(kinds, " and "))
 	}
@@ -111,6 +111,9 @@ func (d *decoder) checkSource(r *Recipe) {
 	}
 	if s.Packages != nil {
 		d.checkPackages(s.Packages)
+	}
+	if s.System != nil {
+		d.checkSystem(s.System)
 	}
 	if s.Disk != nil {
 		d.checkDisk(s.Disk, r)
@@ -180,6 +183,20 @@ func (d *decoder) checkPackages(p *Packages) {
 		if len(pk.Take) == 0 && len(pk.Modules) == 0 {
 			d.at(here, "package %s: nothing is taken out of it; give take or modules", pk.Name)
 		}
+	}
+}
+
+func (d *decoder) checkSystem(s *System) {
+	const at = "source.system"
+	d.match(at+".suite", s.Suite, suitePattern, "a suite such as \"bookworm\"")
+	if s.Keyring != "" {
+		d.contextPath(at+".keyring", s.Keyring)
+	}
+	if _, written := d.pos[at+".install"]; written && len(s.Install) == 0 {
+		d.at(at+".install", "install is empty: name at least one package")
+	}
+	for i, p := range s.Install {
+		d.match(fmt.Sprintf("%s.install[%d].name", at, i), p.Name, packagePattern, "a package name")
 	}
 }
 
@@ -365,6 +382,9 @@ func checkContext(r *Recipe, d *decoder, fsys fs.FS) ErrorList {
 	}
 	if r.Source.Packages != nil && r.Source.Packages.Keyring != "" {
 		exists("source.packages.keyring", r.Source.Packages.Keyring, false)
+	}
+	if r.Source.System != nil && r.Source.System.Keyring != "" {
+		exists("source.system.keyring", r.Source.System.Keyring, false)
 	}
 	return d.errs
 }

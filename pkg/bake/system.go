@@ -1,0 +1,302 @@
+package bake
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/url"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/bundt/bundt/pkg/disk"
+	"github.com/bundt/bundt/pkg/recipe"
+)
+
+// systemTool installs distributions: https://manpages.debian.org/mmdebstrap
+const systemTool = "mmdebstrap"
+
+// documentation is what a system is installed without, except for the licenses.
+var documentation = []string{
+	"path-exclude=/usr/share/man/*", "path-exclude=/usr/share/locale/*", "path-exclude=/usr/share/info/*",
+	"path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright",
+}
+
+// addSystem installs a distribution and puts it into the tree. That takes minutes,
+// so it is cached by what is asked for and by the state of the archive.
+func (b *baker) addSystem(ctx context.Context, tree *disk.Tree, s *recipe.System) error {
+	m, err := chooseMirror(b.PackageMirror)
+	if err != nil {
+		return err
+	}
+	in := &installation{baker: b, mirror: m, spec: s}
+	var key string
+	err = b.step(ctx, "read "+s.Suite, func() (string, bool, error) {
+		var detail string
+		var err error
+		key, detail, err = in.readArchive(ctx)
+		return detail, false, err
+	})
+	if err != nil {
+		return err
+	}
+	var file string
+	err = b.step(ctx, "install "+s.Distribution, func() (string, bool, error) {
+		var cached bool
+		if file, cached = b.cache.lookup("system", key); !cached {
+			var err error
+			file, err = b.cache.create(ctx, "system", key, func(f *os.File) error { return in.run(ctx, f) })
+			if err != nil {
+				return "", false, err
+			}
+		}
+		return fmt.Sprintf("%s with %d packages and what they need", s.Suite, len(s.For(b.Arch))), cached, nil
+	})
+	if err != nil {
+		return err
+	}
+	sum, err := fileSHA256(file)
+	if err != nil {
+		return err
+	}
+	b.addInput("system "+s.Distribution+" "+s.Suite, "sha256:"+sum)
+	return b.step(ctx, "unpack "+s.Distribution, func() (string, bool, error) {
+		n, err := b.addSystemTar(ctx, tree, file)
+		return fmt.Sprintf("%d paths", n), false, err
+	})
+}
+
+// installation is one system on its way.
+type installation struct {
+	*baker
+	mirror mirror
+	spec   *recipe.System
+	suites []suiteState // those that the mirror has
+}
+
+// suiteState is a suite as it was when it was read.
+type suiteState struct {
+	Name  string `json:"name"`
+	Index string `json:"index"` // SHA-256 of its list of packages, as the distribution signed it
+}
+
+// readArchive returns the key of what would be installed now, and something for
+// people. Where the mirror cannot be reached, it is what would have been installed
+// when it last could: that may be in the cache.
+func (in *installation) readArchive(ctx context.Context) (key, detail string, err error) {
+	asked, err := json.Marshal(in.spec)
+	if err != nil {
+		return "", "", err
+	}
+	what := fmt.Sprintf("system 1\n%s\n%s\n", asked, in.Arch)
+	last := hexDigest(what + in.mirror.base + "\n" + in.mirror.security)
+	in.suites, err = in.readSuites(ctx)
+	var unreachable *url.Error
+	switch {
+	case err == nil:
+		err = in.remember(ctx, last)
+		detail = fmt.Sprintf("%d suites", len(in.suites))
+	case errors.As(err, &unreachable) && ctx.Err() == nil && in.recall(last):
+		detail = "as it last was, because now: " + err.Error()
+		err = nil
+	}
+	if err != nil {
+		return "", "", err
+	}
+	for _, s := range in.suites {
+		in.addInput("index "+s.Name, "sha256:"+s.Index)
+		what += s.Name + " " + s.Index + "\n"
+	}
+	return hexDigest(what), detail, nil
+}
+
+// readSuites fetches and verifies the state of the suites.
+func (in *installation) readSuites(ctx context.Context) ([]suiteState, error) {
+	keys, err := in.keyring(in.spec.Keyring)
+	if err != nil {
+		return nil, err
+	}
+	var out []suiteState
+	for i, suite := range suitesOf(in.spec.Suite) {
+		release, err := in.fetchRelease(ctx, in.mirror.archive(suite)+"/dists/"+suite, keys)
+		if i > 0 && errors.Is(err, errGone) {
+			continue // old releases have no updates
+		}
+		if err != nil {
+			return nil, fmt.Errorf("suite %s: %w", suite, err)
+		}
+		sum, _, err := releaseDigest(release, in.indexName("main"))
+		if err != nil {
+			return nil, fmt.Errorf("suite %s: %w", suite, err)
+		}
+		out = append(out, suiteState{suite, sum})
+	}
+	return out, nil
+}
+
+func (in *installation) remember(ctx context.Context, key string) error {
+	_, err := in.cache.create(ctx, "system-state", key, func(f *os.File) error { return json.NewEncoder(f).Encode(in.suites) })
+	return err
+}
+
+func (in *installation) recall(key string) bool {
+	name, ok := in.cache.lookup("system-state", key)
+	if !ok {
+		return false
+	}
+	b, err := os.ReadFile(name)
+	return err == nil && json.Unmarshal(b, &in.suites) == nil && len(in.suites) > 0
+}
+
+func hexDigest(s string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(s))) }
+
+// run installs the system and writes it as a tar. Packages' scripts run in a root of
+// their own; where this process is not root, in a user namespace.
+func (in *installation) run(ctx context.Context, out *os.File) error {
+	program, err := exec.LookPath(systemTool)
+	if err != nil {
+		return fmt.Errorf("%s, which installs distributions, is not there: install the package %s (with uidmap, unless the daemon runs as root): %w", systemTool, systemTool, err)
+	}
+	keyring, err := in.keyringFile()
+	if err != nil {
+		return err
+	}
+	args := []string{
+		"--mode=auto", "--variant=minbase", "--format=tar", "--skip=output/dev", "--quiet",
+		"--architectures=" + debArch(in.Arch), "--keyring=" + keyring,
+		"--include=" + strings.Join(in.spec.For(in.Arch), ","),
+		"--aptopt=Apt::Install-Recommends \"false\"", "--dpkgopt=force-unsafe-io",
+	}
+	for _, d := range documentation {
+		args = append(args, "--dpkgopt="+d)
+	}
+	args = append(args, in.spec.Suite, "-")
+	for _, suite := range in.suites {
+		archive := in.mirror.archive(suite.Name)
+		if p, ok := strings.CutPrefix(archive, "file:"); ok {
+			archive = "copy:" + p // apt would leave "file:" packages where the new root does not see them
+		}
+		args = append(args, fmt.Sprintf("deb %s %s main", archive, suite.Name))
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Dir = in.WorkDir
+	// It takes nothing from this host's settings, its proxy apart.
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
+		return strings.HasPrefix(v, "LC_") || strings.HasPrefix(v, "LANG") || strings.HasPrefix(v, "TMPDIR=")
+	}), "LC_ALL=C.UTF-8", "TMPDIR="+in.WorkDir, "SOURCE_DATE_EPOCH="+strconv.FormatInt(buildTime.Unix(), 10), "DEBIAN_FRONTEND=noninteractive")
+	var stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = out, &stderr
+	// It has children to end and mounts to undo.
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 20 * time.Second
+	if err := cmd.Run(); err != nil {
+		return errors.Join(ctx.Err(), fmt.Errorf("%s: %w: %s", systemTool, err, lastLines(stderr.String(), 12)))
+	}
+	return nil
+}
+
+// keyringFile returns the path of the keyring on this host.
+func (in *installation) keyringFile() (string, error) {
+	if in.spec.Keyring == "" {
+		return hostKeyring, nil
+	}
+	data, err := fs.ReadFile(in.Context, in.spec.Keyring)
+	if err != nil {
+		return "", fmt.Errorf("reading the keyring: %w", err)
+	}
+	ext := ".gpg"
+	if bytes.HasPrefix(data, []byte("-----")) {
+		ext = ".asc" // apt goes by the name
+	}
+	name := filepath.Join(in.WorkDir, "keyring"+ext)
+	return name, os.WriteFile(name, data, 0o644)
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+// ofOneMachine are paths that packages' scripts make and no two machines may share,
+// or that tell of the host that baked.
+var ofOneMachine = []string{
+	"/etc/ssh/ssh_host_*", "/etc/hostname", "/etc/resolv.conf", "/etc/machine-id", "/var/lib/dbus/machine-id",
+	"/var/lib/systemd/random-seed", "/var/log/*", "/var/log/apt/*", "/var/cache/ldconfig/*",
+}
+
+// addSystemTar puts an installed system into the tree, and returns how many paths.
+func (b *baker) addSystemTar(ctx context.Context, tree *disk.Tree, name string) (int, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	for t := tar.NewReader(f); ; {
+		h, err := t.Next()
+		if err == io.EOF {
+			break
+		}
+		if err := errors.Join(err, ctx.Err()); err != nil {
+			return 0, fmt.Errorf("reading the installed system: %w", err)
+		}
+		if err := b.putSystemEntry(tree, h, t); err != nil {
+			return 0, err
+		}
+	}
+	// What the kernel's file systems are mounted on is left out with the devices.
+	for _, dir := range []string{"/dev", "/proc", "/run", "/sys"} {
+		if _, there := tree.Lookup(dir); there {
+			continue
+		}
+		if err := tree.Put(dir, disk.Entry{Mode: fs.ModeDir | 0o755}); err != nil {
+			return 0, err
+		}
+	}
+	// Empty, so that systemd makes each machine an id of its own.
+	empty, err := b.writeFile(strings.NewReader(""))
+	if err != nil {
+		return 0, err
+	}
+	return len(tree.Paths()), tree.Put("/etc/machine-id", disk.Entry{Mode: 0o444, File: empty})
+}
+
+func (b *baker) putSystemEntry(tree *disk.Tree, h *tar.Header, content io.Reader) error {
+	rel, err := packagePath(h.Name)
+	if err != nil {
+		return err
+	}
+	h.Name = path.Join("/", rel)
+	one := slices.ContainsFunc(ofOneMachine, func(p string) bool { ok, _ := path.Match(p, h.Name); return ok })
+	switch h.Typeflag {
+	case tar.TypeDir:
+		return tree.Put(h.Name, disk.Entry{Mode: h.FileInfo().Mode(), UID: h.Uid, GID: h.Gid})
+	case tar.TypeReg, tar.TypeSymlink:
+		if one {
+			return nil
+		}
+		return b.putTarEntry(tree, h, content)
+	case tar.TypeLink: // a file twice: trees have no hard links
+		to, err := packagePath(h.Linkname)
+		if err != nil {
+			return err
+		}
+		e, ok := tree.Lookup(path.Join("/", to))
+		if !ok {
+			return fmt.Errorf("the installed system links %s to %s, which it lacks", h.Name, h.Linkname)
+		}
+		return tree.Put(h.Name, e)
+	}
+	return nil // devices and sockets are made at each boot
+}
