@@ -55,6 +55,12 @@ demo: setup-demo ## the whole story on real machines, in a few minutes
 	@$(MAKE) --no-print-directory build
 	$(GO) run ./hack/demo
 
+.PHONY: demo-debian
+demo-debian: ## the same story with a whole Debian and nginx; installing it takes minutes the first time
+	@hack/setup demo_debian
+	@$(MAKE) --no-print-directory build
+	$(GO) run ./hack/demo -guest debian
+
 .PHONY: test
 test: setup ## unit tests with the race detector, then the tests that boot machines
 	@$(MAKE) --no-print-directory build cross test-unit test-vm

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-//go:embed all:tiny all:boot-sector
+//go:embed all:tiny all:boot-sector all:debian-12-offline
 var files embed.FS
 
 // Names lists the recipes, sorted.

@@ -9,7 +9,7 @@ import (
 // identity is what two machines of one image must not share.
 type identity struct{ hostname, hostKey, machineID, mac string }
 
-const identityScript = `hostname; cat /etc/machine-id; cat /sys/class/net/eth0/address`
+const identityScript = `hostname; cat /etc/machine-id; cat /sys/class/net/e*/address`
 
 func (d *demo) identityOf(ctx context.Context, instance string) (identity, error) {
 	out, err := d.cloud.ssh(ctx, instance, identityScript)

@@ -27,16 +27,17 @@ func main() {
 	cache := flag.String("cache", "", "directory of downloads and finished bake steps (default: bundtd's own)")
 	accel := flag.String("accel", "", "force an accelerator: kvm or tcg")
 	arch := flag.String("arch", hostArch(), "architecture of the machines: x86_64, arm64 or i386")
+	guest := flag.String("guest", "tiny", "what the machines are: tiny or debian")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	d, err := newDemo(*bin, *dir, *cache, *accel, *arch)
+	d, err := newDemo(*bin, *dir, *cache, *accel, *arch, *guest)
 	if err == nil {
 		err = d.tell(ctx)
 		err = errors.Join(err, d.end(*keep && err != nil))
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "\nmake demo: FAILED: %v\n", err)
+		fmt.Fprintf(os.Stderr, "\nThe demo FAILED: %v\n", err)
 		os.Exit(1)
 	}
 }
@@ -51,6 +52,7 @@ func hostArch() string {
 // demo is the story's state.
 type demo struct {
 	cloud   *cloud
+	guest   guest
 	arch    string
 	timings []timing
 
@@ -64,12 +66,16 @@ type timing struct {
 	took time.Duration
 }
 
-func newDemo(bin, dir, cache, accel, arch string) (*demo, error) {
+func newDemo(bin, dir, cache, accel, arch, kind string) (*demo, error) {
+	g, ok := guests[kind]
+	if !ok {
+		return nil, fmt.Errorf("there is no guest %q: choose tiny or debian", kind)
+	}
 	c, err := newCloud(bin, dir, cache, accel)
 	if err != nil {
 		return nil, err
 	}
-	return &demo{cloud: c, arch: arch, page: fmt.Sprintf("<h1>The cake of %s</h1>", time.Now().Format(time.RFC3339Nano))}, nil
+	return &demo{cloud: c, guest: g, arch: arch, page: fmt.Sprintf("<h1>The cake of %s</h1>", time.Now().Format(time.RFC3339Nano))}, nil
 }
 
 // tell runs the story's steps in order.
@@ -80,7 +86,7 @@ func (d *demo) tell(ctx context.Context) error {
 	}{
 		{"Start the daemon", d.cloud.Start},
 		{"Look at the host", d.doctor},
-		{"Build the AMI 'tiny' from its recipe", d.build},
+		{"Build the AMI '" + d.guest.recipe + "' from its recipe", d.build},
 		{"Make a key pair", d.key},
 		{"Run an instance and wait until it is reachable", d.run},
 		{"Log in, write a web page, start the web server", d.decorate},
@@ -128,7 +134,7 @@ func (d *demo) doctor(ctx context.Context) error {
 }
 
 func (d *demo) build(ctx context.Context) (err error) {
-	d.image, err = d.cloud.ask(ctx, "build", filepath.Join("images", "tiny"), "--arch", d.arch)
+	d.image, err = d.cloud.ask(ctx, "build", filepath.Join("images", d.guest.recipe), "--arch", d.arch)
 	if err != nil {
 		return err
 	}
@@ -140,22 +146,22 @@ func (d *demo) key(ctx context.Context) error {
 }
 
 // userData leaves a mark, by which the demo sees that the script has run.
-const userData = "#!/bin/sh\necho \"user data was here\" > /root/user-data-was-here\n"
+const userData = "#!/bin/sh\necho \"user data was here\" > /var/lib/user-data-was-here\n"
 
 func (d *demo) run(ctx context.Context) (err error) {
 	script := filepath.Join(d.cloud.Dir, "user-data.sh")
 	if err := os.WriteFile(script, []byte(userData), 0o600); err != nil {
 		return fmt.Errorf("writing the user data: %w", err)
 	}
-	d.first, err = d.cloud.ask(ctx, "run", d.image, "--name", "cake", "--key", "demo", "--type", "b1.micro", "--user-data", script, "-o", "name")
+	d.first, err = d.cloud.ask(ctx, "run", d.image, "--name", "cake", "--key", "demo", "--type", d.guest.size, "--user-data", script, "-o", "name")
 	if err != nil {
 		return err
 	}
 	if err := d.cloud.show(ctx, "ls"); err != nil {
 		return err
 	}
-	return harness.Until(ctx, 30*time.Second, "the user-data script has run", func() error {
-		out, err := d.cloud.ssh(ctx, d.first, "cat /root/user-data-was-here")
+	return harness.Until(ctx, 3*time.Minute, "the user-data script has run", func() error {
+		out, err := d.cloud.ssh(ctx, d.first, "cat /var/lib/user-data-was-here")
 		if err == nil && out != "user data was here" {
 			err = fmt.Errorf("its mark says %q", out)
 		}
@@ -166,22 +172,13 @@ func (d *demo) run(ctx context.Context) (err error) {
 // decorate changes the cake: a page, a web server that also starts at boot, and
 // a program that never stops writing.
 func (d *demo) decorate(ctx context.Context) error {
-	script := strings.Join([]string{
-		"set -e",
-		"mkdir -p /var/www /etc/rc.d",
-		"echo '" + d.page + "' > /var/www/index.html",
-		"printf '#!/bin/sh\\nexec httpd -f -p 80 -h /var/www\\n' > /etc/rc.d/web",
-		"chmod 755 /etc/rc.d/web",
-		"sync",
-		"(/etc/rc.d/web >/dev/null 2>&1 </dev/null &)",
-		"(while :; do date >> /var/log/diary; sync; done >/dev/null 2>&1 </dev/null &)",
-	}, "\n")
+	script := strings.ReplaceAll(d.guest.decorate, "PAGE", d.page) + diary
 	_, err := d.cloud.ssh(ctx, d.first, script)
 	return err
 }
 
 func (d *demo) fetch(ctx context.Context, instance string) error {
-	return harness.Until(ctx, 30*time.Second, "the page is served", func() error {
+	return harness.Until(ctx, 2*time.Minute, "the page is served", func() error {
 		body, how, err := d.cloud.get(ctx, instance)
 		if err != nil {
 			return err
@@ -222,7 +219,7 @@ func (d *demo) createImage(ctx context.Context) (err error) {
 }
 
 func (d *demo) runTwin(ctx context.Context) (err error) {
-	d.twin, err = d.cloud.ask(ctx, "run", d.snapshot, "--name", "twin", "--key", "demo", "--type", "b1.micro", "-o", "name")
+	d.twin, err = d.cloud.ask(ctx, "run", d.snapshot, "--name", "twin", "--key", "demo", "--type", d.guest.size, "-o", "name")
 	return err
 }
 

@@ -68,7 +68,7 @@ func warmCache() (err error) {
 	if err := d.Start(ctx); err != nil {
 		return err
 	}
-	for _, b := range []struct{ recipe, arch string }{{"tiny", "x86_64"}, {"tiny", "arm64"}, {"tiny", "i386"}, {"boot-sector", "x86_64"}} {
+	for _, b := range []struct{ recipe, arch string }{{"tiny", "x86_64"}, {"tiny", "arm64"}, {"tiny", "i386"}, {"boot-sector", "x86_64"}, {"debian-12-offline", "x86_64"}} {
 		fsys, err := images.FS(b.recipe)
 		if err == nil {
 			_, err = d.Build(ctx, fsys, b.arch)

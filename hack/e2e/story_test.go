@@ -5,7 +5,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,19 +14,7 @@ import (
 )
 
 // TestDemo runs what make demo runs.
-func TestDemo(t *testing.T) {
-	root, err := filepath.Abs(filepath.Join("..", ".."))
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(tool("demo"), "-dir", filepath.Join(t.TempDir(), "demo"), "-cache", cacheDir())
-	cmd.Dir = root
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	t.Logf("%s", out)
-}
+func TestDemo(t *testing.T) { runDemo(t) }
 
 // TestForeignArchitectures boots the tiny image for every architecture but the
 // host's, to the point where its SSH server answers, gives it a disk and takes it

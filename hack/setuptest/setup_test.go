@@ -21,10 +21,10 @@ type machine struct {
 
 // everywhere are packages that every distribution here has.
 var everywhere = map[string][]string{
-	"apt": {"bash", "curl", "e2fsprogs", "gcc", "git", "iproute2", "libc6-dev", "make", "openssh-client", "openssl", "ovmf", "python3",
-		"qemu-efi-aarch64", "qemu-system-arm", "qemu-system-x86", "qemu-user-static", "qemu-utils"},
-	"dnf": {"bash", "curl", "e2fsprogs", "edk2-aarch64", "edk2-ovmf", "gcc", "git", "glibc-devel", "iproute", "make", "openssh-clients", "openssl",
-		"python3", "qemu-img", "qemu-system-aarch64-core", "qemu-system-x86-core", "qemu-user-static-aarch64"},
+	"apt": {"bash", "curl", "debian-archive-keyring", "e2fsprogs", "gcc", "git", "iproute2", "libc6-dev", "make", "mmdebstrap", "openssh-client", "openssl", "ovmf", "python3",
+		"qemu-efi-aarch64", "qemu-system-arm", "qemu-system-x86", "qemu-user-static", "qemu-utils", "uidmap"},
+	"dnf": {"bash", "curl", "debian-keyring", "e2fsprogs", "edk2-aarch64", "edk2-ovmf", "gcc", "git", "glibc-devel", "iproute", "make", "mmdebstrap", "openssh-clients", "openssl",
+		"python3", "qemu-img", "qemu-system-aarch64-core", "qemu-system-x86-core", "qemu-user-static-aarch64", "shadow-utils"},
 }
 
 // clients are the packages of AWS's clients, and of a registry.

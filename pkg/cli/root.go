@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/cli/account"
+	"github.com/bundt/bundt/pkg/cli/catalog"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/connect"
 	"github.com/bundt/bundt/pkg/cli/factory"
@@ -101,6 +102,7 @@ func addCommands(root *cobra.Command, f *factory.Factory) {
 	)
 	addGroup(root, objects,
 		image.NewCommand(f),
+		catalog.NewCommand(f),
 		instance.NewCommand(f),
 		key.NewCommand(f),
 		storage.NewVolumeCommand(f),

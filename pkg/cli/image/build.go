@@ -94,37 +94,67 @@ func archNames() string {
 }
 
 func build(ctx context.Context, o *BuildOptions) error {
+	ids, err := o.bake(ctx)
+	for _, id := range ids {
+		if _, perr := fmt.Fprintln(o.Factory.IO.Out, id); err == nil {
+			err = perr
+		}
+	}
+	return err
+}
+
+// Ensure bakes the image that ref means, if there is none and ref is the name of a
+// recipe that is built in. What else ref may be is not its business.
+func Ensure(ctx context.Context, f *factory.Factory, c *client.Client, ref string, w wait.Options) error {
+	if !slices.Contains(f.Recipes.Names(), ref) {
+		return nil
+	}
+	if _, err := resolve.Image(ctx, c, ref); failure.ExitCode(err) != failure.NotFound {
+		return err
+	}
+	w.NoWait = false // a launch needs it
+	_, err := (&BuildOptions{Factory: f, Wait: w, Recipe: ref}).bake(ctx)
+	return err
+}
+
+// bake builds for each architecture and returns the ids of the images.
+func (o *BuildOptions) bake(ctx context.Context) ([]string, error) {
 	fsys, err := openContext(o.Factory.Recipes, o.Recipe)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// Read here too, so that a mistake in the recipe is shown before anything
 	// is sent.
 	rec, err := recipe.Load(fsys)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	archs, err := chooseArchs(rec.Architectures, o.Archs)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if o.Name != "" && len(archs) > 1 {
-		return failure.Usagef("--name names one image, but %d are built: %v", len(archs), archs)
+		return nil, failure.Usagef("--name names one image, but %d are built: %v", len(archs), archs)
 	}
 	c, err := o.Factory.Client()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	digest, err := upload(ctx, c, fsys)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var ids []string
 	for _, arch := range archs {
-		if err := o.buildFor(ctx, c, digest, arch); err != nil {
-			return err
+		id, err := o.buildFor(ctx, c, digest, arch)
+		if err != nil {
+			return ids, err
+		}
+		if id != "" {
+			ids = append(ids, id)
 		}
 	}
-	return nil
+	return ids, nil
 }
 
 // openContext opens the recipe's directory: one on disk, or one built in.
@@ -184,7 +214,8 @@ func upload(ctx context.Context, c *client.Client, fsys fs.FS) (string, error) {
 	return digest, err
 }
 
-func (o *BuildOptions) buildFor(ctx context.Context, c *client.Client, digest string, arch model.Arch) error {
+// buildFor returns the id of the image; none after a dry run.
+func (o *BuildOptions) buildFor(ctx context.Context, c *client.Client, digest string, arch model.Arch) (string, error) {
 	request := &bundttypes.BuildImageInput{
 		ContextDigest: &digest, Architecture: new(string(arch)), ClientToken: new(rand.Text()), DryRun: o.Plan.Flag(),
 	}
@@ -195,25 +226,24 @@ func (o *BuildOptions) buildFor(ctx context.Context, c *client.Client, digest st
 	if o.ShellOnFailure {
 		var err error
 		if hold, err = newHoldKey(); err != nil {
-			return err
+			return "", err
 		}
 		defer hold.remove()
 		request.HoldKey = &hold.public
 	}
 	out, err := c.BuildImage(ctx, request)
 	if o.Plan.DryRun && plan.Passed(err) {
-		return plan.Show(o.Factory.IO, "BuildImage", request)
+		return "", plan.Show(o.Factory.IO, "BuildImage", request)
 	}
 	if err != nil {
-		return err
+		return "", err
 	}
 	if !o.Wait.NoWait {
 		if err := o.watch(ctx, c, out.BuildId, arch, hold); err != nil {
-			return err
+			return "", err
 		}
 	}
-	_, err = fmt.Fprintln(o.Factory.IO.Out, out.ImageId)
-	return err
+	return out.ImageId, nil
 }
 
 // watch shows a build until it is over.

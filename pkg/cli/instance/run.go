@@ -15,6 +15,7 @@ import (
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
+	"github.com/bundt/bundt/pkg/cli/image"
 	"github.com/bundt/bundt/pkg/cli/output"
 	"github.com/bundt/bundt/pkg/cli/plan"
 	"github.com/bundt/bundt/pkg/cli/resolve"
@@ -46,7 +47,8 @@ func NewRunCommand(f *factory.Factory, run func(context.Context, *RunOptions) er
 		Use:   "run [IMAGE]",
 		Short: "Launch instances of an image",
 		Long: `Launch instances of an image, given by its id (ami-…) or name, and wait until
-their guests answer. Prints their ids.
+their guests answer. Prints their ids. The name of a recipe that is built in (see bundt
+catalog ls) means its newest image; if there is none, it is baked first.
 
 --launch-template gives what is not given here: the image, too. See bundt
 launch-template. TEMPLATE:VERSION means a version of it by its number, or as $Latest;
@@ -109,6 +111,11 @@ func runInstances(ctx context.Context, o *RunOptions) error {
 	c, err := o.Factory.Client()
 	if err != nil {
 		return err
+	}
+	if !o.Plan.DryRun {
+		if err := image.Ensure(ctx, o.Factory, c, o.Image, o.Wait); err != nil {
+			return err
+		}
 	}
 	request, err := o.request(ctx, c)
 	if err != nil {
