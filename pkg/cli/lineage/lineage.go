@@ -27,6 +27,7 @@ type Options struct {
 	Factory *factory.Factory
 	Output  output.Options
 	Ref     string
+	Graph   string // dot or mermaid; "" draws a tree
 }
 
 // NewCommand returns the command "lineage".
@@ -42,8 +43,11 @@ func NewCommand(f *factory.Factory, run func(context.Context, *Options) error) *
 		Long: `Draw the family tree of an image or an instance, or of everything: recipes, the
 images that were baked from them, the instances that were launched from those,
 the images that were made of the instances. What was deleted stays in the tree as
-long as something that came from it is there.`,
-		Args: cobra.MaximumNArgs(1),
+long as something that came from it is there.
+
+--graph writes it for Graphviz (dot) or Mermaid, which draw pictures.`,
+		Example: "  bundt lineage web-2\n  bundt lineage --graph dot | dot -Tsvg > lineage.svg",
+		Args:    cobra.MaximumNArgs(1),
 		ValidArgsFunction: complete.First(func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			found, _ := images(cmd, args, toComplete)
 			more, directive := instances(cmd, args, toComplete)
@@ -58,10 +62,15 @@ long as something that came from it is there.`,
 		},
 	}
 	o.Output.AddFlags(cmd)
+	cmd.Flags().StringVar(&o.Graph, "graph", "", "write a graph: `dot` or mermaid")
+	_ = cmd.RegisterFlagCompletionFunc("graph", cobra.FixedCompletions([]string{dot, mermaid}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
 func draw(ctx context.Context, o *Options) error {
+	if o.Graph != "" && o.Graph != dot && o.Graph != mermaid {
+		return failure.Usagef("--graph is dot or mermaid, not %q", o.Graph)
+	}
 	c, err := o.Factory.Client()
 	if err != nil {
 		return err
@@ -75,6 +84,8 @@ func draw(ctx context.Context, o *Options) error {
 		return err
 	}
 	switch {
+	case o.Graph != "":
+		return drawGraph(o.Factory.IO, o.Graph, out.Nodes)
 	case !o.Output.ForPeople():
 		return output.List(o.Factory.IO, &o.Output, out.Nodes, func(n bundttypes.LineageNode) string { return n.Id }, nil)
 	case len(out.Nodes) == 0:
