@@ -73,7 +73,16 @@ func TestRegistry(t *testing.T) {
 	if out, err := shop.Bundt(t.Context(), "image", "pull", addr+"/images/tiny:cake", "--require-signature"); err == nil {
 		t.Fatalf("pulled what nobody who is trusted has signed: %s", out)
 	}
+	if out := shop.cli(t, "image", "verify", addr+"/images/tiny:cake", "--key", public); !strings.HasPrefix(out, digest+" ") {
+		t.Errorf("verify prints %s", out)
+	}
 	shop.cli(t, "trust", "add", "bakery", public)
+	if out := shop.cli(t, "image", "verify", addr+"/images/tiny:cake"); out != digest+" bakery" {
+		t.Errorf("verify prints %s", out)
+	}
+	if out, err := shop.Bundt(t.Context(), "image", "verify", addr+"/images/tiny:1"); err == nil {
+		t.Errorf("verified what was not signed: %s", out)
+	}
 	if out, err := shop.Bundt(t.Context(), "image", "pull", addr+"/images/tiny:1", "--require-signature"); err == nil {
 		t.Fatalf("pulled what was not signed: %s", out)
 	}

@@ -113,7 +113,9 @@ func (p *pull) verify(ctx context.Context, about ocispec.Descriptor) error {
 		if err != nil {
 			return err
 		}
-		p.task.SignedBy = signer(trusted, bundles, p.task.Digest)
+		if p.task.SignedBy, err = signer(trusted, bundles, p.task.Digest); err != nil {
+			return err
+		}
 	}
 	if p.task.RequireSignature && p.task.SignedBy == "" {
 		return fmt.Errorf("%w: none of the %d keys that this account trusts has signed %s (bundt trust ls)", signature.ErrUntrusted, len(trusted), p.task.Digest)
@@ -122,21 +124,19 @@ func (p *pull) verify(ctx context.Context, about ocispec.Descriptor) error {
 }
 
 // signer is the name of the trusted key that signed a digest, "" if none did.
-// Bundles that cannot be read are somebody else's.
-func signer(trusted []model.TrustedKey, bundles [][]byte, digest string) string {
+func signer(trusted []model.TrustedKey, bundles [][]byte, digest string) (string, error) {
+	var keys []*signature.PublicKey
 	for _, t := range trusted {
-		key, err := signature.ParsePublicKey([]byte(t.PublicKey))
+		k, err := signature.ParsePublicKey([]byte(t.PublicKey))
 		if err != nil {
-			continue
+			return "", fmt.Errorf("reading the trusted key %s: %w", t.Name, err)
 		}
-		for _, b := range bundles {
-			statement, _, err := signature.Verify(b, []*signature.PublicKey{key})
-			if err == nil && statement.PredicateType == signature.Signed && statement.About(digest) {
-				return t.Name
-			}
-		}
+		keys = append(keys, k)
 	}
-	return ""
+	if i := signature.Signer(bundles, digest, keys); i >= 0 {
+		return trusted[i].Name, nil
+	}
+	return "", nil
 }
 
 // takeName has the image be called as it was where it came from, if the request did

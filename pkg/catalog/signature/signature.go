@@ -251,6 +251,20 @@ func Verify(bundle []byte, keys []*PublicKey) (Statement, *PublicKey, error) {
 	return Statement{}, nil, ErrUntrusted
 }
 
+// Signer returns which of the keys has signed a digest in one of the bundles, -1 if
+// none has. Bundles that cannot be read are somebody else's.
+func Signer(bundles [][]byte, digest string, keys []*PublicKey) int {
+	for i, k := range keys {
+		for _, b := range bundles {
+			s, _, err := Verify(b, []*PublicKey{k})
+			if err == nil && s.PredicateType == Signed && s.About(digest) {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
 func envelopeOf(bundle []byte) (*protodsse.Envelope, error) {
 	if len(bundle) > maxBundleBytes {
 		return nil, fmt.Errorf("it has %d bytes; %d are the most", len(bundle), maxBundleBytes)

@@ -1,6 +1,6 @@
 // Package image owns the commands on images: build, create-image, ls, show and
 // delete. It may import pkg/client, pkg/recipe,
-// pkg/catalog/artifact, the API's types, pkg/model and its
+// pkg/catalog, the API's types, pkg/model and its
 // neighbours under pkg/cli only.
 package image
 
@@ -41,7 +41,7 @@ from, which means the newest image of that recipe for this host's architecture.`
 	cmd.AddCommand(NewBuildCommand(f, nil), create, newListCommand(f), newShowCommand(f), NewDeleteCommand(f, nil),
 		newShareCommand(f, false), newShareCommand(f, true), newCopyCommand(f), newDeprecateCommand(f), newProtectCommand(f), newUnprotectCommand(f),
 		newDisableCommand(f), newEnableCommand(f), newRestoreCommand(f), newRetentionCommand(f), newImportCommand(f), newExportCommand(f),
-		newPushCommand(f), newPullCommand(f), newTasksCommand(f), newCancelCommand(f))
+		newPushCommand(f), newPullCommand(f), newVerifyCommand(f), newTasksCommand(f), newCancelCommand(f))
 	return cmd
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -12,16 +11,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/api/bundttypes"
-	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/catalog/artifact"
 	index "github.com/bundt/bundt/pkg/catalog/market"
-	"github.com/bundt/bundt/pkg/catalog/registry"
 	"github.com/bundt/bundt/pkg/catalog/signature"
 	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/cli/transfer"
-	"github.com/bundt/bundt/pkg/version"
 )
 
 func newPublishCommand(f *factory.Factory) *cobra.Command {
@@ -85,7 +81,7 @@ func (p *publisher) put(ctx context.Context, destination string, bundle []byte) 
 		}
 		return nil
 	}
-	repo, err := p.open(ctx, destination)
+	repo, err := p.login.Open(ctx, p.factory.IO.In, destination)
 	if err != nil {
 		return err
 	}
@@ -93,24 +89,9 @@ func (p *publisher) put(ctx context.Context, destination string, bundle []byte) 
 	return err
 }
 
-func (p *publisher) open(ctx context.Context, reference string) (*registry.Repository, error) {
-	a, err := p.login.Access(ctx, p.factory.IO.In, reference)
-	if err != nil {
-		return nil, err
-	}
-	ref, err := artifact.ParseReference(a.Reference)
-	if err != nil {
-		return nil, err
-	}
-	return registry.Open(ref, registry.Options{
-		Client: http.DefaultClient, Username: ec2types.Value(a.Username), Password: ec2types.Value(a.Password), PlainHTTP: ec2types.Value(a.Plain),
-		UserAgent: "bundt/" + version.Get().Version,
-	})
-}
-
 // find asks a registry what it has under a reference.
 func (p *publisher) find(ctx context.Context, reference string) (found index.Found, err error) {
-	repo, err := p.open(ctx, reference)
+	repo, err := p.login.Open(ctx, p.factory.IO.In, reference)
 	if err != nil {
 		return found, err
 	}

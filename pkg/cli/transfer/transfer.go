@@ -1,6 +1,6 @@
 // Package transfer owns what commands that have images go through registries share:
 // how this user is known there, and following a task. It may import pkg/client,
-// pkg/catalog/artifact, the API's types, pkg/model and its neighbours under pkg/cli only.
+// pkg/catalog, pkg/version, the API's types, pkg/model and its neighbours under pkg/cli only.
 package transfer
 
 import (
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"strings"
 
@@ -16,11 +17,14 @@ import (
 	"oras.land/oras-go/v2/registry/remote/credentials"
 
 	"github.com/bundt/bundt/pkg/api/bundttypes"
+	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/catalog/artifact"
+	"github.com/bundt/bundt/pkg/catalog/registry"
 	"github.com/bundt/bundt/pkg/cli/command"
 	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/cli/wait"
 	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/version"
 )
 
 // Login says how to speak to a registry.
@@ -84,6 +88,22 @@ func (a *Access) kept(ctx context.Context, registry string) error {
 		a.Username, a.Password = nil, &c.RefreshToken
 	}
 	return nil
+}
+
+// Open opens the repository of a reference from here, not by the daemon.
+func (l *Login) Open(ctx context.Context, in io.Reader, reference string) (*registry.Repository, error) {
+	a, err := l.Access(ctx, in, reference)
+	if err != nil {
+		return nil, err
+	}
+	ref, err := artifact.ParseReference(a.Reference)
+	if err != nil {
+		return nil, err
+	}
+	return registry.Open(ref, registry.Options{
+		Client: http.DefaultClient, Username: ec2types.Value(a.Username), Password: ec2types.Value(a.Password), PlainHTTP: ec2types.Value(a.Plain),
+		UserAgent: "bundt/" + version.Get().Version,
+	})
 }
 
 // loopback reports whether a registry is on this host.
