@@ -193,13 +193,16 @@ func TestContextEndsAWaitAndALateAnswerHarmsNobody(t *testing.T) {
 
 func TestStalledPeerDoesNotOutlastTheContext(t *testing.T) {
 	c, _ := connect(t) // the server reads nothing
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	// Time enough to encode it on a busy machine, so that the writing is what stalls.
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	big := strings.Repeat("x", 8<<20)
+	big := strings.Repeat("x", 2<<20) // more than a socket holds
 	if err := c.Execute(ctx, "human-monitor-command", big, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("got %v", err)
 	}
-	if err := c.Execute(t.Context(), "cont", nil, nil); !errors.Is(err, ErrClosed) {
+	after, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := c.Execute(after, "cont", nil, nil); !errors.Is(err, ErrClosed) {
 		t.Fatalf("a half-written command must end the connection, got %v", err)
 	}
 }
