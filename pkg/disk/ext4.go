@@ -24,6 +24,18 @@ type Ext4Options struct {
 	Time     time.Time // every time stamp
 }
 
+// journalMiB is the size of a file system's journal: as mke2fs has it by default, and no
+// smaller, or the kernel has no room in a transaction to grow the file system at once.
+func journalMiB(size int64) int {
+	switch {
+	case size < 512<<20:
+		return 4
+	case size < 2<<30:
+		return 16
+	}
+	return 64
+}
+
 // mke2fsConfig replaces the host's mke2fs.conf, whose defaults differ between
 // distributions and would show in the bytes.
 const mke2fsConfig = `[defaults]
@@ -59,7 +71,7 @@ func WriteExt4(ctx context.Context, image string, offset, size int64, tree *Tree
 
 	dir, base := filepath.Split(image)
 	mkfs := exec.CommandContext(ctx, "mke2fs", "-q", "-F", "-t", "ext4", "-m", "1", "-L", o.Label, "-U", o.UUID,
-		"-J", "size=4",
+		"-J", fmt.Sprintf("size=%d", journalMiB(size)),
 		"-E", fmt.Sprintf("offset=%d,hash_seed=%s,root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0", offset, o.HashSeed),
 		base, strconv.FormatInt(size/1024, 10)+"k")
 	mkfs.Dir, mkfs.Env = dir, env
