@@ -33,7 +33,7 @@ func TestDebianBoots(t *testing.T) {
 		t.Helper()
 		return d.cli(t, "ssh", "-i", key, id, "--", script)
 	}
-	if got := ssh("cloud-init status --wait --long"); !strings.Contains(got, "status: done") || !strings.Contains(got, "DataSourceEc2") {
+	if got := ssh("cloud-init status --wait --long || sudo grep -A12 WARNING /var/log/cloud-init.log"); !strings.Contains(got, "status: done") || !strings.Contains(got, "DataSourceEc2") {
 		t.Errorf("cloud-init says: %s", got)
 	}
 	if got := ssh("cat /var/lib/cloud/data/instance-id; . /etc/os-release; echo $VERSION_CODENAME; whoami"); got != id+"\nbookworm\ndebian" {
