@@ -1,6 +1,7 @@
 // Command noskip runs `go test` with the given arguments and fails when any test
 // was skipped: where a test must run, a skip is a failure that nobody sees. Only a
-// test that says "LEFT OUT: " and why may be skipped, unless CI is set; that is said
+// test that says "LEFT OUT: " and why may be skipped, unless CI is set, and one that
+// says "NO DEVICE: " and a path at which noskip, too, finds nothing; both are said
 // again at the end. It prints a line for each top-level test, the output of those that fail, and go
 // test's own closing lines.
 //
@@ -10,8 +11,10 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"strings"
@@ -36,7 +39,7 @@ func main() {
 	if err := cmd.Start(); err != nil {
 		fail(err)
 	}
-	r := &report{w: os.Stdout, strict: os.Getenv("CI") != "", output: map[string]*strings.Builder{}}
+	r := &report{w: os.Stdout, strict: os.Getenv("CI") != "", absent: absent, output: map[string]*strings.Builder{}}
 	readErr := r.read(out)
 	testErr := cmd.Wait()
 	if readErr != nil {
@@ -71,7 +74,8 @@ func fail(err error) {
 // report turns test events into what people want to read.
 type report struct {
 	w       io.Writer
-	strict  bool                        // nothing may be left out
+	strict  bool                        // nothing that could be installed may be left out
+	absent  func(path string) bool      // the host has no such device
 	output  map[string]*strings.Builder // of tests that have not ended
 	skipped []string
 	leftOut []string // each a line
@@ -127,8 +131,12 @@ func (r *report) end(name string, e event) {
 		}
 		return
 	case "skip":
-		if why := leftOut(out); why != "" && !r.strict {
-			r.leftOut = append(r.leftOut, name+" "+why)
+		if why := said(out, "LEFT OUT: "); why != "" && !r.strict {
+			r.leftOut = append(r.leftOut, name+" LEFT OUT: "+why)
+			return
+		}
+		if path := said(out, "NO DEVICE: "); path != "" && r.absent(path) {
+			r.leftOut = append(r.leftOut, name+" NO DEVICE: "+path)
 			return
 		}
 		r.skipped = append(r.skipped, name)
@@ -138,15 +146,21 @@ func (r *report) end(name string, e event) {
 	}
 }
 
-// leftOut is what a skipped test says of why it may be, "" if it says nothing.
-func leftOut(out *strings.Builder) string {
+// said is what follows the mark in what a skipped test printed, "" if nothing does.
+func said(out *strings.Builder, mark string) string {
 	if out == nil {
 		return ""
 	}
 	for line := range strings.Lines(out.String()) {
-		if _, why, ok := strings.Cut(line, "LEFT OUT: "); ok {
-			return "LEFT OUT: " + strings.TrimSpace(why)
+		if _, what, ok := strings.Cut(line, mark); ok {
+			return strings.TrimSpace(what)
 		}
 	}
 	return ""
+}
+
+// absent reports that the host has no device of that path.
+func absent(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }

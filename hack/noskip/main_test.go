@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -16,7 +18,7 @@ func TestReport(t *testing.T) {
 {"Action":"output","Package":"p","Output":"FAIL\tp\t2.0s\n"}
 `
 	var w strings.Builder
-	r := &report{w: &w, output: map[string]*strings.Builder{}}
+	r := &report{w: &w, absent: absent, output: map[string]*strings.Builder{}}
 	if err := r.read(strings.NewReader(events)); err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +37,7 @@ func TestLeftOut(t *testing.T) {
 {"Action":"skip","Package":"p","Test":"TestA"}
 `
 	for _, strict := range []bool{false, true} {
-		r := &report{w: new(strings.Builder), strict: strict, output: map[string]*strings.Builder{}}
+		r := &report{w: new(strings.Builder), strict: strict, absent: absent, output: map[string]*strings.Builder{}}
 		if err := r.read(strings.NewReader(events)); err != nil {
 			t.Fatal(err)
 		}
@@ -44,6 +46,27 @@ func TestLeftOut(t *testing.T) {
 		}
 		if !strict && r.leftOut[0] != "p.TestA LEFT OUT: no package of packer" {
 			t.Errorf("it says %q", r.leftOut[0])
+		}
+	}
+}
+
+// A device's test may be skipped where the device is not, and nowhere else,
+// whatever the test says.
+func TestNoDevice(t *testing.T) {
+	here := filepath.Join(t.TempDir(), "kvm")
+	if err := os.WriteFile(here, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, skipped := range map[string]bool{here: true, here + "-not": false} {
+		r := &report{w: new(strings.Builder), strict: true, absent: absent, output: map[string]*strings.Builder{}}
+		events := `{"Action":"output","Package":"p","Test":"TestA","Output":"    a_test.go:1: NO DEVICE: ` + path + `\n"}
+{"Action":"skip","Package":"p","Test":"TestA"}
+`
+		if err := r.read(strings.NewReader(events)); err != nil {
+			t.Fatal(err)
+		}
+		if skipped != (len(r.skipped) == 1) || skipped == (len(r.leftOut) == 1) {
+			t.Errorf("%s: skipped %q, left out %q", path, r.skipped, r.leftOut)
 		}
 	}
 }
