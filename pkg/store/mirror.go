@@ -330,6 +330,9 @@ func (f *feed) follow(ctx context.Context, rev int64) {
 			f.store.log.Debug("watch of the mirrors ended, loading them anew", "error", err)
 			return
 		}
+		if err := f.store.awaitVisible(ctx, resp.Header.Revision); err != nil {
+			return
+		}
 		if err := f.apply(resp.Events); err != nil {
 			f.store.log.Error("following the store failed, loading the mirrors anew", "error", err)
 			return

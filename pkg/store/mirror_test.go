@@ -272,3 +272,53 @@ func TestMirrorOfAClosedStore(t *testing.T) {
 		t.Errorf("reading after Close: %v", err)
 	}
 }
+
+// What is read after LastChange is at least that new: etcd tells of a change a
+// moment before it can be read, and who kept the older state with the newer
+// revision would never look again.
+func TestLastChangeIsVisible(t *testing.T) {
+	s := open(t, Options{})
+	NewMirror(s, things)
+	written := make(chan error, 1)
+	go func() {
+		var err error
+		for n := 1; n <= 3000 && err == nil; n++ {
+			err = s.Update(t.Context(), func(tx *Tx) error { return things.Put(tx, &thing{"t", n}) })
+		}
+		written <- err
+	}()
+	first := map[int64]int{} // what was read after a revision
+	for {
+		select {
+		case err := <-written:
+			if err != nil {
+				t.Fatal(err)
+			}
+			return
+		default:
+		}
+		rev, err := s.LastChange(t.Context(), things.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		err = s.View(t.Context(), func(tx *Tx) error {
+			v, err := things.Get(tx, "t")
+			n = v.N
+			return err
+		})
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			t.Fatal(err)
+		}
+		again, err := s.LastChange(t.Context(), things.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := first[rev]; !ok {
+			first[rev] = n
+		}
+		if again == rev && first[rev] != n {
+			t.Fatalf("of revision %d, %d was read first and then %d", rev, first[rev], n)
+		}
+	}
+}

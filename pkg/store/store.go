@@ -246,6 +246,26 @@ func (s *Store) revision(ctx context.Context) (int64, error) {
 	return resp.Header.Revision, nil
 }
 
+// awaitVisible waits until local reads see a revision. etcd announces a change a
+// moment before it can be read: a receiver that looks at once would find the old
+// state, and nothing would make it look again.
+func (s *Store) awaitVisible(ctx context.Context, rev int64) error {
+	for {
+		now, err := s.revision(ctx)
+		if err != nil || now >= rev {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(visibleRetry):
+		}
+	}
+}
+
+// visibleRetry is how often awaitVisible looks: the wait is far shorter.
+const visibleRetry = 20 * time.Microsecond
+
 func (s *Store) readOptions(opts ...clientv3.OpOption) []clientv3.OpOption {
 	if s.local {
 		opts = append(opts, clientv3.WithSerializable())

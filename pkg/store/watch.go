@@ -103,28 +103,11 @@ func (w *watcher) follow(ctx context.Context, rev int64) int64 {
 				w.pause(ctx)
 				return 0
 			}
-			if err := w.awaitVisible(ctx, resp.Header.Revision); err != nil {
+			if err := w.store.awaitVisible(ctx, resp.Header.Revision); err != nil {
 				w.pause(ctx)
 				return 0
 			}
 			w.add(resp.Events)
-		}
-	}
-}
-
-// awaitVisible waits until local reads see a revision. etcd announces a change a
-// moment before it can be read: a receiver that looks at once would find the old
-// state, and nothing would make it look again.
-func (w *watcher) awaitVisible(ctx context.Context, rev int64) error {
-	for {
-		now, err := w.store.revision(ctx)
-		if err != nil || now >= rev {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(visibleRetry):
 		}
 	}
 }
@@ -174,9 +157,6 @@ func (w *watcher) taken() {
 	delete(w.pending, w.order[0])
 	w.order = w.order[1:]
 }
-
-// visibleRetry is how often awaitVisible looks: the wait is far shorter.
-const visibleRetry = 20 * time.Microsecond
 
 func (w *watcher) pause(ctx context.Context) {
 	select {
