@@ -165,6 +165,18 @@ func (c *Client) CreateLaunchTemplateVersion(ctx context.Context, in *ec2types.C
 	return call[ec2types.CreateLaunchTemplateVersionOutput](ctx, c, "CreateLaunchTemplateVersion", in)
 }
 
+// CreateNetworkAcl calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkAcl.html
+func (c *Client) CreateNetworkAcl(ctx context.Context, in *ec2types.CreateNetworkAclInput) (*ec2types.CreateNetworkAclOutput, error) {
+	return call[ec2types.CreateNetworkAclOutput](ctx, c, "CreateNetworkAcl", in)
+}
+
+// CreateNetworkAclEntry calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkAclEntry.html
+func (c *Client) CreateNetworkAclEntry(ctx context.Context, in *ec2types.CreateNetworkAclEntryInput) (*ec2types.CreateNetworkAclEntryOutput, error) {
+	return call[ec2types.CreateNetworkAclEntryOutput](ctx, c, "CreateNetworkAclEntry", in)
+}
+
 // CreateNetworkInterface calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkInterface.html
 func (c *Client) CreateNetworkInterface(ctx context.Context, in *ec2types.CreateNetworkInterfaceInput) (*ec2types.CreateNetworkInterfaceOutput, error) {
@@ -259,6 +271,18 @@ func (c *Client) DeleteLaunchTemplate(ctx context.Context, in *ec2types.DeleteLa
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteLaunchTemplateVersions.html
 func (c *Client) DeleteLaunchTemplateVersions(ctx context.Context, in *ec2types.DeleteLaunchTemplateVersionsInput) (*ec2types.DeleteLaunchTemplateVersionsOutput, error) {
 	return call[ec2types.DeleteLaunchTemplateVersionsOutput](ctx, c, "DeleteLaunchTemplateVersions", in)
+}
+
+// DeleteNetworkAcl calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteNetworkAcl.html
+func (c *Client) DeleteNetworkAcl(ctx context.Context, in *ec2types.DeleteNetworkAclInput) (*ec2types.DeleteNetworkAclOutput, error) {
+	return call[ec2types.DeleteNetworkAclOutput](ctx, c, "DeleteNetworkAcl", in)
+}
+
+// DeleteNetworkAclEntry calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteNetworkAclEntry.html
+func (c *Client) DeleteNetworkAclEntry(ctx context.Context, in *ec2types.DeleteNetworkAclEntryInput) (*ec2types.DeleteNetworkAclEntryOutput, error) {
+	return call[ec2types.DeleteNetworkAclEntryOutput](ctx, c, "DeleteNetworkAclEntry", in)
 }
 
 // DeleteNetworkInterface calls the EC2 action of that name.
@@ -1269,6 +1293,18 @@ func (c *Client) ReleaseAddress(ctx context.Context, in *ec2types.ReleaseAddress
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReplaceIamInstanceProfileAssociation.html
 func (c *Client) ReplaceIamInstanceProfileAssociation(ctx context.Context, in *ec2types.ReplaceIamInstanceProfileAssociationInput) (*ec2types.ReplaceIamInstanceProfileAssociationOutput, error) {
 	return call[ec2types.ReplaceIamInstanceProfileAssociationOutput](ctx, c, "ReplaceIamInstanceProfileAssociation", in)
+}
+
+// ReplaceNetworkAclAssociation calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReplaceNetworkAclAssociation.html
+func (c *Client) ReplaceNetworkAclAssociation(ctx context.Context, in *ec2types.ReplaceNetworkAclAssociationInput) (*ec2types.ReplaceNetworkAclAssociationOutput, error) {
+	return call[ec2types.ReplaceNetworkAclAssociationOutput](ctx, c, "ReplaceNetworkAclAssociation", in)
+}
+
+// ReplaceNetworkAclEntry calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReplaceNetworkAclEntry.html
+func (c *Client) ReplaceNetworkAclEntry(ctx context.Context, in *ec2types.ReplaceNetworkAclEntryInput) (*ec2types.ReplaceNetworkAclEntryOutput, error) {
+	return call[ec2types.ReplaceNetworkAclEntryOutput](ctx, c, "ReplaceNetworkAclEntry", in)
 }
 
 // ReplaceRoute calls the EC2 action of that name.

@@ -99,6 +99,26 @@ type Subnet struct {
 	ID     string       `json:"id"`
 	CIDR   netip.Prefix `json:"cidr"`
 	CIDRv6 netip.Prefix `json:"cidrV6,omitzero"` // a /64, zero for none
+	// ACL is what may cross the subnet's edge; nil is everything.
+	ACL *ACL `json:"acl,omitempty"`
+}
+
+// ACL is a network ACL: it judges every packet that enters or leaves its subnets,
+// answers too. What stays within a subnet, and what is between a guest and the
+// services of its VPC, does not meet it.
+type ACL struct {
+	ID      string     `json:"id"`
+	Ingress []ACLEntry `json:"ingress,omitempty"`
+	Egress  []ACLEntry `json:"egress,omitempty"`
+}
+
+// ACLEntry allows or denies packets; the first that fits, by rising numbers,
+// decides. What none fits is denied. It has one peer prefix, no group, and ports
+// are those that packets are for.
+type ACLEntry struct {
+	Number int  `json:"number"`
+	Allow  bool `json:"allow"`
+	Rule
 }
 
 // Port is an instance's interface.
@@ -191,8 +211,8 @@ type PortStatus struct {
 	Spoofed   uint64    `json:"spoofed"`           // frames refused for a forged source
 	Sent      Traffic   `json:"sent"`              // by the guest, since the port was made
 	Received  Traffic   `json:"received"`          // by the guest
-	// Refused are packets that security groups' rules did not let pass; nil if the
-	// datapath does not count them.
+	// Refused are packets that security groups' rules and network ACLs did not let
+	// pass; nil if the datapath does not count them.
 	Refused      *Refused          `json:"refused,omitempty"`
 	Listening    []netip.AddrPort  `json:"listening"` // public address and TCP ports open on the host
 	ListeningUDP []netip.AddrPort  `json:"listeningUDP,omitempty"`
@@ -209,5 +229,5 @@ type Traffic struct {
 // Refused are packets that rules did not let pass.
 type Refused struct {
 	Egress  uint64 `json:"egress"`
-	Ingress uint64 `json:"ingress"` // of other guests of the VPC
+	Ingress uint64 `json:"ingress"` // of other guests of the VPC, and by network ACLs
 }

@@ -40,6 +40,7 @@ type Place string
 const (
 	PlaceSender  Place = "sender"      // who may send what the packet says
 	PlaceEgress  Place = "egress"      // the sender's security groups
+	PlaceACL     Place = "acl"         // a network ACL, at the edge of a subnet
 	PlaceRoute   Place = "route"       // the routes of the sender's subnet
 	PlaceService Place = "service"     // the VPC's gateway, name server or metadata service
 	PlaceVPC     Place = "vpc"         // who has the address in the VPC
@@ -52,8 +53,8 @@ const (
 // TraceStep is the judgement of one place.
 type TraceStep struct {
 	Place  Place  `json:"place"`
-	On     string `json:"on,omitempty"`   // interface or VPC whose place it is
-	Rule   string `json:"rule,omitempty"` // that let it pass: a security group rule's id, or a route's CIDR
+	On     string `json:"on,omitempty"`   // interface, VPC or network ACL whose place it is
+	Rule   string `json:"rule,omitempty"` // that decided: a security group rule's id, a route's CIDR, or an ACL entry's number
 	Passes bool   `json:"passes"`
 	Why    string `json:"why"`
 }

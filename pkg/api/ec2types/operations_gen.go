@@ -433,6 +433,39 @@ type CreateLaunchTemplateVersionOutput struct {
 	Warning               *ValidationWarning     `json:"Warning,omitempty" xml:"warning,omitempty"`
 }
 
+// CreateNetworkAclInput is the request of CreateNetworkAcl.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkAcl.html
+type CreateNetworkAclInput struct {
+	ClientToken       *string            `json:"ClientToken,omitempty" query:"ClientToken"`
+	DryRun            *bool              `json:"DryRun,omitempty" query:"DryRun"`
+	TagSpecifications []TagSpecification `json:"TagSpecifications,omitzero" query:"TagSpecification"`
+	VpcId             *string            `json:"VpcId,omitempty" query:"VpcId" required:"true"`
+}
+
+// CreateNetworkAclOutput is the response of CreateNetworkAcl.
+type CreateNetworkAclOutput struct {
+	ClientToken *string     `json:"ClientToken,omitempty" xml:"clientToken,omitempty"`
+	NetworkAcl  *NetworkAcl `json:"NetworkAcl,omitempty" xml:"networkAcl,omitempty"`
+}
+
+// CreateNetworkAclEntryInput is the request of CreateNetworkAclEntry.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkAclEntry.html
+type CreateNetworkAclEntryInput struct {
+	CidrBlock     *string       `json:"CidrBlock,omitempty" query:"CidrBlock"`
+	DryRun        *bool         `json:"DryRun,omitempty" query:"DryRun"`
+	Egress        *bool         `json:"Egress,omitempty" query:"Egress" required:"true"`
+	IcmpTypeCode  *IcmpTypeCode `json:"IcmpTypeCode,omitempty" query:"Icmp"`
+	Ipv6CidrBlock *string       `json:"Ipv6CidrBlock,omitempty" query:"Ipv6CidrBlock"`
+	NetworkAclId  *string       `json:"NetworkAclId,omitempty" query:"NetworkAclId" required:"true"`
+	PortRange     *PortRange    `json:"PortRange,omitempty" query:"PortRange"`
+	Protocol      *string       `json:"Protocol,omitempty" query:"Protocol" required:"true"`
+	RuleAction    *string       `json:"RuleAction,omitempty" query:"RuleAction" required:"true" enum:"RuleAction"`
+	RuleNumber    *int32        `json:"RuleNumber,omitempty" query:"RuleNumber" required:"true"`
+}
+
+// CreateNetworkAclEntryOutput is the response of CreateNetworkAclEntry.
+type CreateNetworkAclEntryOutput struct{}
+
 // CreateNetworkInterfaceInput is the request of CreateNetworkInterface.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkInterface.html
 type CreateNetworkInterfaceInput struct {
@@ -698,6 +731,28 @@ type DeleteLaunchTemplateVersionsOutput struct {
 	SuccessfullyDeletedLaunchTemplateVersions   []DeleteLaunchTemplateVersionsResponseSuccessItem `json:"SuccessfullyDeletedLaunchTemplateVersions,omitzero" xml:"successfullyDeletedLaunchTemplateVersionSet>item,omitempty"`
 	UnsuccessfullyDeletedLaunchTemplateVersions []DeleteLaunchTemplateVersionsResponseErrorItem   `json:"UnsuccessfullyDeletedLaunchTemplateVersions,omitzero" xml:"unsuccessfullyDeletedLaunchTemplateVersionSet>item,omitempty"`
 }
+
+// DeleteNetworkAclInput is the request of DeleteNetworkAcl.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteNetworkAcl.html
+type DeleteNetworkAclInput struct {
+	DryRun       *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	NetworkAclId *string `json:"NetworkAclId,omitempty" query:"NetworkAclId" required:"true"`
+}
+
+// DeleteNetworkAclOutput is the response of DeleteNetworkAcl.
+type DeleteNetworkAclOutput struct{}
+
+// DeleteNetworkAclEntryInput is the request of DeleteNetworkAclEntry.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteNetworkAclEntry.html
+type DeleteNetworkAclEntryInput struct {
+	DryRun       *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	Egress       *bool   `json:"Egress,omitempty" query:"Egress" required:"true"`
+	NetworkAclId *string `json:"NetworkAclId,omitempty" query:"NetworkAclId" required:"true"`
+	RuleNumber   *int32  `json:"RuleNumber,omitempty" query:"RuleNumber" required:"true"`
+}
+
+// DeleteNetworkAclEntryOutput is the response of DeleteNetworkAclEntry.
+type DeleteNetworkAclEntryOutput struct{}
 
 // DeleteNetworkInterfaceInput is the request of DeleteNetworkInterface.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DeleteNetworkInterface.html
@@ -2058,6 +2113,37 @@ type ReplaceIamInstanceProfileAssociationOutput struct {
 	IamInstanceProfileAssociation *IamInstanceProfileAssociation `json:"IamInstanceProfileAssociation,omitempty" xml:"iamInstanceProfileAssociation,omitempty"`
 }
 
+// ReplaceNetworkAclAssociationInput is the request of ReplaceNetworkAclAssociation.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReplaceNetworkAclAssociation.html
+type ReplaceNetworkAclAssociationInput struct {
+	AssociationId *string `json:"AssociationId,omitempty" query:"AssociationId" required:"true"`
+	DryRun        *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	NetworkAclId  *string `json:"NetworkAclId,omitempty" query:"NetworkAclId" required:"true"`
+}
+
+// ReplaceNetworkAclAssociationOutput is the response of ReplaceNetworkAclAssociation.
+type ReplaceNetworkAclAssociationOutput struct {
+	NewAssociationId *string `json:"NewAssociationId,omitempty" xml:"newAssociationId,omitempty"`
+}
+
+// ReplaceNetworkAclEntryInput is the request of ReplaceNetworkAclEntry.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReplaceNetworkAclEntry.html
+type ReplaceNetworkAclEntryInput struct {
+	CidrBlock     *string       `json:"CidrBlock,omitempty" query:"CidrBlock"`
+	DryRun        *bool         `json:"DryRun,omitempty" query:"DryRun"`
+	Egress        *bool         `json:"Egress,omitempty" query:"Egress" required:"true"`
+	IcmpTypeCode  *IcmpTypeCode `json:"IcmpTypeCode,omitempty" query:"Icmp"`
+	Ipv6CidrBlock *string       `json:"Ipv6CidrBlock,omitempty" query:"Ipv6CidrBlock"`
+	NetworkAclId  *string       `json:"NetworkAclId,omitempty" query:"NetworkAclId" required:"true"`
+	PortRange     *PortRange    `json:"PortRange,omitempty" query:"PortRange"`
+	Protocol      *string       `json:"Protocol,omitempty" query:"Protocol" required:"true"`
+	RuleAction    *string       `json:"RuleAction,omitempty" query:"RuleAction" required:"true" enum:"RuleAction"`
+	RuleNumber    *int32        `json:"RuleNumber,omitempty" query:"RuleNumber" required:"true"`
+}
+
+// ReplaceNetworkAclEntryOutput is the response of ReplaceNetworkAclEntry.
+type ReplaceNetworkAclEntryOutput struct{}
+
 // ReplaceRouteInput is the request of ReplaceRoute.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ReplaceRoute.html
 type ReplaceRouteInput struct {
@@ -2495,6 +2581,17 @@ var operations = []Operation{
 		DryRun:            true,
 		IdempotencyTokens: []string{"ClientToken"},
 	},
+	{Name: "CreateNetworkAcl",
+		NewInput:          func() any { return new(CreateNetworkAclInput) },
+		NewOutput:         func() any { return new(CreateNetworkAclOutput) },
+		DryRun:            true,
+		IdempotencyTokens: []string{"ClientToken"},
+	},
+	{Name: "CreateNetworkAclEntry",
+		NewInput:  func() any { return new(CreateNetworkAclEntryInput) },
+		NewOutput: func() any { return new(CreateNetworkAclEntryOutput) },
+		DryRun:    true,
+	},
 	{Name: "CreateNetworkInterface",
 		NewInput:          func() any { return new(CreateNetworkInterfaceInput) },
 		NewOutput:         func() any { return new(CreateNetworkInterfaceOutput) },
@@ -2576,6 +2673,16 @@ var operations = []Operation{
 	{Name: "DeleteLaunchTemplateVersions",
 		NewInput:  func() any { return new(DeleteLaunchTemplateVersionsInput) },
 		NewOutput: func() any { return new(DeleteLaunchTemplateVersionsOutput) },
+		DryRun:    true,
+	},
+	{Name: "DeleteNetworkAcl",
+		NewInput:  func() any { return new(DeleteNetworkAclInput) },
+		NewOutput: func() any { return new(DeleteNetworkAclOutput) },
+		DryRun:    true,
+	},
+	{Name: "DeleteNetworkAclEntry",
+		NewInput:  func() any { return new(DeleteNetworkAclEntryInput) },
+		NewOutput: func() any { return new(DeleteNetworkAclEntryOutput) },
 		DryRun:    true,
 	},
 	{Name: "DeleteNetworkInterface",
@@ -3046,6 +3153,16 @@ var operations = []Operation{
 	{Name: "ReplaceIamInstanceProfileAssociation",
 		NewInput:  func() any { return new(ReplaceIamInstanceProfileAssociationInput) },
 		NewOutput: func() any { return new(ReplaceIamInstanceProfileAssociationOutput) },
+	},
+	{Name: "ReplaceNetworkAclAssociation",
+		NewInput:  func() any { return new(ReplaceNetworkAclAssociationInput) },
+		NewOutput: func() any { return new(ReplaceNetworkAclAssociationOutput) },
+		DryRun:    true,
+	},
+	{Name: "ReplaceNetworkAclEntry",
+		NewInput:  func() any { return new(ReplaceNetworkAclEntryInput) },
+		NewOutput: func() any { return new(ReplaceNetworkAclEntryOutput) },
+		DryRun:    true,
 	},
 	{Name: "ReplaceRoute",
 		NewInput:  func() any { return new(ReplaceRouteInput) },

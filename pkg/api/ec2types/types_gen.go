@@ -581,8 +581,8 @@ type IamInstanceProfileSpecification struct {
 // IcmpTypeCode is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_IcmpTypeCode.html
 type IcmpTypeCode struct {
-	Code *int32 `json:"Code,omitempty" xml:"code,omitempty"`
-	Type *int32 `json:"Type,omitempty" xml:"type,omitempty"`
+	Code *int32 `json:"Code,omitempty" query:"Code" xml:"code,omitempty"`
+	Type *int32 `json:"Type,omitempty" query:"Type" xml:"type,omitempty"`
 }
 
 // Image is EC2's structure of that name.
@@ -1915,8 +1915,8 @@ type PlacementGroupInfo struct {
 // PortRange is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_PortRange.html
 type PortRange struct {
-	From *int32 `json:"From,omitempty" xml:"from,omitempty"`
-	To   *int32 `json:"To,omitempty" xml:"to,omitempty"`
+	From *int32 `json:"From,omitempty" query:"From" xml:"from,omitempty"`
+	To   *int32 `json:"To,omitempty" query:"To" xml:"to,omitempty"`
 }
 
 // PrefixListId is EC2's structure of that name.

@@ -37,6 +37,7 @@ type Plan struct {
 	Ports  map[string]*Port
 	Groups map[string]Members
 	Signer *metadata.Signer // of identity documents; nil for none
+	acls   map[string]*ACL  // by subnet
 }
 
 // Port is a checked port.
@@ -46,6 +47,7 @@ type Port struct {
 	Subnet   netip.Prefix
 	SubnetV6 netip.Prefix // zero for none
 	In, Out  Rules
+	ACL      *ACL // of its subnet; nil lets everything pass
 }
 
 // MAC is an Ethernet address.
@@ -53,7 +55,7 @@ type MAC = [6]byte
 
 // NewPlan checks all of a Config before any of it is applied.
 func NewPlan(c network.Config) (*Plan, error) {
-	p := &Plan{VPCs: map[string]network.VPC{}, Ports: map[string]*Port{}}
+	p := &Plan{VPCs: map[string]network.VPC{}, Ports: map[string]*Port{}, acls: map[string]*ACL{}}
 	for _, v := range c.VPCs {
 		if err := p.addVPC(v); err != nil {
 			return nil, err
@@ -96,6 +98,13 @@ func (p *Plan) addVPC(v network.VPC) error {
 	}
 	if err := errors.Join(checkIPv6(v), checkSubnets(v)); err != nil {
 		return err
+	}
+	for _, s := range v.Subnets {
+		acl, err := compileACL(s.ACL)
+		if err != nil {
+			return err
+		}
+		p.acls[s.ID] = acl
 	}
 	p.VPCs[v.ID] = v
 	return nil
@@ -153,7 +162,7 @@ func (p *Plan) addPort(c network.Port, taken map[string]string) error {
 	case hw == HardwareAddr:
 		return invalid("%s: MAC %q is the gateway's", c.ID, c.MAC)
 	}
-	out := &Port{Port: c, HW: hw, Subnet: subnet, SubnetV6: subnetV6}
+	out := &Port{Port: c, HW: hw, Subnet: subnet, SubnetV6: subnetV6, ACL: p.acls[c.SubnetID]}
 	unique, err := out.claims()
 	if err != nil {
 		return err

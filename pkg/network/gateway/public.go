@@ -277,10 +277,11 @@ func servePublic(p PublicPort, ln net.Listener, at netip.AddrPort) {
 // address; one of the host's loopback could not be answered, so these become
 // the gateway. A client that gets no further sees a reset.
 func forwardPublic(p PublicPort, c *net.TCPConn, at netip.AddrPort) {
-	client := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+	remote := c.RemoteAddr().(*net.TCPAddr).AddrPort()
+	client := remote.Addr().Unmap()
 	config := p.Config()
 	private, ok := config.behind(at.Addr())
-	if !ok || !config.In.Allow(TCP, client, at.Port()) || !p.Conns().Add(c) {
+	if !ok || !config.AllowClient(TCP, netip.AddrPortFrom(client, remote.Port()), at.Port()) || !p.Conns().Add(c) {
 		reset(c)
 		return
 	}

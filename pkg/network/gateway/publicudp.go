@@ -68,7 +68,7 @@ func (u *publicUDP) flow(client netip.AddrPort) *publicFlow {
 	}
 	c := u.port.Config()
 	private, ok := c.behind(u.at.Addr())
-	if !ok || !c.In.Allow(UDP, client.Addr(), u.at.Port()) {
+	if !ok || !c.AllowClient(UDP, client, u.at.Port()) {
 		return nil
 	}
 	from := client.Addr()

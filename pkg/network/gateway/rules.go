@@ -85,6 +85,26 @@ func compileRules(in []network.Rule, groups map[string]Members) (Rules, error) {
 	return out, nil
 }
 
+// Kind is what a packet is, as rules have it.
+type Kind struct {
+	Proto      byte
+	Port       uint16 // that it is for, of TCP and UDP
+	Type, Code uint8  // of ICMP and ICMPv6
+}
+
+// Covers says if the rule is for packets of that kind.
+func (r *Rule) Covers(k Kind) bool {
+	switch {
+	case r.All:
+		return true
+	case r.Proto != k.Proto:
+		return false
+	case r.Ports():
+		return r.From <= k.Port && k.Port <= r.To
+	}
+	return (r.Type == nil || *r.Type == k.Type) && (r.Code == nil || *r.Code == k.Code)
+}
+
 // Ports says if the rule is for ports.
 func (r *Rule) Ports() bool { return !r.All && (r.Proto == TCP || r.Proto == UDP) }
 
@@ -96,9 +116,7 @@ func (rs Rules) Allow(proto byte, peer netip.Addr, dport uint16) bool {
 // Match returns the rule that lets the first packet of a flow to a port pass, nil
 // if none does.
 func (rs Rules) Match(proto byte, peer netip.Addr, dport uint16) *Rule {
-	return rs.match(func(r *Rule) bool {
-		return r.All || (r.Proto == proto && (!r.Ports() || (r.From <= dport && dport <= r.To)))
-	}, peer)
+	return rs.match(Kind{Proto: proto, Port: dport}, peer)
 }
 
 // AllowICMP judges a message of ICMP or ICMPv6 that begins a flow.
@@ -109,14 +127,12 @@ func (rs Rules) AllowICMP(proto byte, typ, code uint8, peer netip.Addr) bool {
 // MatchICMP returns the rule that lets a message of ICMP or ICMPv6 that begins a
 // flow pass, nil if none does.
 func (rs Rules) MatchICMP(proto byte, typ, code uint8, peer netip.Addr) *Rule {
-	return rs.match(func(r *Rule) bool {
-		return r.All || (r.Proto == proto && (r.Type == nil || *r.Type == typ) && (r.Code == nil || *r.Code == code))
-	}, peer)
+	return rs.match(Kind{Proto: proto, Type: typ, Code: code}, peer)
 }
 
-func (rs Rules) match(fits func(*Rule) bool, peer netip.Addr) *Rule {
+func (rs Rules) match(k Kind, peer netip.Addr) *Rule {
 	for i := range rs {
-		if !fits(&rs[i]) {
+		if !rs[i].Covers(k) {
 			continue
 		}
 		if _, member := rs[i].Members[peer]; member {

@@ -90,7 +90,7 @@ func (t *tracer) fromGuest(p *Port) {
 			t.toRouter(p)
 		}
 	case Outside:
-		if t.route(p) && t.rules(network.PlaceEgress, p, p.Out, t.Destination) {
+		if t.route(p) && t.rules(network.PlaceEgress, p, p.Out, t.Destination) && t.acl(p, leaving, t.Destination) && t.answers(p, entering, t.Destination) {
 			why := t.scene.Refuses(t.Protocol, t.Destination)
 			passes := why == ""
 			if passes {
@@ -145,10 +145,17 @@ func (t *tracer) toVPC(p *Port) {
 		t.step(network.TraceStep{Place: network.PlaceVPC, On: p.VPCID, Why: fmt.Sprintf("%s is the sender's own address", t.Destination)})
 		return
 	}
-	if t.rules(network.PlaceEgress, p, p.Out, t.Destination) {
-		t.step(network.TraceStep{Place: network.PlaceVPC, On: p.VPCID, Passes: true, Why: fmt.Sprintf("%s has %s; the VPC's own addresses always have a route", to.ID, t.Destination)})
-		t.arrive(to, t.Source)
+	apart := !p.Neighbors(to)
+	if !t.rules(network.PlaceEgress, p, p.Out, t.Destination) || (apart && !t.acl(p, leaving, t.Destination)) {
+		return
 	}
+	t.step(network.TraceStep{Place: network.PlaceVPC, On: p.VPCID, Passes: true, Why: fmt.Sprintf("%s has %s; the VPC's own addresses always have a route", to.ID, t.Destination)})
+	if apart && !t.acl(to, entering, t.Source) {
+		return
+	}
+	t.arrive(to, func() bool {
+		return !apart || (t.answers(to, leaving, t.Source) && t.answers(p, entering, t.Destination))
+	})
 }
 
 // toRouter goes to the guest that a route leads to.
@@ -166,14 +173,19 @@ func (t *tracer) toRouter(p *Port) {
 	default:
 		s.Passes, s.Why = true, fmt.Sprintf("the route leads to %s, which takes what is for others", to.ID)
 	}
-	if t.step(s) {
-		t.arrive(to, t.Source)
+	switch {
+	case to == nil || p.Neighbors(to):
+	case !t.acl(p, leaving, t.Destination):
+		return
+	}
+	if t.step(s) && (p.Neighbors(to) || t.acl(to, entering, t.Source)) {
+		t.arrive(to, func() bool { return true }) // which way answers take is up to the router
 	}
 }
 
-// arrive judges a packet for a guest.
-func (t *tracer) arrive(to *Port, peer netip.Addr) {
-	if t.rules(network.PlaceIngress, to, to.In, peer) && t.attached(to, network.PlaceGuest) {
+// arrive judges a packet for a guest, and the answers to it.
+func (t *tracer) arrive(to *Port, answers func() bool) {
+	if t.rules(network.PlaceIngress, to, to.In, t.Source) && answers() && t.attached(to, network.PlaceGuest) {
 		t.step(network.TraceStep{Place: network.PlaceGuest, On: to.ID, Passes: true, Why: fmt.Sprintf("the guest gets it; whether it answers on %s is up to it", t.traffic())})
 	}
 }
@@ -209,6 +221,68 @@ func (t *tracer) rules(place network.Place, p *Port, rules Rules, peer netip.Add
 	return t.step(s)
 }
 
+// edge is a direction in which packets cross the edge of a subnet.
+type edge string
+
+const (
+	leaving  edge = "to"
+	entering edge = "from"
+)
+
+func (a *ACL) entries(e edge) []ACLEntry {
+	if e == leaving {
+		return a.Out
+	}
+	return a.In
+}
+
+// acl judges the packet at the edge of a port's subnet. Without an ACL that could
+// deny something there is nothing to tell.
+func (t *tracer) acl(p *Port, e edge, peer netip.Addr) bool {
+	if p.ACL == nil {
+		return true
+	}
+	k := Kind{Proto: t.Protocol, Port: t.Port, Type: t.Type, Code: t.Code}
+	return t.judged(p, decide(p.ACL.entries(e), k, peer), fmt.Sprintf("%s %s %s", t.traffic(), e, peer))
+}
+
+func (t *tracer) judged(p *Port, by *ACLEntry, what string) bool {
+	s := network.TraceStep{Place: network.PlaceACL, On: p.ACL.ID, Why: fmt.Sprintf("no entry for %s at the edge of %s, which denies it", what, p.SubnetID)}
+	if by != nil {
+		s.Rule, s.Passes = strconv.Itoa(by.Number), by.Allow
+		s.Why = fmt.Sprintf("entry %d denies %s at the edge of %s", by.Number, what, p.SubnetID)
+		if by.Allow {
+			s.Why = fmt.Sprintf("entry %d allows %s at the edge of %s", by.Number, what, p.SubnetID)
+		}
+	}
+	return t.step(s)
+}
+
+// answers judges what comes back: network ACLs do not know whose answer a packet is.
+// Which port of the peer's answers are for is not known.
+func (t *tracer) answers(p *Port, e edge, peer netip.Addr) bool {
+	if p.ACL == nil {
+		return true
+	}
+	entries := p.ACL.entries(e)
+	switch t.Protocol {
+	case TCP, UDP:
+		name := map[uint8]string{TCP: "tcp", UDP: "udp"}[t.Protocol]
+		denied, by, ok := answers(entries, t.Protocol, peer)
+		if !ok {
+			return t.judged(p, by, fmt.Sprintf("answers by %s/%d %s %s", name, denied, e, peer))
+		}
+		return t.step(network.TraceStep{Place: network.PlaceACL, On: p.ACL.ID, Passes: true, Why: fmt.Sprintf("it allows answers by %s/%d-%d %s %s", name, Ephemeral[0], Ephemeral[1], e, peer)})
+	case ICMP, ICMPv6:
+		reply, ok := map[[2]uint8]uint8{{ICMP, 8}: 0, {ICMPv6, 128}: 129}[[2]uint8{t.Protocol, t.Type}]
+		if !ok {
+			return true // it gets no answer
+		}
+		return t.judged(p, decide(entries, Kind{Proto: t.Protocol, Type: reply}, peer), fmt.Sprintf("the echo reply %s %s", e, peer))
+	}
+	return t.judged(p, decide(entries, Kind{Proto: t.Protocol}, peer), fmt.Sprintf("answers of %s %s %s", t.traffic(), e, peer))
+}
+
 // fromOutside goes to a public address.
 func (t *tracer) fromOutside() {
 	to := t.scene.PortOf(t.Destination)
@@ -226,7 +300,7 @@ func (t *tracer) fromOutside() {
 		return
 	}
 	if !t.step(network.TraceStep{Place: network.PlacePublic, On: to.ID, Passes: true, Why: fmt.Sprintf("%s leads to %s of %s", t.Destination, private, to.ID)}) ||
-		!t.rules(network.PlaceIngress, to, to.In, t.Source) || !t.published(to) || !t.attached(to, network.PlaceGuest) {
+		!t.acl(to, entering, t.Source) || !t.rules(network.PlaceIngress, to, to.In, t.Source) || !t.answers(to, leaving, t.Source) || !t.published(to) || !t.attached(to, network.PlaceGuest) {
 		return
 	}
 	t.step(network.TraceStep{Place: network.PlaceGuest, On: to.ID, Passes: true, Why: fmt.Sprintf("the guest gets it; whether it answers on %s is up to it", t.traffic())})

@@ -30,6 +30,7 @@ const (
 // filter is everything that decides about packets of a VPC beyond who sent them.
 type filter struct {
 	names  []netip.Addr // where names are served
+	own    []netip.Addr // all addresses of the VPC's services
 	groups map[string][]netip.Addr
 	ports  []filterPort
 }
@@ -70,13 +71,14 @@ func hasIPv6() bool {
 }
 
 func (f *filter) fill(r *ruleset, fam *family) {
-	crowded := r.crowded()
-	f.input(r, fam, crowded)
-	f.forward(r, fam, crowded)
+	t := tallies{out: r.tally(refusedOut), in: r.tally(refusedIn)}
+	acls := f.edges(r, fam, t)
+	f.input(r, fam, acls)
+	f.forward(r, fam, acls, t)
 	if fam == ipv6Family {
 		f.silence(r)
 	} else {
-		f.marks(r)
+		f.marks(r, fam, acls)
 	}
 	nat := r.hooked("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept)
 	r.rule(nat, device(expr.MetaKeyOIFNAME, expr.CmpOpEq, uplinkDevice), []expr.Any{&expr.Masq{}})
@@ -92,26 +94,34 @@ func (f *filter) silence(r *ruleset) {
 }
 
 // marks lead replies to connections of the switch back to it.
-func (f *filter) marks(r *ruleset) {
+func (f *filter) marks(r *ruleset, fam *family, acls *edges) {
 	mark := nativeMark()
+	if acls != nil {
+		out := r.hooked("entering", nftables.ChainTypeFilter, nftables.ChainHookOutput, *nftables.ChainPriorityFilter, nftables.ChainPolicyAccept)
+		r.rule(out, notIn(acls.own, fam.from(reg0)), byDevice(acls.entering, expr.MetaKeyOIFNAME))
+	}
 	out := r.hooked("output", nftables.ChainTypeFilter, nftables.ChainHookOutput, *nftables.ChainPriorityMangle, nftables.ChainPolicyAccept)
 	r.rule(out, tracked(expr.CtStateBitNEW), []expr.Any{
 		&expr.Immediate{Register: reg0, Data: mark}, &expr.Ct{Key: expr.CtKeyMARK, SourceRegister: true, Register: reg0},
 	})
 	pre := r.hooked("prerouting", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle, nftables.ChainPolicyAccept)
-	r.rule(pre, []expr.Any{
-		&expr.Ct{Key: expr.CtKeyMARK, Register: reg0}, compare(expr.CmpOpEq, reg0, mark...),
-		&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: reg0},
-	})
+	r.rule(pre, onMark(), []expr.Any{&expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: reg0}})
+}
+
+// onMark matches packets of the switch's own connections.
+func onMark() []expr.Any {
+	return []expr.Any{&expr.Ct{Key: expr.CtKeyMARK, Register: reg0}, compare(expr.CmpOpEq, reg0, nativeMark()...)}
 }
 
 // input is what guests may ask of their gateway.
-func (f *filter) input(r *ruleset, fam *family, crowded []expr.Any) {
+func (f *filter) input(r *ruleset, fam *family, acls *edges) {
 	accept := verdict(expr.VerdictAccept)
 	c := r.hooked("input", nftables.ChainTypeFilter, nftables.ChainHookInput, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop)
+	if acls != nil { // answers to clients beyond the VPC, whose connections are the switch's
+		r.rule(c, onMark(), notIn(acls.own, fam.to(reg0)), byDevice(acls.leaving, expr.MetaKeyIIFNAME))
+	}
 	r.rule(c, tracked(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept)
 	r.rule(c, device(expr.MetaKeyIIFNAME, expr.CmpOpEq, uplinkDevice), verdict(expr.VerdictDrop))
-	r.rule(c, crowded, verdict(expr.VerdictDrop))
 	r.rule(c, protocol(expr.CmpOpEq, fam.icmp), transport(0, expr.CmpOpEq, fam.echo), accept)
 	if fam == ipv4Family {
 		r.rule(c, protocol(expr.CmpOpEq, gateway.UDP), transport(2, expr.CmpOpEq, be16(dhcpServer)...), accept)
@@ -126,7 +136,7 @@ func (f *filter) input(r *ruleset, fam *family, crowded []expr.Any) {
 
 // forward is the way between guests: first what the sender may send, then what
 // the receiver takes. Chains are shared by ports with the same rules.
-func (f *filter) forward(r *ruleset, fam *family, crowded []expr.Any) {
+func (f *filter) forward(r *ruleset, fam *family, acls *edges, t tallies) {
 	c := r.hooked("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, *nftables.ChainPriorityFilter, nftables.ChainPolicyDrop)
 	arrive, away := r.chain("arrive"), r.chain("away")
 	groups := map[string]*nftables.Set{}
@@ -136,7 +146,6 @@ func (f *filter) forward(r *ruleset, fam *family, crowded []expr.Any) {
 	chains := map[string]bool{}
 	from, to, ways := map[string]*expr.Verdict{}, map[string]*expr.Verdict{}, map[string]*expr.Verdict{}
 	to[uplinkDevice] = &expr.Verdict{Kind: expr.VerdictGoto, Chain: away.Name}
-	outs, ins := r.tally(refusedOut), r.tally(refusedIn)
 	add := func(device, kind string, what any, verdicts map[string]*expr.Verdict, build func(*nftables.Chain)) {
 		name := kind + "-" + digest(what)
 		verdicts[device] = &expr.Verdict{Kind: expr.VerdictGoto, Chain: name}
@@ -148,17 +157,20 @@ func (f *filter) forward(r *ruleset, fam *family, crowded []expr.Any) {
 	for _, p := range f.ports {
 		add(p.tap, "out", p.Egress, from, func(c *nftables.Chain) {
 			admit(r, c, fam, p.Out, groups, fam.to, verdict(expr.VerdictGoto, arrive.Name))
-			r.rule(c, count(outs, expr.MetaKeyIIFNAME))
+			r.rule(c, count(t.out, expr.MetaKeyIIFNAME))
 		})
 		add(p.tap, "in", p.Ingress, to, func(c *nftables.Chain) {
 			admit(r, c, fam, p.In, groups, fam.from, verdict(expr.VerdictAccept))
-			r.rule(c, count(ins, expr.MetaKeyOIFNAME))
+			r.rule(c, count(t.in, expr.MetaKeyOIFNAME))
 		})
 		add(p.tap, "way", p.Routes, ways, func(c *nftables.Chain) { routes(r, c, fam, p.Routes) })
 	}
+	if acls != nil { // they know no connections
+		r.rule(c, byDevice(acls.leaving, expr.MetaKeyIIFNAME))
+		r.rule(c, byDevice(acls.entering, expr.MetaKeyOIFNAME))
+	}
 	r.rule(c, tracked(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), verdict(expr.VerdictAccept))
 	r.rule(c, tracked(expr.CtStateBitINVALID), verdict(expr.VerdictDrop))
-	r.rule(c, crowded, verdict(expr.VerdictDrop))
 	r.rule(c, byDevice(r.verdicts("from", from), expr.MetaKeyIIFNAME))
 	r.rule(arrive, byDevice(r.verdicts("to", to), expr.MetaKeyOIFNAME))
 	r.rule(away, byDevice(r.verdicts("ways", ways), expr.MetaKeyIIFNAME))

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -205,6 +206,62 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
+// edge has a network ACL judge both directions of what goes out, and of a client that
+// comes from outside, whose connection is the switch's own.
+func (h *host) edge(t *testing.T, in *nettest.Guest, there netip.AddrPort, do func(func() error) error) {
+	t.Helper()
+	entry := func(from, to uint16) []network.ACLEntry {
+		return []network.ACLEntry{{Number: 1, Allow: true, Rule: network.Rule{Protocol: "tcp", FromPort: from, ToPort: to, Peers: []netip.Prefix{netip.PrefixFrom(there.Addr(), 24).Masked()}}}}
+	}
+	set := func(acl *network.ACL) {
+		h.config.VPCs[0].Subnets[0].ACL = acl
+		h.apply(t)
+	}
+	reaches := func(what string, want bool) {
+		t.Helper()
+		wait := 5 * time.Second
+		if !want {
+			wait = 300 * time.Millisecond
+		}
+		c, err := in.DialTCP(within(t, wait), there)
+		if (err == nil) != want {
+			t.Errorf("%s: %v", what, err)
+		}
+		if err == nil {
+			c.Close()
+		}
+	}
+	set(&network.ACL{ID: "acl-out", Egress: entry(80, 80)})
+	reaches("with answers denied", false)
+	set(&network.ACL{ID: "acl-in", Ingress: entry(1024, 65535)})
+	reaches("with requests denied", false)
+	set(&network.ACL{ID: "acl-both", Egress: entry(80, 80), Ingress: entry(1024, 65535)})
+	reaches("with both allowed", true)
+
+	h.config.Ports[0].PublicIP = netip.MustParseAddr("192.0.2.1")
+	h.config.Ports[0].Ingress = append(slices.Clone(h.config.Ports[0].Ingress), network.Rule{Protocol: "tcp", FromPort: 18080, ToPort: 18080, Peers: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}})
+	web := &network.ACL{ID: "acl-web", Ingress: entry(18080, 18080), Egress: entry(1024, 65535)}
+	set(web)
+	go nettest.Echo(in.ListenTCP(t, 18080))
+	var client net.Conn
+	if err := do(func() (err error) { client, err = net.DialTimeout("tcp", "192.0.2.1:18080", 5*time.Second); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := nettest.RoundTrip(client, []byte("hello")); err != nil {
+		t.Error(err)
+	}
+	for what, acl := range map[string]*network.ACL{"requests": {ID: "acl-x", Egress: web.Egress}, "answers": {ID: "acl-y", Ingress: web.Ingress}} {
+		set(acl)
+		_ = client.SetDeadline(time.Now().Add(300 * time.Millisecond))
+		if err := nettest.RoundTrip(client, []byte("still?")); err == nil {
+			t.Errorf("an open connection goes on with %s denied", what)
+		}
+	}
+	h.config.Ports[0].PublicIP, h.config.Ports[0].Ingress = netip.Addr{}, h.config.Ports[0].Ingress[:len(h.config.Ports[0].Ingress)-1]
+	set(nil)
+}
+
 // TestOutside: who has a route reaches the outside under the host's address, with
 // all protocols; nobody reaches the host, another VPC or a guest from outside.
 func TestOutside(t *testing.T) {
@@ -256,6 +313,7 @@ func TestOutside(t *testing.T) {
 	if _, err := alone.DialTCP(within(t, 300*time.Millisecond), there); err == nil {
 		t.Error("a guest without a route reached the outside")
 	}
+	h.edge(t, in, there, do)
 
 	// The host, by all addresses that it has, and what a host listens on.
 	l, err := net.Listen("tcp", "0.0.0.0:81")
@@ -601,6 +659,21 @@ func TestFlowsOfOneGuest(t *testing.T) {
 			delete(want, text)
 		case <-end:
 			t.Fatalf("did not arrive: %v", want)
+		}
+	}
+	// A change of rules does not begin the count anew.
+	h.config.Ports[2].Ingress = append(slices.Clone(h.config.Ports[2].Ingress), network.Rule{Protocol: "tcp", FromPort: 9, ToPort: 9, Peers: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}})
+	h.apply(t)
+	for end := time.After(500 * time.Millisecond); ; {
+		send(flooder, 60001, "flow too many")
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case text := <-got:
+			if text == "flow too many" {
+				t.Error("after a change of rules a guest begins more flows than it may have")
+			}
+		case <-end:
+			return
 		}
 	}
 }

@@ -114,6 +114,15 @@ func (r *ruleset) addresses(f *family, name string, in []netip.Addr) *nftables.S
 	return r.set(&nftables.Set{Name: name, KeyType: f.addresses}, elements)
 }
 
+// devices makes a set of devices.
+func (r *ruleset) devices(name string, in []string) *nftables.Set {
+	elements := make([]nftables.SetElement, len(in))
+	for i, device := range in {
+		elements[i].Key = deviceKey(device)
+	}
+	return r.set(&nftables.Set{Name: name, KeyType: nftables.TypeIFName}, elements)
+}
+
 // verdicts makes a map from devices to what happens with their packets.
 func (r *ruleset) verdicts(name string, in map[string]*expr.Verdict) *nftables.Set {
 	elements := make([]nftables.SetElement, 0, len(in))
@@ -201,21 +210,6 @@ func verdict(kind expr.VerdictKind, chain ...string) []expr.Any {
 		v.Chain = chain[0]
 	}
 	return []expr.Any{v}
-}
-
-// maxFlows is how many flows that one device's guest began are tracked at a time in
-// each family, as many as the switch of user mode tracks: none takes the table of
-// connections from the VPC's others. The count begins anew when the rules change.
-const maxFlows = 8192
-
-// crowded matches packets that begin a flow of a guest that has maxFlows already.
-func (r *ruleset) crowded() []expr.Any {
-	const over = 1 // NFT_CONNLIMIT_F_INV
-	s := r.set(&nftables.Set{Name: "flows", KeyType: nftables.TypeIFName, Dynamic: true, Size: 4096}, nil)
-	return []expr.Any{
-		meta(expr.MetaKeyIIFNAME),
-		&expr.Dynset{SrcRegKey: reg0, SetID: s.ID, SetName: s.Name, Operation: uint32(unix.NFT_DYNSET_OP_ADD), Exprs: []expr.Any{&expr.Connlimit{Count: maxFlows, Flags: over}}},
-	}
 }
 
 func counted(name string) []expr.Any {

@@ -19,6 +19,9 @@ const (
 	refusedIn  = "refused-in"
 )
 
+// tallies are these sets.
+type tallies struct{ out, in *nftables.Set }
+
 // tally makes a set of devices that counts for each.
 func (r *ruleset) tally(name string) *nftables.Set {
 	return r.set(&nftables.Set{Name: name, KeyType: nftables.TypeIFName, Dynamic: true, Size: 4096}, nil)

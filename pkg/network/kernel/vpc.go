@@ -118,6 +118,9 @@ func (v *vpc) setUp() error {
 	if err := v.ns.link.RuleAdd(rule); err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("routing replies to the switch: %w", err)
 	}
+	if err := limitFlows(v.ns); err != nil {
+		return fmt.Errorf("limiting the flows of guests: %w", err)
+	}
 	if v.dhcp, err = v.serveDHCP(); err != nil {
 		return err
 	}
@@ -238,7 +241,7 @@ func (v *vpc) serviceAddresses() []netip.Addr {
 
 // refilter installs the filter that the ports want, unless it is there.
 func (v *vpc) refilter(ports []*port, groups map[string][]netip.Addr) error {
-	f := &filter{groups: map[string][]netip.Addr{}}
+	f := &filter{groups: map[string][]netip.Addr{}, own: v.serviceAddresses()}
 	c := v.config.Load()
 	if !c.NoDNS {
 		f.names = append(f.names, gateway.NamesAddr, gateway.NamesAddrV6)
@@ -273,9 +276,10 @@ func (v *vpc) refilter(ports []*port, groups map[string][]netip.Addr) error {
 
 // same says if nothing is to be installed.
 func (f *filter) same(o *filter) bool {
-	return slices.Equal(f.names, o.names) && reflect.DeepEqual(f.groups, o.groups) &&
+	return slices.Equal(f.names, o.names) && slices.Equal(f.own, o.own) && reflect.DeepEqual(f.groups, o.groups) &&
 		slices.EqualFunc(f.ports, o.ports, func(a, b filterPort) bool {
-			return a.tap == b.tap && reflect.DeepEqual(a.Ingress, b.Ingress) && reflect.DeepEqual(a.Egress, b.Egress) && reflect.DeepEqual(a.Routes, b.Routes)
+			return a.tap == b.tap && reflect.DeepEqual(a.Ingress, b.Ingress) && reflect.DeepEqual(a.Egress, b.Egress) && reflect.DeepEqual(a.Routes, b.Routes) &&
+				a.SubnetID == b.SubnetID && reflect.DeepEqual(a.ACL, b.ACL)
 		})
 }
 

@@ -20,8 +20,8 @@ import (
 
 // The matrix sends packets of every kind between all guests of two VPCs with the
 // same ranges, under rules made at random, and compares who received what with
-// an oracle: its own few lines on what EC2's security groups mean. The oracle
-// reads matrixRule, the datapath the network.Rule that is made of it.
+// an oracle: its own few lines on what EC2's security groups and network ACLs mean.
+// The oracle reads matrixRule, the datapath the network.Rule that is made of it.
 
 const (
 	matrixRounds = 4
@@ -196,6 +196,7 @@ func (p *probe) segment(src, dst netip.Addr, marker []byte) []byte {
 // guest's groups have let begin, as connection tracking does.
 type oracle struct {
 	guests []*member
+	acls   map[[2]int]*matrixACL // by VPC and subnet
 	flows  map[*member]map[string]bool
 	// strict: a flow that the other end refuses is remembered at neither, and
 	// what looks like an answer begins none, whatever the rules say.
@@ -218,12 +219,51 @@ func (p *probe) ports() (uint16, uint16) {
 	return p.sport, p.dport
 }
 
+// matrixACL is a subnet's network ACL.
+type matrixACL struct{ in, out []matrixEntry }
+
+type matrixEntry struct {
+	matrixRule
+	allow bool
+}
+
+// cross says if network ACLs let a packet from one subnet into another.
+func (o *oracle) cross(p *probe) bool {
+	from, to := p.from.subnet(), p.to.subnet()
+	if from == to {
+		return true
+	}
+	first := func(entries []matrixEntry, peer netip.Addr) bool {
+		for _, e := range entries {
+			if e.fits(p) && e.peer.Contains(peer) {
+				return e.allow
+			}
+		}
+		return false
+	}
+	a, b := o.acls[from], o.acls[to]
+	return (a == nil || first(a.out, p.to.address(p.v6))) && (b == nil || first(b.in, p.from.address(p.v6)))
+}
+
+// subnet is where a guest is: the number of its VPC, and that of the subnet in it.
+func (m *member) subnet() [2]int { return [2]int{m.vpc, int(m.v4.As4()[2]) - 1} }
+
+func (r *matrixRule) fits(p *probe) bool {
+	switch {
+	case r.proto == 0:
+		return true
+	case r.proto != p.proto:
+		return false
+	case r.proto == 6 || r.proto == 17:
+		return r.from <= p.dport && p.dport <= r.to
+	}
+	return (r.proto != 1 && r.proto != 58) || r.typ < 0 || uint16(r.typ) == p.dport
+}
+
 func (o *oracle) allows(rules []matrixRule, vpc int, p *probe, peer netip.Addr) bool {
 	for _, r := range rules {
 		switch {
-		case r.proto != 0 && r.proto != p.proto:
-		case (r.proto == 6 || r.proto == 17) && (p.dport < r.from || p.dport > r.to):
-		case (r.proto == 1 || r.proto == 58) && r.typ >= 0 && uint16(r.typ) != p.dport:
+		case !r.fits(p):
 		case r.group < 0 && r.peer.Contains(peer):
 			return true
 		case r.group >= 0 && slices.ContainsFunc(o.guests, func(m *member) bool {
@@ -237,7 +277,7 @@ func (o *oracle) allows(rules []matrixRule, vpc int, p *probe, peer netip.Addr) 
 
 // passes says if the probe arrives, and notes what it leaves behind.
 func (o *oracle) passes(p *probe) bool {
-	if p.from.vpc != p.to.vpc {
+	if p.from.vpc != p.to.vpc || !o.cross(p) {
 		return false
 	}
 	src, dst := p.from.address(p.v6), p.to.address(p.v6)
@@ -378,6 +418,49 @@ func (m *matrix) rules() {
 			g.out = append(g.out, m.rule(g.vpc))
 		}
 	}
+	m.oracle.acls = map[[2]int]*matrixACL{}
+	for v := range m.config.VPCs {
+		for s := range m.config.VPCs[v].Subnets {
+			if m.random.IntN(4) > 0 {
+				m.oracle.acls[[2]int{v, s}] = &matrixACL{in: m.entries(v), out: m.entries(v)}
+			}
+		}
+	}
+}
+
+// entries are those of a network ACL in one direction, most of which allow.
+func (m *matrix) entries(vpc int) (out []matrixEntry) {
+	for range 4 + m.random.IntN(12) {
+		r := m.rule(vpc)
+		for r.group >= 0 {
+			r = m.rule(vpc)
+		}
+		out = append(out, matrixEntry{r, m.random.IntN(3) > 0})
+	}
+	if m.random.IntN(2) == 0 {
+		for _, peer := range []string{"0.0.0.0/0", "::/0"} {
+			out = append(out, matrixEntry{matrixRule{peer: netip.MustParsePrefix(peer), typ: -1, group: -1}, true})
+		}
+	}
+	return out
+}
+
+func (a *matrixACL) network(id string) *network.ACL {
+	if a == nil {
+		return nil
+	}
+	out := &network.ACL{ID: id}
+	sentinel := network.ACLEntry{Number: 1, Allow: true, Rule: network.Rule{Protocol: "udp", FromPort: sentinelPort, ToPort: sentinelPort, Peers: anywhere}}
+	for _, d := range []struct {
+		from []matrixEntry
+		to   *[]network.ACLEntry
+	}{{a.in, &out.Ingress}, {a.out, &out.Egress}} {
+		for i, e := range slices.Backward(d.from) { // their numbers count, not their order
+			*d.to = append(*d.to, network.ACLEntry{Number: 10 * (i + 1), Allow: e.allow, Rule: e.matrixRule.network()})
+		}
+		*d.to = append(*d.to, sentinel)
+	}
+	return out
 }
 
 func (m *matrix) rule(vpc int) matrixRule {
@@ -408,6 +491,10 @@ func (m *matrix) configure() {
 	sentinel := network.Rule{Protocol: "udp", FromPort: sentinelPort, ToPort: sentinelPort, Peers: anywhere}
 	m.config.Groups = map[string][]netip.Addr{}
 	for v := range m.config.VPCs {
+		for s := range m.config.VPCs[v].Subnets {
+			sub := &m.config.VPCs[v].Subnets[s]
+			sub.ACL = m.oracle.acls[[2]int{v, s}].network("acl-" + sub.ID)
+		}
 		for k := range matrixGroups {
 			m.config.Groups[m.groupID(v, k)] = nil
 		}

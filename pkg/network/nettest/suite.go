@@ -68,6 +68,7 @@ func Run(t *testing.T, newEnv func(t *testing.T) *Env) {
 		{"Secondary", testSecondary},
 		{"AnySource", testAnySource},
 		{"Router", testRouter},
+		{"ACL", testACL},
 		{"Trace", testTrace},
 		{"Matrix", testMatrix},
 		{"Jumbo", testJumbo},

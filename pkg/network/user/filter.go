@@ -23,10 +23,19 @@ const (
 
 // allowPacket judges the first packet of a flow by the peer and what it is.
 func allowPacket(rs gateway.Rules, p *packet, peer address) bool {
+	k := p.kind()
 	if p.icmp() {
-		return rs.AllowICMP(p.proto, p.b[p.headerLen], p.b[p.headerLen+1], addr(peer))
+		return rs.AllowICMP(k.Proto, k.Type, k.Code, addr(peer))
 	}
-	return rs.Allow(p.proto, addr(peer), p.dport)
+	return rs.Allow(k.Proto, addr(peer), k.Port)
+}
+
+// kind is what rules judge a packet by; of a fragment only that of the first.
+func (p *packet) kind() gateway.Kind {
+	if p.icmp() {
+		return gateway.Kind{Proto: p.proto, Type: p.b[p.headerLen], Code: p.b[p.headerLen+1]}
+	}
+	return gateway.Kind{Proto: p.proto, Port: p.dport}
 }
 
 // flowKey is a flow as the guest sees it.

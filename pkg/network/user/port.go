@@ -330,16 +330,16 @@ func (p *port) forward(pkt *packet) {
 		p.flows.admit(pkt, false, nil, false) // a reply to the gateway must find its flow
 		p.vpc.link.inject(pkt.b)
 	case gateway.ToVPC:
-		if to := p.vpc.portOf(pkt.dst); to != nil && to != p && p.admitOut(pkt) {
+		if to := p.vpc.portOf(pkt.dst); to != nil && to != p && p.crosses(to, pkt) && p.admitOut(pkt) {
 			to.fromGuest(p, pkt)
 		}
 	case gateway.ToRouter:
 		via := p.Config().Route(addr(pkt.dst)).Via
-		if to := p.vpc.portOf(via.As16()); to != nil && to != p && to.Config().AnySource && p.admitOut(pkt) {
+		if to := p.vpc.portOf(via.As16()); to != nil && to != p && to.Config().AnySource && p.crosses(to, pkt) && p.admitOut(pkt) {
 			to.fromGuest(p, pkt)
 		}
 	case gateway.Outside:
-		if carriesOutside(pkt.proto) && p.admitOut(pkt) {
+		if carriesOutside(pkt.proto) && p.leaves(pkt) && p.admitOut(pkt) {
 			p.vpc.link.inject(pkt.b)
 		}
 	}
@@ -354,6 +354,30 @@ func (p *port) forwards(from, to address) bool {
 	src := addr(from)
 	return p.config.Load().AnySource && p.vpc.contains(addr(to)) && !p.vpc.isService(to) && !p.vpc.isService(from) &&
 		!src.IsUnspecified() && !src.IsMulticast() && !src.IsLoopback() && !src.IsLinkLocalUnicast()
+}
+
+// crosses says if a packet passes the network ACLs on its way to another guest.
+func (p *port) crosses(to *port, pkt *packet) bool {
+	return p.Config().Neighbors(to.Config()) || p.leaves(pkt) && to.enters(pkt)
+}
+
+// leaves says if a packet of the guest may leave its subnet. That a fragment may is
+// known from the first one.
+func (p *port) leaves(pkt *packet) bool {
+	ok := pkt.offset > 0 || p.Config().Leaves(pkt.kind(), addr(pkt.dst))
+	if !ok {
+		p.refused.egress.Add(1)
+	}
+	return ok
+}
+
+// enters says if a packet for the guest may enter its subnet.
+func (p *port) enters(pkt *packet) bool {
+	ok := pkt.offset > 0 || p.Config().Enters(pkt.kind(), addr(pkt.src))
+	if !ok {
+		p.refused.ingress.Add(1)
+	}
+	return ok
 }
 
 func (p *port) admitOut(pkt *packet) bool {
@@ -392,9 +416,13 @@ func (p *port) neighbor(other *port, v6 bool) bool {
 
 // fromStack takes a packet of the VPC's own stack, which has been judged: it is
 // of a service, of a flow that the guest began, or of a connection that was
-// checked before it was opened.
+// checked before it was opened. Network ACLs judge each packet from outside.
 func (p *port) fromStack(f *frame) {
 	if pkt, ok := parseIP(f.payload()); ok {
+		if !p.vpc.isService(pkt.src) && !p.enters(&pkt) {
+			p.vpc.frames.put(f)
+			return
+		}
 		p.flows.admit(&pkt, true, nil, false)
 	}
 	p.enqueue(f)
