@@ -113,6 +113,7 @@ func addCommands(root *cobra.Command, f *factory.Factory) {
 		network.NewAddressCommand(f),
 		network.NewInterfaceCommand(f),
 		network.NewRouteTableCommand(f),
+		network.NewNetworkACLCommand(f),
 		network.NewInternetGatewayCommand(f),
 		network.NewEgressGatewayCommand(f),
 		network.NewDHCPOptionsCommand(f),

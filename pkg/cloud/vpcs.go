@@ -19,11 +19,6 @@ func (c *Account) VPCs(ctx context.Context) ([]model.VPC, error) {
 	return networkObjects(ctx, c, records.VPCs)
 }
 
-// NetworkACLs returns the account's network ACLs: the default one of each VPC.
-func (c *Account) NetworkACLs(ctx context.Context) ([]model.NetworkACL, error) {
-	return networkObjects(ctx, c, records.NetworkACLs)
-}
-
 // CreateVPC makes a VPC of a range of 16 to 65,536 addresses, and of one of IPv6
 // addresses if ipv6 is set.
 func (c *Account) CreateVPC(ctx context.Context, cidr string, ipv6 bool, tags model.Tags) (v model.VPC, err error) {
@@ -178,6 +173,9 @@ func deleteVPCParts(tx *store.Tx, v *model.VPC) error {
 	}
 	for _, a := range acls {
 		if a.VPCID == v.ID {
+			if a.Custom {
+				return refuse(a.ID)
+			}
 			if err := records.NetworkACLs.Delete(tx, a.ID); err != nil {
 				return err
 			}

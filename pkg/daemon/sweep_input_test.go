@@ -146,6 +146,8 @@ var alsoRequired = map[string][]string{
 	"AssociateAddress":           {"AllocationId"}, // or the address
 	"AssociateRouteTable":        {"SubnetId"},     // or a gateway
 	"CreateSubnet":               {"CidrBlock"},    // or an IPv6 one
+	"CreateNetworkAclEntry":      {"CidrBlock"},
+	"ReplaceNetworkAclEntry":     {"CidrBlock"},
 	"AssociateSubnetCidrBlock":   {"Ipv6CidrBlock"},
 	"AssociateVpcCidrBlock":      {"AmazonProvidedIpv6CidrBlock"},
 	"CreateRoute":                {"DestinationCidrBlock", "GatewayId"}, // or other destinations and targets
@@ -256,6 +258,8 @@ func (c *caller) text(f reflect.StructField, name string) string {
 		return daemon.DefaultConfig().Region
 	case strings.Contains(name, "Cidr"):
 		return "10.9.0.0/24"
+	case name == "Protocol":
+		return "-1"
 	case strings.HasSuffix(name, "ublicIp") || strings.HasSuffix(name, "IpAddress"):
 		return "10.9.0.7"
 	}

@@ -32,7 +32,8 @@ type Subnet struct {
 	CIDRv6        string    `json:"cidrV6,omitempty"`      // a /64 of the VPC's
 	CIDRv6AssocID string    `json:"cidrV6AssocID,omitempty"`
 	AssignIPv6    bool      `json:"assignIPv6,omitempty"` // interfaces get an IPv6 address
-	ACLAssocID    string    `json:"aclAssocID"`           // EC2's id of its tie to the VPC's network ACL
+	ACLID         string    `json:"aclID,omitempty"`      // its network ACL; "" is the VPC's default one
+	ACLAssocID    string    `json:"aclAssocID"`           // EC2's id of its tie to its network ACL
 	Created       time.Time `json:"created"`
 	Tags          Tags      `json:"tags,omitempty"`
 }
@@ -135,14 +136,56 @@ type RouteAssociation struct {
 	SubnetID string `json:"subnetID,omitempty"`
 }
 
-// NetworkACL is a VPC's network ACL. Every VPC has the default one, which lets
-// everything pass; its subnets are all of the VPC's.
+// NetworkACL judges the packets that enter and leave its subnets. Every VPC has a
+// default one, whose subnets are those that have no other.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkAcl.html
 type NetworkACL struct {
 	ID      string `json:"id"`
 	OwnerID string `json:"ownerID"`
 	VPCID   string `json:"vpcID"`
-	Tags    Tags   `json:"tags,omitempty"`
+	// Custom is not the VPC's default one.
+	Custom bool `json:"custom,omitempty"`
+	// Edited is a default one whose entries are Entries, and not those that it began
+	// with: they let everything pass, IPv6 as soon as the VPC has it.
+	Edited  bool       `json:"edited,omitempty"`
+	Entries []ACLEntry `json:"entries,omitempty"` // by direction and number
+	Tags    Tags       `json:"tags,omitempty"`
+}
+
+// ACLEntry allows or denies packets in one direction. The first one that fits, by
+// rising numbers, decides.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkAclEntry.html
+type ACLEntry struct {
+	Number   int    `json:"number"` // 1 to 32766, one of each direction
+	Egress   bool   `json:"egress,omitempty"`
+	Allow    bool   `json:"allow,omitempty"`
+	Protocol string `json:"protocol"` // IP's number, or "-1" for all
+	CIDR     string `json:"cidr"`     // of IPv4 or IPv6
+	FromPort int    `json:"fromPort"` // that packets of TCP and UDP are for
+	ToPort   int    `json:"toPort"`
+	ICMPType int    `json:"icmpType"` // of ICMP and ICMPv6; -1 is any
+	ICMPCode int    `json:"icmpCode"`
+}
+
+// The numbers of the entries that let everything pass in a new default network ACL.
+const (
+	ACLAllowNumber   = 100
+	ACLAllowV6Number = 101
+)
+
+// All are the entries of a network ACL in effect, of a VPC with IPv6 or without it.
+func (a *NetworkACL) All(ipv6 bool) []ACLEntry {
+	if a.Custom || a.Edited {
+		return a.Entries
+	}
+	var out []ACLEntry
+	for _, egress := range []bool{false, true} {
+		out = append(out, ACLEntry{Number: ACLAllowNumber, Egress: egress, Allow: true, Protocol: "-1", CIDR: "0.0.0.0/0"})
+		if ipv6 {
+			out = append(out, ACLEntry{Number: ACLAllowV6Number, Egress: egress, Allow: true, Protocol: "-1", CIDR: "::/0"})
+		}
+	}
+	return out
 }
 
 // DHCPOptions is what a VPC's DHCP server tells guests.

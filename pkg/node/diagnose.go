@@ -169,7 +169,7 @@ func (d *diagnosis) way(ctx context.Context) error {
 		return err
 	}
 	for _, s := range steps {
-		layer, ok := map[network.Place]string{network.PlacePublic: "public address", network.PlaceIngress: "security group", network.PlaceHost: "host's port"}[s.Place]
+		layer, ok := map[network.Place]string{network.PlacePublic: "public address", network.PlaceACL: "network ACL", network.PlaceIngress: "security group", network.PlaceHost: "host's port"}[s.Place]
 		switch {
 		case !ok:
 		case s.Passes:
@@ -188,6 +188,8 @@ func (d *diagnosis) fixOf(s *TraceStep) string {
 	switch {
 	case s.Place == network.PlaceIngress && len(d.inst.Interface.Groups) > 0:
 		return fmt.Sprintf("bundt security-group allow %s tcp/%d", d.inst.Interface.Groups[0], d.port)
+	case s.Place == network.PlaceACL:
+		return fmt.Sprintf("bundt network-acl entries %s shows what decides; see bundt network-acl allow --help", s.Component)
 	case s.Place == network.PlaceHost:
 		return "bundt doctor says what this host allows"
 	}

@@ -364,3 +364,61 @@ func TestRouteToInstance(t *testing.T) {
 		return r == nil || r.Blackhole && !r.Via.IsValid()
 	})
 }
+
+// Network ACLs reach the datapath; a default one that nobody has changed is none.
+func TestNetworkACLReachesDatapath(t *testing.T) {
+	w := newWorld(t)
+	inst := w.run(w.build().ID)
+	w.wait(inst.ID, model.InstanceRunning)
+	subnet := func(what string, ok func(*network.ACL) bool) {
+		t.Helper()
+		w.eventually(what, func() error {
+			for _, v := range w.net.Config().VPCs {
+				for _, s := range v.Subnets {
+					if s.ID == inst.Interface.SubnetID && ok(s.ACL) {
+						return nil
+					}
+				}
+			}
+			return fmt.Errorf("the datapath has %+v", w.net.Config().VPCs)
+		})
+	}
+	subnet("no ACL at first", func(a *network.ACL) bool { return a == nil })
+	acl, err := w.cloud.CreateNetworkACL(t.Context(), inst.Interface.VPCID, "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	subnets, err := w.cloud.Subnets(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	association, err := w.cloud.ReplaceACLAssociation(t.Context(), subnets[0].ACLAssocID, acl.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	subnet("one that denies everything", func(a *network.ACL) bool { return a != nil && a.ID == acl.ID && len(a.Ingress)+len(a.Egress) == 0 })
+	err = w.cloud.PutACLEntry(t.Context(), acl.ID, model.ACLEntry{Number: 7, Allow: true, Protocol: "icmp", CIDR: "10.0.0.0/8", ICMPType: 8, ICMPCode: -1}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	subnet("its entry", func(a *network.ACL) bool {
+		if a == nil || len(a.Ingress) != 1 {
+			return false
+		}
+		e := a.Ingress[0]
+		return e.Number == 7 && e.Allow && e.Protocol == "icmp" && *e.ICMPType == 8 && e.ICMPCode == nil && e.Peers[0].String() == "10.0.0.0/8"
+	})
+	acls, err := w.cloud.NetworkACLs(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	byDefault := acls[slices.IndexFunc(acls, func(a model.NetworkACL) bool { return !a.Custom })]
+	if _, err := w.cloud.ReplaceACLAssociation(t.Context(), association, byDefault.ID); err != nil {
+		t.Fatal(err)
+	}
+	subnet("no ACL again", func(a *network.ACL) bool { return a == nil })
+	if err := w.cloud.DeleteACLEntry(t.Context(), byDefault.ID, model.ACLAllowNumber, true); err != nil {
+		t.Fatal(err)
+	}
+	subnet("a default one that has been changed", func(a *network.ACL) bool { return a != nil && len(a.Egress) == 0 && len(a.Ingress) == 1 })
+}

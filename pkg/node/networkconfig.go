@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,7 @@ type topology struct {
 	options  map[string]model.DHCPOptions
 	attached map[string]string             // internet gateway, egress-only ones too -> VPC
 	tables   map[string]model.RouteTable   // subnet, or VPC for the main table -> route table
+	acls     map[string]model.NetworkACL   // network ACL, or VPC for the default one -> network ACL
 	reverse  map[netip.Addr]string         // elastic address -> its domain name
 	named    map[string]bool               // security groups that rules name
 	rules    map[string]*[2][]network.Rule // security group -> its rules: ingress, egress
@@ -45,7 +47,7 @@ type exits struct {
 // topologyCollections are what a topology is made from.
 var topologyCollections = []string{
 	records.VPCs.Name(), records.Subnets.Name(), records.Groups.Name(), records.Gateways.Name(), records.EgressOnlyGateways.Name(),
-	records.RouteTables.Name(), records.DHCPOptions.Name(), records.ElasticAddresses.Name(), records.SigningKeys.Name(),
+	records.RouteTables.Name(), records.NetworkACLs.Name(), records.DHCPOptions.Name(), records.ElasticAddresses.Name(), records.SigningKeys.Name(),
 }
 
 // topology reads the network, if it has changed since last was read.
@@ -110,6 +112,18 @@ func (t *topology) list(tx *store.Tx) error {
 		if a, err := netip.ParseAddr(e.PublicIP); err == nil && e.DomainName != "" {
 			t.reverse[a] = e.DomainName
 		}
+	}
+	acls, err := records.NetworkACLs.List(tx)
+	if err != nil {
+		return err
+	}
+	t.acls = make(map[string]model.NetworkACL, len(acls))
+	for _, a := range acls {
+		of := a.ID
+		if !a.Custom {
+			of = a.VPCID
+		}
+		t.acls[of] = a
 	}
 	tables, err := records.RouteTables.List(tx)
 	if err != nil {
@@ -309,10 +323,62 @@ func (t *topology) vpc(id string) (network.VPC, error) {
 		if err != nil {
 			return out, fmt.Errorf("reading the IPv6 range of %s: %w", s.ID, err)
 		}
-		out.Subnets = append(out.Subnets, network.Subnet{ID: s.ID, CIDR: cidr, CIDRv6: v6})
+		acl, err := t.acl(&s, out.CIDRv6.IsValid())
+		if err != nil {
+			return out, err
+		}
+		out.Subnets = append(out.Subnets, network.Subnet{ID: s.ID, CIDR: cidr, CIDRv6: v6, ACL: acl})
 	}
 	slices.SortFunc(out.Subnets, func(a, b network.Subnet) int { return strings.Compare(a.ID, b.ID) })
 	return out, nil
+}
+
+// acl is a subnet's network ACL, nil for one that lets everything pass as a new
+// default one does.
+func (t *topology) acl(s *model.Subnet, ipv6 bool) (*network.ACL, error) {
+	a, ok := t.acls[cmp.Or(s.ACLID, s.VPCID)]
+	if !ok {
+		return nil, fmt.Errorf("there is no record of the network ACL %s of %s", s.ACLID, s.ID)
+	}
+	if !a.Custom && !a.Edited {
+		return nil, nil
+	}
+	out := &network.ACL{ID: a.ID}
+	for _, e := range a.All(ipv6) {
+		rule, err := aclRule(e)
+		if err != nil {
+			return nil, fmt.Errorf("reading entry %d of %s: %w", e.Number, a.ID, err)
+		}
+		to := &out.Ingress
+		if e.Egress {
+			to = &out.Egress
+		}
+		*to = append(*to, network.ACLEntry{Number: e.Number, Allow: e.Allow, Rule: rule})
+	}
+	return out, nil
+}
+
+func aclRule(e model.ACLEntry) (network.Rule, error) {
+	cidr, err := netip.ParsePrefix(e.CIDR)
+	r := network.Rule{Protocol: e.Protocol, FromPort: uint16(e.FromPort), ToPort: uint16(e.ToPort), Peers: []netip.Prefix{cidr}}
+	icmp := false
+	switch e.Protocol {
+	case "6":
+		r.Protocol = "tcp"
+	case "17":
+		r.Protocol = "udp"
+	case "1":
+		r.Protocol, icmp = "icmp", true
+	case "58":
+		r.Protocol, icmp = "icmpv6", true
+	}
+	if icmp && e.ICMPType >= 0 {
+		r.ICMPType = new(uint8(e.ICMPType))
+		if e.ICMPCode >= 0 {
+			r.ICMPCode = new(uint8(e.ICMPCode))
+		}
+	}
+	return r, err
 }
 
 // prefixV6 is the zero prefix for "".

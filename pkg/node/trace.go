@@ -16,8 +16,8 @@ import (
 // cloud's objects.
 type TraceStep struct {
 	Place     network.Place
-	Component string // id of the object that judged: a security group, a route table, an interface, a VPC; "" for the host
-	Rule      string // a security group rule's id, or a route's destination; "" if none decided
+	Component string // id of the object that judged: a security group, a network ACL, a route table, an interface, a VPC; "" for the host
+	Rule      string // a security group rule's id, a network ACL entry's number, or a route's destination; "" if none decided
 	Passes    bool
 	Detail    string
 }
@@ -99,6 +99,8 @@ func (t *surroundings) explain(s *network.TraceStep, p *network.Probe) TraceStep
 		if nic != nil {
 			t.explainGroups(&out, nic)
 		}
+	case network.PlaceACL:
+		out.Detail = "network ACL " + s.On + ": " + out.Detail
 	case network.PlaceRoute:
 		if nic != nil {
 			t.explainRoute(&out, nic, p.Destination)

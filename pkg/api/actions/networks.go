@@ -18,6 +18,7 @@ func (a *Actions) registerNetworks(t *api.Table) {
 	a.registerInterfaces(t)
 	a.registerIPv6(t)
 	a.registerEgressGateways(t)
+	a.registerNetworkACLs(t)
 	a.registerAddresses(t)
 	a.registerAddressNames(t)
 }

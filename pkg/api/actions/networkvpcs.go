@@ -40,9 +40,6 @@ func (a *Actions) registerVPCs(t *api.Table) {
 		Name: "ModifyVpcAttribute", Handler: a.modifyVpcAttribute,
 		Acts: []string{"VpcId", "EnableDnsHostnames", "EnableDnsSupport", "EnableNetworkAddressUsageMetrics.Value=false"},
 	})
-	api.Register(t, api.Action[ec2types.DescribeNetworkAclsInput, ec2types.DescribeNetworkAclsOutput]{
-		Name: "DescribeNetworkAcls", Handler: a.describeNetworkAcls, Acts: []string{"NetworkAclIds", "Filters", "MaxResults", "NextToken"},
-	})
 }
 
 func (a *Actions) createVpc(ctx context.Context, in *ec2types.CreateVpcInput) (*ec2types.CreateVpcOutput, error) {
@@ -157,85 +154,4 @@ func (a *Actions) modifyVpcAttribute(ctx context.Context, in *ec2types.ModifyVpc
 		}
 		return nil
 	})
-}
-
-// networkACL is a network ACL with the subnets that it is for.
-type networkACL struct {
-	model.NetworkACL
-	subnets []model.Subnet
-	ipv6    bool // its VPC has IPv6
-}
-
-func (a *Actions) describeNetworkAcls(ctx context.Context, in *ec2types.DescribeNetworkAclsInput) (*ec2types.DescribeNetworkAclsOutput, error) {
-	acls, err := a.account(ctx).NetworkACLs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	subnets, err := a.account(ctx).Subnets(ctx)
-	if err != nil {
-		return nil, err
-	}
-	vpcs, err := a.account(ctx).VPCs(ctx)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]networkACL, len(acls))
-	for i := range acls {
-		all[i].NetworkACL = acls[i]
-		all[i].ipv6 = slices.ContainsFunc(vpcs, func(v model.VPC) bool { return v.ID == acls[i].VPCID && v.CIDRv6 != "" })
-		for _, s := range subnets {
-			if s.VPCID == acls[i].VPCID {
-				all[i].subnets = append(all[i].subnets, s.Subnet)
-			}
-		}
-	}
-	of := func(n *networkACL) []model.Subnet { return n.subnets }
-	page, next, err := describe(a, query[networkACL]{
-		action: "DescribeNetworkAcls", all: all, ids: in.NetworkAclIds, kind: aclKind, filters: in.Filters,
-		fields: map[string]func(*networkACL) []string{
-			"association.association-id": each(of, func(s *model.Subnet) string { return s.ACLAssocID }),
-			"association.network-acl-id": one(func(n *networkACL) string { return n.ID }),
-			"association.subnet-id":      each(of, func(s *model.Subnet) string { return s.ID }),
-			"default":                    one(func(*networkACL) string { return "true" }),
-			"network-acl-id":             one(func(n *networkACL) string { return n.ID }),
-			"owner-id":                   one(func(n *networkACL) string { return n.OwnerID }),
-			"vpc-id":                     one(func(n *networkACL) string { return n.VPCID }),
-		},
-		tags: func(n *networkACL) model.Tags { return n.Tags }, max: in.MaxResults, token: in.NextToken, least: 5, most: 1000,
-	})
-	if err != nil {
-		return nil, err
-	}
-	out := &ec2types.DescribeNetworkAclsOutput{NextToken: next}
-	for i := range page {
-		out.NetworkAcls = append(out.NetworkAcls, aclOf(&page[i]))
-	}
-	return out, nil
-}
-
-// aclOf is the default network ACL, which lets everything pass by rule 100, and
-// IPv6 by rule 101.
-func aclOf(n *networkACL) ec2types.NetworkAcl {
-	out := ec2types.NetworkAcl{IsDefault: ptr(true), NetworkAclId: ptr(n.ID), OwnerId: ptr(n.OwnerID), VpcId: ptr(n.VPCID), Tags: tagsOf(n.Tags)}
-	for _, egress := range []bool{true, false} {
-		entry := func(number int32, action string, v4, v6 *string) {
-			out.Entries = append(out.Entries, ec2types.NetworkAclEntry{
-				CidrBlock: v4, Ipv6CidrBlock: v6, Egress: ptr(egress), Protocol: ptr("-1"), RuleAction: ptr(action), RuleNumber: ptr(number),
-			})
-		}
-		entry(100, "allow", ptr("0.0.0.0/0"), nil)
-		if n.ipv6 {
-			entry(101, "allow", nil, ptr("::/0"))
-		}
-		entry(32767, "deny", ptr("0.0.0.0/0"), nil)
-		if n.ipv6 {
-			entry(32768, "deny", nil, ptr("::/0"))
-		}
-	}
-	for _, s := range n.subnets {
-		out.Associations = append(out.Associations, ec2types.NetworkAclAssociation{
-			NetworkAclAssociationId: ptr(s.ACLAssocID), NetworkAclId: ptr(n.ID), SubnetId: ptr(s.ID),
-		})
-	}
-	return out
 }

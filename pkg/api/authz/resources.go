@@ -39,6 +39,8 @@ var created = map[string][]string{
 	"ec2:CreateInternetGateway":           {"internet-gateway"},
 	"ec2:CreateEgressOnlyInternetGateway": {"egress-only-internet-gateway"},
 	"ec2:CreateRouteTable":                {"route-table"},
+	"ec2:CreateNetworkAcl":                {"network-acl"},
+	"ec2:CreateNetworkAclEntry":           {},
 	"ec2:CreateNetworkInterface":          {"network-interface"},
 	"ec2:AllocateAddress":                 {"elastic-ip"},
 	"ec2:CreateDhcpOptions":               {"dhcp-options"},

@@ -109,6 +109,13 @@ func RouteTables(f *factory.Factory) cobra.CompletionFunc {
 	})
 }
 
+// NetworkACLs completes the network ACLs.
+func NetworkACLs(f *factory.Factory) cobra.CompletionFunc {
+	return objects(f, resolve.NetworkACLs, func(n ec2types.NetworkAcl) []cobra.Completion {
+		return both(ec2types.Value(n.NetworkAclId), resolve.Tag(n.Tags, "Name"), ec2types.Value(n.VpcId))
+	})
+}
+
 // InternetGateways completes the internet gateways.
 func InternetGateways(f *factory.Factory) cobra.CompletionFunc {
 	return objects(f, resolve.InternetGateways, func(g ec2types.InternetGateway) []cobra.Completion {

@@ -203,6 +203,31 @@ func RouteTable(ctx context.Context, c *client.Client, ref string) (string, erro
 	return named(ctx, c, model.RouteTablePrefix, "route table", ref, hint, RouteTables, id)
 }
 
+// NetworkACLs returns every network ACL that passes the filters.
+func NetworkACLs(ctx context.Context, c *client.Client, filters ...ec2types.Filter) ([]ec2types.NetworkAcl, error) {
+	return collect(c.DescribeNetworkAclsPages(ctx, &ec2types.DescribeNetworkAclsInput{Filters: filters}),
+		func(p *ec2types.DescribeNetworkAclsOutput) []ec2types.NetworkAcl { return p.NetworkAcls })
+}
+
+// NetworkACL returns the id of the network ACL that ref means: an id, the Name tag of
+// exactly one, or VPC/default, where VPC is one by id or name.
+func NetworkACL(ctx context.Context, c *client.Client, ref string) (string, error) {
+	const hint = "bundt network-acl ls lists the network ACLs"
+	id := func(n ec2types.NetworkAcl) *string { return n.NetworkAclId }
+	if vpc, ok := strings.CutSuffix(ref, "/default"); ok {
+		vpcID, err := VPC(ctx, c, vpc)
+		if err != nil {
+			return "", err
+		}
+		found, err := NetworkACLs(ctx, c, Filter("vpc-id", vpcID), Filter("default", "true"))
+		if err != nil {
+			return "", err
+		}
+		return one("network ACL", ref, ids(found, id), hint)
+	}
+	return named(ctx, c, model.ACLPrefix, "network ACL", ref, hint, NetworkACLs, id)
+}
+
 // InternetGateways returns every internet gateway that passes the filters.
 func InternetGateways(ctx context.Context, c *client.Client, filters ...ec2types.Filter) ([]ec2types.InternetGateway, error) {
 	return collect(c.DescribeInternetGatewaysPages(ctx, &ec2types.DescribeInternetGatewaysInput{Filters: filters}),
