@@ -103,40 +103,6 @@ func allOutV6() model.SecurityGroupRule {
 	return model.SecurityGroupRule{ID: model.NewID(model.RulePrefix), Egress: true, Protocol: "-1", FromPort: -1, ToPort: -1, CIDRv6: anywhereV6}
 }
 
-// DisassociateVPCRangeV6 takes a VPC's range of IPv6 addresses, of which no subnet
-// may have a part. It returns the VPC as it was.
-func (c *Account) DisassociateVPCRangeV6(ctx context.Context, associationID string) (v model.VPC, err error) {
-	err = c.updateNetwork(ctx, func(tx *store.Tx) error {
-		all, err := records.VPCs.List(tx)
-		if err != nil {
-			return err
-		}
-		i := slices.IndexFunc(all, func(v model.VPC) bool {
-			return v.OwnerID == c.id && (v.CIDRv6AssocID == associationID || v.CIDRAssocID == associationID)
-		})
-		if i < 0 {
-			return model.Errorf("InvalidVpcCidrBlockAssociationID.NotFound", "The vpc CIDR block association ID '%s' does not exist", associationID)
-		}
-		v = all[i]
-		if v.CIDRAssocID == associationID {
-			return model.Errorf(model.CodeOperationNotPermitted, "The vpc CIDR block with association ID %s may not be disassociated. It is the primary IPv4 CIDR block of the VPC", associationID)
-		}
-		subnets, err := records.Subnets.List(tx)
-		if err != nil {
-			return err
-		}
-		for _, s := range subnets {
-			if s.VPCID == v.ID && s.CIDRv6 != "" {
-				return model.Errorf(codeDependency, "The vpc CIDR block '%s' has dependencies and cannot be disassociated.", v.CIDRv6).WithHint("%s has %s of it", s.ID, s.CIDRv6)
-			}
-		}
-		without := v
-		without.CIDRv6, without.CIDRv6AssocID = "", ""
-		return records.VPCs.Put(tx, &without)
-	})
-	return v, err
-}
-
 // setRangeV6 gives a subnet a /64 of its VPC's range. The subnet is the caller's
 // to write.
 func setRangeV6(tx *store.Tx, v *model.VPC, s *model.Subnet, cidr string) error {

@@ -191,8 +191,8 @@ func (c *Account) checkTarget(tx *store.Tx, t *model.RouteTable, cidr, gatewayID
 // partOfVPC says if a route's destination is in one of the VPC's own ranges.
 func partOfVPC(v *model.VPC, cidr string) bool {
 	p := netip.MustParsePrefix(cidr) // it is canonical
-	for _, own := range []string{v.CIDR, v.CIDRv6} {
-		if o, err := netip.ParsePrefix(own); err == nil && p.Overlaps(o) && p.Bits() >= o.Bits() {
+	for _, own := range append(v.Ranges(), model.Range{CIDR: v.CIDRv6}) {
+		if o, err := netip.ParsePrefix(own.CIDR); err == nil && p.Overlaps(o) && p.Bits() >= o.Bits() {
 			return true
 		}
 	}

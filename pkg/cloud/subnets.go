@@ -3,6 +3,8 @@ package cloud
 import (
 	"context"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
@@ -86,9 +88,16 @@ func (c *Account) CreateSubnet(ctx context.Context, vpcID, cidr, cidrV6 string, 
 
 // fits says if a range is a part of the VPC that no subnet has.
 func fits(tx *store.Tx, v *model.VPC, cidr string) error {
-	p, whole := netip.MustParsePrefix(cidr), netip.MustParsePrefix(v.CIDR)
-	if !whole.Contains(p.Addr()) || p.Bits() < whole.Bits() {
-		return model.Errorf("InvalidSubnet.Range", "The CIDR '%s' is invalid: it is not a part of the VPC's %s", cidr, v.CIDR)
+	p := netip.MustParsePrefix(cidr)
+	var ranges []string
+	for _, r := range v.Ranges() {
+		ranges = append(ranges, r.CIDR)
+	}
+	if !slices.ContainsFunc(ranges, func(r string) bool {
+		whole := netip.MustParsePrefix(r)
+		return whole.Contains(p.Addr()) && p.Bits() >= whole.Bits()
+	}) {
+		return model.Errorf("InvalidSubnet.Range", "The CIDR '%s' is invalid: it is not a part of the VPC's %s", cidr, strings.Join(ranges, ", "))
 	}
 	all, err := records.Subnets.List(tx)
 	if err != nil {

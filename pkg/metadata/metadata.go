@@ -49,6 +49,7 @@ type Interface struct {
 	PrivateIPs     []PrivateIP `json:"privateIPs"` // the primary one first
 	VPCID          string      `json:"vpcID"`
 	VPCCIDR        string      `json:"vpcCIDR"`
+	MoreVPCCIDRs   []string    `json:"moreVPCCIDRs,omitempty"`
 	IPv6s          []string    `json:"ipv6s,omitempty"`
 	VPCCIDRsV6     []string    `json:"vpcCIDRsV6,omitempty"`
 	SubnetCIDRsV6  []string    `json:"subnetCIDRsV6,omitempty"`

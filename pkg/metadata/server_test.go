@@ -18,7 +18,7 @@ func testDocument() Document {
 		MAC: "0A:00:00:00:00:01", SecurityGroups: []NamedID{{"sg-1", "default"}, {"sg-2", "web"}},
 		Interfaces: []Interface{{
 			ID: "eni-1", MAC: "0A:00:00:00:00:01", Hostname: "ip-10-0-0-10.ec2.internal", PublicHostname: "pub.example",
-			PrivateIPs: []PrivateIP{{"10.0.0.10", "127.77.0.5"}}, VPCID: "vpc-1", VPCCIDR: "10.0.0.0/16",
+			PrivateIPs: []PrivateIP{{"10.0.0.10", "127.77.0.5"}}, VPCID: "vpc-1", VPCCIDR: "10.0.0.0/16", MoreVPCCIDRs: []string{"10.1.0.0/16"},
 			SubnetID: "subnet-1", SubnetCIDR: "10.0.0.0/24", SecurityGroups: []NamedID{{"sg-1", "default"}, {"sg-2", "web"}},
 		}},
 		KeyName: "me", PublicKey: "ssh-ed25519 AAAA me", UserData: []byte{0, 1, 0xff},
@@ -96,7 +96,7 @@ func TestPaths(t *testing.T) {
 		eni + "subnet-ipv4-cidr-block":                     "10.0.0.0/24",
 		eni + "vpc-id":                                     "vpc-1",
 		eni + "vpc-ipv4-cidr-block":                        "10.0.0.0/16",
-		eni + "vpc-ipv4-cidr-blocks":                       "10.0.0.0/16",
+		eni + "vpc-ipv4-cidr-blocks":                       "10.0.0.0/16\n10.1.0.0/16",
 		"/latest/meta-data/placement/availability-zone":    "local-1a",
 		"/latest/meta-data/placement/region":               "local-1",
 		"/latest/meta-data/profile":                        "default-hvm",

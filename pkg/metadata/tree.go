@@ -179,7 +179,7 @@ func interfaceTree(eni *node, owner string, i *Interface) {
 	eni.set("subnet-ipv4-cidr-block", i.SubnetCIDR)
 	eni.set("vpc-id", i.VPCID)
 	eni.set("vpc-ipv4-cidr-block", i.VPCCIDR)
-	eni.set("vpc-ipv4-cidr-blocks", i.VPCCIDR)
+	eni.set("vpc-ipv4-cidr-blocks", strings.Join(append([]string{i.VPCCIDR}, i.MoreVPCCIDRs...), "\n"))
 }
 
 func placementTree(meta *node, d Document) {

@@ -9,6 +9,7 @@ type VPC struct {
 	OwnerID       string    `json:"ownerID"`
 	CIDR          string    `json:"cidr"`
 	CIDRAssocID   string    `json:"cidrAssocID"` // EC2's id of the range in the VPC
+	More          []Range   `json:"more,omitempty"`
 	CIDRv6        string    `json:"cidrV6,omitempty"`
 	CIDRv6AssocID string    `json:"cidrV6AssocID,omitempty"`
 	Default       bool      `json:"default,omitempty"`
@@ -20,7 +21,19 @@ type VPC struct {
 	Tags          Tags      `json:"tags,omitempty"`
 }
 
-// Subnet is a part of a VPC's range of addresses.
+// Range is a further range of a VPC's addresses of IPv4, with EC2's id of it there.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcCidrBlockAssociation.html
+type Range struct {
+	CIDR    string `json:"cidr"`
+	AssocID string `json:"assocID"`
+}
+
+// Ranges are all of a VPC's ranges of IPv4, the first one first.
+func (v *VPC) Ranges() []Range {
+	return append([]Range{{v.CIDR, v.CIDRAssocID}}, v.More...)
+}
+
+// Subnet is a part of a VPC's ranges of addresses.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_Subnet.html
 type Subnet struct {
 	ID            string    `json:"id"`

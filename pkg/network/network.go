@@ -70,12 +70,14 @@ type Config struct {
 
 // VPC is one layer-3 domain; CIDRs of different VPCs may overlap.
 type VPC struct {
-	ID         string       `json:"id"`
-	CIDR       netip.Prefix `json:"cidr"`
-	CIDRv6     netip.Prefix `json:"cidrV6,omitzero"` // zero for none; it may come and go while guests run
-	Subnets    []Subnet     `json:"subnets"`
-	MTU        int          `json:"mtu"`
-	DomainName string       `json:"domainName"` // of private names, "ec2.internal" or "<region>.compute.internal"
+	ID   string       `json:"id"`
+	CIDR netip.Prefix `json:"cidr"`
+	// More are further ranges of IPv4, which may come and go while guests run.
+	More       []netip.Prefix `json:"more,omitempty"`
+	CIDRv6     netip.Prefix   `json:"cidrV6,omitzero"` // zero for none; it may come and go while guests run
+	Subnets    []Subnet       `json:"subnets"`
+	MTU        int            `json:"mtu"`
+	DomainName string         `json:"domainName"` // of private names, "ec2.internal" or "<region>.compute.internal"
 	// NoDNS leaves the VPC without a name server.
 	NoDNS bool `json:"noDNS,omitempty"`
 	// DHCP is what guests are told beside their address; nil is DomainName and
@@ -84,6 +86,14 @@ type VPC struct {
 	// Reverse are names that the name server gives for public addresses, of
 	// whatever VPC, with the dot at their end.
 	Reverse map[netip.Addr]string `json:"reverse,omitempty"`
+}
+
+// Ranges are the VPC's ranges of IPv4, the first one first.
+func (v *VPC) Ranges() []netip.Prefix { return append([]netip.Prefix{v.CIDR}, v.More...) }
+
+// Contains says if an address is of one of the VPC's ranges.
+func (v *VPC) Contains(a netip.Addr) bool {
+	return v.CIDR.Contains(a) || v.CIDRv6.Contains(a) || slices.ContainsFunc(v.More, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // DHCP is what the VPC's DHCP server tells guests.

@@ -148,6 +148,9 @@ func (t *topology) interfaceDocument(nic *model.NetworkInterface) metadata.Inter
 		VPCID:      nic.VPCID, VPCCIDR: t.vpcs[nic.VPCID].CIDR, SubnetID: nic.SubnetID, SubnetCIDR: t.subnets[nic.SubnetID].CIDR,
 		SecurityGroups: t.namedGroups(nic),
 	}
+	for _, r := range t.vpcs[nic.VPCID].More {
+		out.MoreVPCCIDRs = append(out.MoreVPCCIDRs, r.CIDR)
+	}
 	out.IPv6s = nic.IPv6
 	if cidr := t.vpcs[nic.VPCID].CIDRv6; cidr != "" {
 		out.VPCCIDRsV6 = []string{cidr}

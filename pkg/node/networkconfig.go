@@ -309,6 +309,12 @@ func (t *topology) vpc(id string) (network.VPC, error) {
 	out := network.VPC{
 		ID: id, CIDR: cidr, MTU: t.mtu, DomainName: model.PrivateDomain(t.region), NoDNS: !v.DNSSupport, DHCP: t.dhcp(&v), Reverse: t.reverse,
 	}
+	for _, r := range v.More {
+		if cidr, err = netip.ParsePrefix(r.CIDR); err != nil {
+			return out, fmt.Errorf("reading the range of %s: %w", id, err)
+		}
+		out.More = append(out.More, cidr)
+	}
 	if out.CIDRv6, err = prefixV6(v.CIDRv6); err != nil {
 		return out, fmt.Errorf("reading the IPv6 range of %s: %w", id, err)
 	}

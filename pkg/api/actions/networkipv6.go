@@ -11,17 +11,11 @@ import (
 
 func (a *Actions) registerIPv6(t *api.Table) {
 	api.Register(t, api.Action[ec2types.AssociateVpcCidrBlockInput, ec2types.AssociateVpcCidrBlockOutput]{
-		Name: "AssociateVpcCidrBlock", Handler: a.associateVpcCidrBlock, Acts: []string{"VpcId", "AmazonProvidedIpv6CidrBlock"},
+		Name: "AssociateVpcCidrBlock", Handler: a.associateVpcCidrBlock, Acts: []string{"VpcId", "AmazonProvidedIpv6CidrBlock", "CidrBlock"},
 	})
 	api.Register(t, api.Action[ec2types.DisassociateVpcCidrBlockInput, ec2types.DisassociateVpcCidrBlockOutput]{
 		Name: "DisassociateVpcCidrBlock", Acts: []string{"AssociationId"},
-		Handler: func(ctx context.Context, in *ec2types.DisassociateVpcCidrBlockInput) (*ec2types.DisassociateVpcCidrBlockOutput, error) {
-			v, err := a.account(ctx).DisassociateVPCRangeV6(ctx, ec2types.Value(in.AssociationId))
-			if err != nil {
-				return nil, err
-			}
-			return &ec2types.DisassociateVpcCidrBlockOutput{VpcId: ptr(v.ID), Ipv6CidrBlockAssociation: ptr(a.vpcRangeV6(&v, "disassociating"))}, nil
-		},
+		Handler: a.disassociateVpcCidrBlock,
 	})
 	api.Register(t, api.Action[ec2types.AssociateSubnetCidrBlockInput, ec2types.AssociateSubnetCidrBlockOutput]{
 		Name: "AssociateSubnetCidrBlock", Handler: a.associateSubnetCidrBlock, Acts: []string{"SubnetId", "Ipv6CidrBlock"},
@@ -52,15 +46,46 @@ func (a *Actions) registerIPv6(t *api.Table) {
 }
 
 func (a *Actions) associateVpcCidrBlock(ctx context.Context, in *ec2types.AssociateVpcCidrBlockInput) (*ec2types.AssociateVpcCidrBlockOutput, error) {
-	if !ec2types.Value(in.AmazonProvidedIpv6CidrBlock) {
-		return nil, model.Errorf(model.CodeMissingParameter, "Either 'cidrBlock' or 'amazonProvidedIpv6CidrBlock' should be provided.").
-			WithHint("only an IPv6 CIDR block can be added here: amazonProvidedIpv6CidrBlock")
+	switch v6 := ec2types.Value(in.AmazonProvidedIpv6CidrBlock); {
+	case in.CidrBlock == nil && !v6:
+		return nil, model.Errorf(model.CodeMissingParameter, "Either 'cidrBlock' or 'amazonProvidedIpv6CidrBlock' should be provided.")
+	case in.CidrBlock != nil && v6:
+		return nil, model.Errorf(model.CodeInvalidParameterCombination, "Only one of 'cidrBlock' and 'amazonProvidedIpv6CidrBlock' can be provided.")
+	case in.CidrBlock != nil:
+		r, err := a.account(ctx).AddRange(ctx, ec2types.Value(in.VpcId), *in.CidrBlock)
+		if err != nil {
+			return nil, err
+		}
+		return &ec2types.AssociateVpcCidrBlockOutput{VpcId: in.VpcId, CidrBlockAssociation: ptr(vpcRangeOf(r, "associating"))}, nil
 	}
 	v, err := a.account(ctx).AssociateVPCRangeV6(ctx, ec2types.Value(in.VpcId))
 	if err != nil {
 		return nil, err
 	}
 	return &ec2types.AssociateVpcCidrBlockOutput{VpcId: ptr(v.ID), Ipv6CidrBlockAssociation: ptr(a.vpcRangeV6(&v, "associating"))}, nil
+}
+
+func (a *Actions) disassociateVpcCidrBlock(ctx context.Context, in *ec2types.DisassociateVpcCidrBlockInput) (*ec2types.DisassociateVpcCidrBlockOutput, error) {
+	v, err := a.account(ctx).RemoveRange(ctx, ec2types.Value(in.AssociationId))
+	if err != nil {
+		return nil, err
+	}
+	out := &ec2types.DisassociateVpcCidrBlockOutput{VpcId: ptr(v.ID)}
+	if v.CIDRv6AssocID == *in.AssociationId {
+		out.Ipv6CidrBlockAssociation = ptr(a.vpcRangeV6(&v, "disassociating"))
+	}
+	for _, r := range v.More {
+		if r.AssocID == *in.AssociationId {
+			out.CidrBlockAssociation = ptr(vpcRangeOf(r, "disassociating"))
+		}
+	}
+	return out, nil
+}
+
+func vpcRangeOf(r model.Range, state string) ec2types.VpcCidrBlockAssociation {
+	return ec2types.VpcCidrBlockAssociation{
+		AssociationId: ptr(r.AssocID), CidrBlock: ptr(r.CIDR), CidrBlockState: &ec2types.VpcCidrBlockState{State: &state},
+	}
 }
 
 func (a *Actions) associateSubnetCidrBlock(ctx context.Context, in *ec2types.AssociateSubnetCidrBlockInput) (*ec2types.AssociateSubnetCidrBlockOutput, error) {

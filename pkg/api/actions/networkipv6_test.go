@@ -42,7 +42,7 @@ func TestIPv6Ranges(t *testing.T) {
 	l.refuse("InvalidParameterValue", "CreateSubnet", &ec2types.CreateSubnetInput{VpcId: &vpc, CidrBlock: ptr("10.0.2.0/24"), Ipv6CidrBlock: ptr("10.1.0.0/24")})
 	l.refuse("CidrLimitExceeded", "AssociateVpcCidrBlock", &ec2types.AssociateVpcCidrBlockInput{VpcId: &vpc, AmazonProvidedIpv6CidrBlock: ptr(true)})
 	l.refuse("MissingParameter", "AssociateVpcCidrBlock", &ec2types.AssociateVpcCidrBlockInput{VpcId: other.VpcId})
-	l.refuse("UnsupportedOperation", "AssociateVpcCidrBlock", &ec2types.AssociateVpcCidrBlockInput{VpcId: other.VpcId, CidrBlock: ptr("10.1.0.0/16")})
+	l.refuse("InvalidParameterCombination", "AssociateVpcCidrBlock", &ec2types.AssociateVpcCidrBlockInput{VpcId: other.VpcId, CidrBlock: ptr("10.1.0.0/16"), AmazonProvidedIpv6CidrBlock: ptr(true)})
 
 	plain := do[ec2types.CreateSubnetOutput](l, "CreateSubnet", &ec2types.CreateSubnetInput{VpcId: other.VpcId, CidrBlock: ptr("10.0.1.0/24")}).Subnet
 	l.refuse("InvalidParameterValue", "ModifySubnetAttribute", &ec2types.ModifySubnetAttributeInput{SubnetId: plain.SubnetId, AssignIpv6AddressOnCreation: &ec2types.AttributeBooleanValue{Value: ptr(true)}})

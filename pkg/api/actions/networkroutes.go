@@ -266,10 +266,10 @@ func localRoutes(v *model.VPC) (out []ec2types.Route) {
 	if v == nil {
 		return nil
 	}
-	for _, cidr := range []string{v.CIDR, v.CIDRv6} {
-		if cidr != "" {
+	for _, own := range append(v.Ranges(), model.Range{CIDR: v.CIDRv6}) {
+		if own.CIDR != "" {
 			r := ec2types.Route{GatewayId: ptr("local"), Origin: ptr("CreateRouteTable"), State: ptr("active")}
-			r.DestinationCidrBlock, r.DestinationIpv6CidrBlock = byFamily(cidr)
+			r.DestinationCidrBlock, r.DestinationIpv6CidrBlock = byFamily(own.CIDR)
 			out = append(out, r)
 		}
 	}

@@ -66,9 +66,9 @@ func (a *Actions) vpcOf(v *model.VPC) ec2types.Vpc {
 	out := ec2types.Vpc{
 		CidrBlock: ptr(v.CIDR), DhcpOptionsId: ptr(v.DHCPOptionsID), InstanceTenancy: ptr("default"), IsDefault: ptr(v.Default),
 		OwnerId: ptr(v.OwnerID), State: ptr("available"), VpcId: ptr(v.ID), Tags: tagsOf(v.Tags),
-		CidrBlockAssociationSet: []ec2types.VpcCidrBlockAssociation{{
-			AssociationId: ptr(v.CIDRAssocID), CidrBlock: ptr(v.CIDR), CidrBlockState: &ec2types.VpcCidrBlockState{State: ptr("associated")},
-		}},
+	}
+	for _, r := range v.Ranges() {
+		out.CidrBlockAssociationSet = append(out.CidrBlockAssociationSet, vpcRangeOf(r, "associated"))
 	}
 	if v.CIDRv6 != "" {
 		out.Ipv6CidrBlockAssociationSet = []ec2types.VpcIpv6CidrBlockAssociation{a.vpcRangeV6(v, "associated")}
@@ -82,12 +82,13 @@ func (a *Actions) describeVpcs(ctx context.Context, in *ec2types.DescribeVpcsInp
 		return nil, err
 	}
 	cidr := one(func(v *model.VPC) string { return v.CIDR })
+	ranges := func(v *model.VPC) []model.Range { return v.Ranges() }
 	page, next, err := describe(a, query[model.VPC]{
 		action: "DescribeVpcs", all: all, ids: in.VpcIds, kind: vpcKind, filters: in.Filters,
 		fields: map[string]func(*model.VPC) []string{
 			"cidr":                                        cidr,
-			"cidr-block-association.cidr-block":           cidr,
-			"cidr-block-association.association-id":       one(func(v *model.VPC) string { return v.CIDRAssocID }),
+			"cidr-block-association.cidr-block":           each(ranges, func(r *model.Range) string { return r.CIDR }),
+			"cidr-block-association.association-id":       each(ranges, func(r *model.Range) string { return r.AssocID }),
 			"cidr-block-association.state":                one(func(*model.VPC) string { return "associated" }),
 			"dhcp-options-id":                             one(func(v *model.VPC) string { return v.DHCPOptionsID }),
 			"ipv6-cidr-block-association.ipv6-cidr-block": optional(func(v *model.VPC) string { return v.CIDRv6 }),

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -69,13 +70,15 @@ func newVPCEditCommand(f *factory.Factory) *cobra.Command {
 	var (
 		support, hostnames, ipv6 onOff
 		options                  string
+		add, remove              []string
 	)
 	return command.Verb{
-		Use: "edit VPC", Short: "Change a VPC's names, DHCP options and IPv6", Object: "VPC", Args: cobra.ExactArgs(1), NoDryRun: true,
+		Use: "edit VPC", Short: "Change a VPC's ranges, names, DHCP options and IPv6", Object: "VPC", Args: cobra.ExactArgs(1), NoDryRun: true,
 		Complete: complete.First(complete.VPCs(f)),
-		Long: `Change a VPC: whether it has a name server, whether instances with public addresses have
+		Long: `Change a VPC: its further ranges of addresses, whether it has a name server, whether instances with public addresses have
 public names, and what DHCP tells guests (bundt dhcp-options; "default" is EC2's own).`,
 		Example: `  bundt vpc edit lab --dns-hostnames on
+  bundt vpc edit lab --add-range 192.168.8.0/22
   bundt vpc edit lab --dhcp-options default`,
 		Flags: func(cmd *cobra.Command) {
 			support.addFlag(cmd, "dns-support", "whether the VPC has a name server")
@@ -83,6 +86,10 @@ public names, and what DHCP tells guests (bundt dhcp-options; "default" is EC2's
 			ipv6.addFlag(cmd, "ipv6", "whether it has a range of IPv6")
 			cmd.Flags().StringVar(&options, "dhcp-options", "", "`options` that DHCP tells guests, or default")
 			_ = cmd.RegisterFlagCompletionFunc("dhcp-options", complete.DHCPOptions(f))
+			cmd.Flags().StringSliceVar(&add, "add-range", nil, "further `ranges` of IPv4 addresses for it")
+			cmd.Flags().StringSliceVar(&remove, "remove-range", nil, "`ranges` to take from it, in which it has no subnet")
+			command.FlagValues(cmd, "add-range")
+			command.FlagValues(cmd, "remove-range")
 		},
 		Run: func(ctx context.Context, s *command.Session, args []string) error {
 			id, err := resolve.VPC(ctx, s.Client, args[0])
@@ -111,12 +118,41 @@ public names, and what DHCP tells guests (bundt dhcp-options; "default" is EC2's
 					return err
 				}
 			}
-			if len(changes) == 0 && (options != "" || ipv6.value != nil) {
+			if err := changeRanges(ctx, s, id, add, remove); err != nil {
+				return err
+			}
+			if len(changes) == 0 && (options != "" || ipv6.value != nil || len(add)+len(remove) > 0) {
 				return s.Print(id)
 			}
 			return sendAll(ctx, s, id, "ModifyVpcAttribute", changes, s.ModifyVpcAttribute)
 		},
 	}.Command(f)
+}
+
+// changeRanges takes further ranges from a VPC, and then gives it others.
+func changeRanges(ctx context.Context, s *command.Session, vpc string, add, remove []string) error {
+	if len(remove) > 0 {
+		found, err := s.DescribeVpcs(ctx, &ec2types.DescribeVpcsInput{VpcIds: []string{vpc}})
+		if err != nil {
+			return err
+		}
+		for _, cidr := range remove {
+			i := slices.IndexFunc(found.Vpcs[0].CidrBlockAssociationSet, func(a ec2types.VpcCidrBlockAssociation) bool { return ec2types.Value(a.CidrBlock) == cidr })
+			if i < 0 {
+				return failure.WithHint(failure.NotFoundf("%s is no range of the VPC", cidr), "its ranges: %s", showRanges(found.Vpcs[0]))
+			}
+			id := found.Vpcs[0].CidrBlockAssociationSet[i].AssociationId
+			if _, err := s.DisassociateVpcCidrBlock(ctx, &ec2types.DisassociateVpcCidrBlockInput{AssociationId: id}); err != nil {
+				return err
+			}
+		}
+	}
+	for _, cidr := range add {
+		if _, err := s.AssociateVpcCidrBlock(ctx, &ec2types.AssociateVpcCidrBlockInput{VpcId: &vpc, CidrBlock: &cidr}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func newSubnetEditCommand(f *factory.Factory) *cobra.Command {

@@ -6,6 +6,7 @@ package network
 import (
 	"context"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +27,7 @@ func NewVPCCommand(f *factory.Factory) *cobra.Command {
 		what: "VPCs", all: resolve.VPCs, id: func(v ec2types.Vpc) *string { return v.VpcId },
 		columns: []output.Column[ec2types.Vpc]{
 			command.Text("VPC", func(v ec2types.Vpc) *string { return v.VpcId }),
-			command.Text("CIDR", func(v ec2types.Vpc) *string { return v.CidrBlock }),
+			{Title: "CIDR", Text: showRanges},
 			command.YesNo("DEFAULT", func(v ec2types.Vpc) *bool { return v.IsDefault }),
 			command.Wide(command.Text("IPV6", func(v ec2types.Vpc) *string { cidr, _ := vpcIPv6(v); return cidr })),
 			command.Wide(command.Text("DHCP OPTIONS", func(v ec2types.Vpc) *string { return v.DhcpOptionsId })),
@@ -43,6 +44,17 @@ func NewVPCCommand(f *factory.Factory) *cobra.Command {
 		},
 	}.Command(f))
 	return cmd
+}
+
+// showRanges are a VPC's ranges of IPv4, the first one first.
+func showRanges(v ec2types.Vpc) string {
+	out := []string{ec2types.Value(v.CidrBlock)}
+	for _, a := range v.CidrBlockAssociationSet {
+		if cidr := ec2types.Value(a.CidrBlock); cidr != out[0] && (a.CidrBlockState == nil || !gone(a.CidrBlockState.State)) {
+			out = append(out, cidr)
+		}
+	}
+	return strings.Join(out, ",")
 }
 
 // NewSubnetCommand returns the command "subnet" with all its verbs.

@@ -191,7 +191,7 @@ const (
 func (s *NameServer) ownReverse(name string) bool {
 	a, ok := reverseAddress(name)
 	v := s.Directory.VPC()
-	return ok && (v.CIDR.Contains(a) || v.CIDRv6.Contains(a))
+	return ok && v.Contains(a)
 }
 
 func reverseAddress(name string) (netip.Addr, bool) {

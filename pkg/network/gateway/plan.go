@@ -88,6 +88,11 @@ func (p *Plan) addVPC(v network.VPC) error {
 	case v.MTU != 0 && (v.MTU < minMTU || v.MTU > maxMTU):
 		return invalid("%s: MTU %d is not between %d and %d", v.ID, v.MTU, minMTU, maxMTU)
 	}
+	for i, p := range v.More {
+		if !p.IsValid() || !p.Addr().Is4() || slices.ContainsFunc(v.Ranges()[:i+1], p.Overlaps) {
+			return invalid("%s: CIDR %s is not an IPv4 prefix apart from the others", v.ID, p)
+		}
+	}
 	for a, name := range v.Reverse {
 		if _, ok := dns.IsDomainName(name); !ok || !dns.IsFqdn(name) {
 			return invalid("%s: %q is no name for %s", v.ID, name, a)
@@ -124,8 +129,9 @@ func checkIPv6(v network.VPC) error {
 
 func checkSubnets(v network.VPC) error {
 	for i, s := range v.Subnets {
-		if !s.CIDR.IsValid() || !v.CIDR.Overlaps(s.CIDR) || s.CIDR.Bits() < v.CIDR.Bits() || s.CIDR.Bits() > 29 {
-			return invalid("%s: subnet %s (%s) is not a part of %s with room for its gateway and name server", v.ID, s.ID, s.CIDR, v.CIDR)
+		part := func(whole netip.Prefix) bool { return whole.Overlaps(s.CIDR) && s.CIDR.Bits() >= whole.Bits() }
+		if !s.CIDR.IsValid() || !slices.ContainsFunc(v.Ranges(), part) || s.CIDR.Bits() > 29 {
+			return invalid("%s: subnet %s (%s) is not a part of %s with room for its gateway and name server", v.ID, s.ID, s.CIDR, v.Ranges())
 		}
 		if s.CIDRv6.IsValid() && (s.CIDRv6.Bits() != subnetV6Bits || !v.CIDRv6.Contains(s.CIDRv6.Addr())) {
 			return invalid("%s: %s (%s) is not a /%d of %s", v.ID, s.ID, s.CIDRv6, subnetV6Bits, v.CIDRv6)

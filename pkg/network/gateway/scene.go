@@ -43,7 +43,6 @@ func (s *PlanScene) Connected(id string) bool { return s.IsUp == nil || s.IsUp(i
 // Way is of Scene.
 func (s *PlanScene) Way(p *Port, src, dst netip.Addr) Way {
 	v := s.Plan.VPCs[p.VPCID]
-	inside := func(a netip.Addr) bool { return v.CIDR.Contains(a) || v.CIDRv6.Contains(a) }
 	service := map[netip.Addr]bool{MetadataAddr: true, NamesAddr: !v.NoDNS}
 	if v.CIDRv6.IsValid() {
 		service[MetadataAddrV6], service[NamesAddrV6] = true, !v.NoDNS
@@ -55,11 +54,11 @@ func (s *PlanScene) Way(p *Port, src, dst netip.Addr) Way {
 		}
 	}
 	switch {
-	case !p.Owns(src) && (!p.AnySource || !inside(dst) || service[dst]):
+	case !p.Owns(src) && (!p.AnySource || !v.Contains(dst) || service[dst]):
 		return Forged
 	case service[dst]:
 		return ToService
-	case inside(dst):
+	case v.Contains(dst):
 		return ToVPC
 	}
 	return p.WayTo(dst)

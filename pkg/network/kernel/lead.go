@@ -57,7 +57,9 @@ func (v *vpc) leadOf(c *gateway.Port) map[netip.Prefix]hop {
 	}
 	// What is in the VPC is found as without them.
 	config := v.config.Load()
-	routes[config.CIDR.Masked()] = hop{kind: unix.RTN_THROW}
+	for _, cidr := range config.Ranges() {
+		routes[cidr.Masked()] = hop{kind: unix.RTN_THROW}
+	}
 	if config.CIDRv6.IsValid() {
 		routes[config.CIDRv6.Masked()] = hop{kind: unix.RTN_THROW}
 	}

@@ -98,8 +98,8 @@ func (p *port) ensure(services []netip.Addr) error {
 func (p *port) ensureGuard(c *gateway.Port, v *api.VPC, services []netip.Addr) error {
 	g := &guard{
 		tap: p.tap, hw: c.HW, primary: c.PrivateIP, own: p.addresses(), gateway: services, networks: p.vpc.ns.file,
-		cidrs: []netip.Prefix{v.CIDR}, any: c.AnySource,
-		askable: []netip.Prefix{v.CIDR, netip.PrefixFrom(gateway.MetadataAddr, 32), netip.PrefixFrom(gateway.NamesAddr, 32)},
+		cidrs: v.Ranges(), any: c.AnySource,
+		askable: append(v.Ranges(), netip.PrefixFrom(gateway.MetadataAddr, 32), netip.PrefixFrom(gateway.NamesAddr, 32)),
 	}
 	if c.SubnetV6.IsValid() && hasIPv6() {
 		g.v6, g.meta6, g.cidrs = true, c.Metadata.Options.IPv6, append(g.cidrs, v.CIDRv6)

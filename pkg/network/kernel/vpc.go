@@ -131,13 +131,8 @@ func (v *vpc) setUp() error {
 func (v *vpc) update(c api.VPC) error {
 	v.config.Store(&c)
 	v6 := c.CIDRv6.IsValid() && hasIPv6()
-	// What nobody has is nowhere, and not by a route that leads outside.
-	for _, cidr := range []netip.Prefix{c.CIDR, c.CIDRv6} {
-		if cidr.Addr().Is4() || v6 {
-			if err := v.ns.link.RouteReplace(&netlink.Route{Type: unix.RTN_UNREACHABLE, Dst: ipNet(cidr.Masked())}); err != nil {
-				return fmt.Errorf("bounding %s: %w", c.ID, err)
-			}
-		}
+	if err := v.bound(&c, v6); err != nil {
+		return fmt.Errorf("bounding %s: %w", c.ID, err)
 	}
 	if err := v.discover(v6); err != nil {
 		return err
@@ -161,6 +156,43 @@ func (v *vpc) update(c api.VPC) error {
 			return fmt.Errorf("serving %s in %s: %w", a, c.ID, err)
 		}
 		v.services[a] = servers
+	}
+	return nil
+}
+
+// bound keeps what nobody in the VPC has nowhere, and not on a route that leads
+// outside; a range that is no longer the VPC's is left to those routes.
+func (v *vpc) bound(c *api.VPC, v6 bool) error {
+	want := map[netip.Prefix]bool{}
+	for _, cidr := range c.Ranges() {
+		want[cidr.Masked()] = true
+	}
+	if v6 {
+		want[c.CIDRv6.Masked()] = true
+	}
+	for cidr := range want {
+		if err := v.ns.link.RouteReplace(&netlink.Route{Type: unix.RTN_UNREACHABLE, Dst: ipNet(cidr)}); err != nil {
+			return err
+		}
+	}
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		have, err := v.ns.link.RouteListFiltered(family, &netlink.Route{Type: unix.RTN_UNREACHABLE}, netlink.RT_FILTER_TYPE)
+		if err != nil {
+			return err
+		}
+		for i := range have {
+			if have[i].Dst == nil {
+				continue
+			}
+			a, _ := netip.AddrFromSlice(have[i].Dst.IP)
+			bits, _ := have[i].Dst.Mask.Size()
+			if bits == 0 || want[netip.PrefixFrom(a, bits)] {
+				continue
+			}
+			if err := v.ns.link.RouteDel(&have[i]); err != nil && !errors.Is(err, unix.ESRCH) {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -66,6 +66,7 @@ func Run(t *testing.T, newEnv func(t *testing.T) *Env) {
 		{"ICMPTypes", testICMPTypes},
 		{"Groups", testGroups},
 		{"Secondary", testSecondary},
+		{"Ranges", testRanges},
 		{"AnySource", testAnySource},
 		{"Router", testRouter},
 		{"ACL", testACL},

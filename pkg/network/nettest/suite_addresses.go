@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +124,55 @@ func testAnySource(t *testing.T, n *lab) {
 	send(gatewayA.String(), "guest", "", b.IP, "x")
 	send(forged.String(), "outside", "gateway", netip.MustParseAddr("203.0.113.1"), "x")
 	eventually(t, "what may not be forwarded is refused", func() bool { return n.status(t, 0).Spoofed == before+4 })
+}
+
+// testRanges: a VPC of several ranges is one network, and they come and go.
+func testRanges(t *testing.T, n *lab) {
+	a, _ := n.pair(t, allow("tcp", 1, 65535))
+	v := &n.config.VPCs[0]
+	v.More = []netip.Prefix{netip.MustParsePrefix("192.168.8.0/22"), netip.MustParsePrefix("100.64.0.0/28")}
+	v.Subnets = append(v.Subnets, network.Subnet{ID: "vpc-1-c", CIDR: netip.MustParsePrefix("192.168.9.0/24")})
+	p := n.port("vpc-1", "192.168.9.7", allow("tcp", 80, 80))
+	p.SubnetID = "vpc-1-c"
+	n.apply(t)
+	c := n.guest(t, 2)
+	if c.IP != p.PrivateIP {
+		t.Fatalf("the guest of the second range has %s", c.IP)
+	}
+	go Echo(c.ListenTCP(t, 80))
+	conn, err := a.DialTCP(within(t, patience), netip.AddrPortFrom(c.IP, 80))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.agrees(t, a, netip.AddrPortFrom(c.IP, 80), true)
+	where := func(to string) network.Place {
+		t.Helper()
+		trace := n.trace(t, network.Probe{From: "eni-0", Source: a.IP, Destination: netip.MustParseAddr(to), Protocol: 6, Port: 80})
+		return trace.Steps[len(trace.Steps)-1].Place
+	}
+	if got := where("100.64.0.9"); got != network.PlaceVPC {
+		t.Errorf("who has no address of the third range is looked for at %s", got)
+	}
+	if got := where("192.168.9.2"); got != network.PlaceService {
+		t.Errorf("the name server of the second range is looked for at %s", got)
+	}
+	// The range of nobody goes, and what is open stays.
+	v.More = v.More[:1]
+	n.apply(t)
+	if got := where("100.64.0.9"); got == network.PlaceVPC {
+		t.Error("a range that is gone is the VPC's")
+	}
+	if err := RoundTrip(conn, bytes.Repeat([]byte("r"), 10_000)); err != nil {
+		t.Errorf("a connection ended with another range: %v", err)
+	}
+	for _, bad := range [][]netip.Prefix{{netip.MustParsePrefix("10.0.0.0/20")}, {v.More[0], v.More[0]}, {netip.MustParsePrefix("fd00::/64")}} {
+		wrong := n.config
+		wrong.VPCs = slices.Clone(n.config.VPCs)
+		wrong.VPCs[0].More = bad
+		if err := n.Datapath.Apply(t.Context(), wrong); err == nil || !strings.Contains(err.Error(), "apart from the others") {
+			t.Errorf("ranges %s: %v", bad, err)
+		}
+	}
 }
 
 // say greets each client and ends the connection.

@@ -186,7 +186,7 @@ func (v *vpc) close() {
 
 // contains says if an address is of the VPC's ranges.
 func (v *vpc) contains(a netip.Addr) bool {
-	return v.cidr.Contains(a) || v.config.Load().CIDRv6.Contains(a)
+	return v.config.Load().Contains(a)
 }
 
 func (v *vpc) isService(a address) bool { return (*v.services.Load())[a] }
