@@ -44,9 +44,10 @@ type lab struct {
 	client *control.Client
 	config network.Config
 	open   func(ctx context.Context, p network.Port) (wire, error)
+	card   func(ctx context.Context, p network.Port) (nettest.Card, error)
 }
 
-// networks are N1, N2 and N3, for each datapath: a flow between two guests of a
+// networks are N1 to N5, for each datapath: a flow between two guests of a
 // VPC against the least that moves the same frames; the change of one of 10,000
 // rules against that of one of ten; a VPC with two guests made and taken away, in
 // the kernel against the userspace.
@@ -77,6 +78,9 @@ func (b *bench) networks(ctx context.Context, _ string) (err error) {
 			return fmt.Errorf("%s network: %w", l.name, err)
 		}
 		made = append(made, t)
+	}
+	if err := b.traffic(ctx, labs); err != nil {
+		return err
 	}
 	if len(made) > 1 {
 		b.add("N3", "a VPC with two interfaces comes and goes: kernel network / user", 20, made[1], made[0])
@@ -132,6 +136,7 @@ func (b *bench) labs() ([]*lab, error) {
 		return nil, err
 	}
 	user.open = func(_ context.Context, p network.Port) (wire, error) { return listenWire(p.Socket) }
+	user.card = func(_ context.Context, p network.Port) (nettest.Card, error) { return nettest.ListenSocket(p.Socket) }
 	labs = append(labs, user)
 	if problem := kernel.Problem(); problem != "" {
 		fmt.Fprintln(os.Stderr, "bench: no kernel network to measure:", problem)
@@ -148,6 +153,13 @@ func (b *bench) labs() ([]*lab, error) {
 	taps.open = func(ctx context.Context, p network.Port) (wire, error) {
 		f, err := control.Attacher{Client: taps.client}.Attach(ctx, p.ID)
 		return newTapWire(f), err
+	}
+	taps.card = func(ctx context.Context, p network.Port) (nettest.Card, error) {
+		f, err := control.Attacher{Client: taps.client}.Attach(ctx, p.ID)
+		if err != nil {
+			return nil, err
+		}
+		return newTapCard(f), nil
 	}
 	return append(labs, taps), nil
 }
@@ -406,21 +418,8 @@ func bareTaps(string) (from, to wire, done func(), err error) {
 	var files [2]*os.File
 	for i := range files {
 		name := fmt.Sprintf("bare%d", i)
-		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		request, err := unix.NewIfreq(name)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
-		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
-			return nil, nil, nil, fmt.Errorf("making a tap: %w", err)
-		}
-		files[i] = os.NewFile(uintptr(fd), name)
-		link, err := netlink.LinkByName(name)
-		if err != nil {
+		var link netlink.Link
+		if files[i], link, err = openTap(name); err != nil {
 			return nil, nil, nil, err
 		}
 		// The flow's frames have the receiver's address on them, as among neighbours.
@@ -440,4 +439,27 @@ func bareTaps(string) (from, to wire, done func(), err error) {
 		}
 	}
 	return newTapWire(files[0]), newTapWire(files[1]), func() { files[0].Close(); files[1].Close() }, nil
+}
+
+// openTap makes a tap device that ends with its file.
+func openTap(name string) (*os.File, netlink.Link, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	request, err := unix.NewIfreq(name)
+	if err == nil {
+		request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+		err = unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
+	}
+	f := os.NewFile(uintptr(fd), name) // what is no device yet cannot be polled
+	var link netlink.Link
+	if err == nil {
+		link, err = netlink.LinkByName(name)
+	}
+	if err != nil {
+		f.Close()
+		return nil, nil, fmt.Errorf("making a tap: %w", err)
+	}
+	return f, link, nil
 }

@@ -26,11 +26,17 @@ type Wire interface {
 // Socket is a card as QEMU's -netdev stream,server=on has it.
 func Socket(t testing.TB, path string) Card {
 	t.Helper()
-	l, err := net.Listen("unix", path)
+	c, err := ListenSocket(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return socket{l}
+	return c
+}
+
+// ListenSocket is Socket for who is no test.
+func ListenSocket(path string) (Card, error) {
+	l, err := net.Listen("unix", path)
+	return socket{l}, err
 }
 
 type socket struct{ net.Listener }

@@ -57,37 +57,46 @@ type Guest struct {
 	pause  bool
 }
 
-// NewGuest attaches a guest to the card, without an address as yet. mtu is the
-// card's, in bytes.
+// NewGuest attaches a guest to the card, without an address as yet, until the test
+// ends. mtu is the card's, in bytes.
 func NewGuest(t testing.TB, card Card, mac string, mtu int) *Guest {
 	t.Helper()
 	hw, err := net.ParseMAC(mac)
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &Guest{MAC: hw, card: card, taps: map[chan []byte]bool{}, link: channel.New(4096, uint32(mtu), tcpip.LinkAddress(hw))}
+	g, closeGuest, err := Start(card, hw, mtu)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(closeGuest)
+	return g
+}
+
+// Start is NewGuest for who is no test: end ends the guest, and closes the card.
+func Start(card Card, hw net.HardwareAddr, mtu int) (g *Guest, end func(), err error) {
+	g = &Guest{MAC: hw, card: card, taps: map[chan []byte]bool{}, link: channel.New(4096, uint32(mtu), tcpip.LinkAddress(hw))}
 	g.paused = sync.NewCond(&g.mu)
 	g.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, arp.NewProtocol, ipv6.NewProtocolWithOptions(g.ndp.options())},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6},
 	})
 	if err := g.stack.CreateNIC(1, ethernet.New(g.link)); err != nil {
-		t.Fatal(err)
+		return nil, nil, fmt.Errorf("giving the guest its card: %s", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Add(2)
 	go func() { defer running.Done(); g.accept() }()
 	go func() { defer running.Done(); g.transmit(ctx) }()
-	t.Cleanup(func() {
+	return g, func() {
 		card.Close()
 		g.Resume()
 		g.Disconnect()
 		cancel()
 		running.Wait()
 		g.stack.Destroy()
-	})
-	return g
+	}, nil
 }
 
 // accept serves one connection after another, as QEMU does.
@@ -199,15 +208,23 @@ func (g *Guest) Tap(t testing.TB) <-chan []byte {
 // Configure gives the guest its address.
 func (g *Guest) Configure(t testing.TB, ip netip.Prefix, gateway netip.Addr) {
 	t.Helper()
+	if err := g.SetAddress(ip, gateway); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// SetAddress is Configure for who is no test.
+func (g *Guest) SetAddress(ip netip.Prefix, gateway netip.Addr) error {
 	g.IP = ip.Addr()
 	a := tcpip.AddrFrom4(ip.Addr().As4())
 	if err := g.stack.AddProtocolAddress(1, tcpip.ProtocolAddress{
 		Protocol: ipv4.ProtocolNumber, AddressWithPrefix: tcpip.AddressWithPrefix{Address: a, PrefixLen: ip.Bits()},
 	}, stack.AddressProperties{}); err != nil {
-		t.Fatal(err)
+		return fmt.Errorf("giving the guest %s: %s", ip, err)
 	}
 	g.stack.AddRoute(tcpip.Route{Destination: tcpip.AddressWithPrefix{Address: a, PrefixLen: ip.Bits()}.Subnet(), NIC: 1})
 	g.stack.AddRoute(tcpip.Route{Destination: header.IPv4EmptySubnet, Gateway: tcpip.AddrFrom4(gateway.As4()), NIC: 1})
+	return nil
 }
 
 // Lease takes an address by DHCP and configures it. It asks until the switch
@@ -279,15 +296,25 @@ func (g *Guest) DialTCP(ctx context.Context, to netip.AddrPort) (*gonet.TCPConn,
 	return gonet.DialContextTCP(ctx, g.stack, full(to), protocolOf(to.Addr()))
 }
 
+// DialTCPFrom connects from a port of the guest.
+func (g *Guest) DialTCPFrom(ctx context.Context, port uint16, to netip.AddrPort) (*gonet.TCPConn, error) {
+	return gonet.DialTCPWithBind(ctx, g.stack, tcpip.FullAddress{NIC: 1, Port: port}, full(to), protocolOf(to.Addr()))
+}
+
 // ListenTCP listens in the guest, by IPv4 and IPv6.
 func (g *Guest) ListenTCP(t testing.TB, port uint16) net.Listener {
 	t.Helper()
-	l, err := gonet.ListenTCP(g.stack, tcpip.FullAddress{NIC: 1, Port: port}, ipv6.ProtocolNumber)
+	l, err := g.Listen(port)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Shutdown(); l.Close() })
 	return l
+}
+
+// Listen is ListenTCP for who is no test.
+func (g *Guest) Listen(port uint16) (*gonet.TCPListener, error) {
+	return gonet.ListenTCP(g.stack, tcpip.FullAddress{NIC: 1, Port: port}, ipv6.ProtocolNumber)
 }
 
 // UDP binds a port in the guest.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -26,6 +27,7 @@ const (
 	// Connections being opened to the outside, all guests of the VPC together;
 	// each has a smaller share (maxDialing).
 	maxForwarding = 1024
+	timeWait      = 50 * time.Millisecond // instead of TCP's minute
 )
 
 // vpc is one layer-3 domain: a stack that is its router, name server and
@@ -78,7 +80,12 @@ func (v *vpc) setUpStack() tcpip.Error {
 	// and bound the memory that one connection can hold.
 	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4 << 10, Default: 256 << 10, Max: 1 << 20}
 	send := tcpip.TCPSendBufferSizeRangeOption{Min: 4 << 10, Default: 256 << 10, Max: 1 << 20}
-	for _, option := range []tcpip.SettableTransportProtocolOption{&sack, &receive, &send} {
+	// A guest that begins a connection from a port that it used just before would find
+	// the stack still waiting for the old one's packets, and not answering: only
+	// listeners take such a one over, and nobody listens for what leads outside. Frames
+	// do not overtake each other here, so none is late.
+	wait := tcpip.TCPTimeWaitTimeoutOption(timeWait)
+	for _, option := range []tcpip.SettableTransportProtocolOption{&sack, &receive, &send, &wait} {
 		if err := v.stack.SetTransportProtocolOption(tcp.ProtocolNumber, option); err != nil {
 			return err
 		}
