@@ -38,7 +38,7 @@ var (
 // station is a guest that has a service, and who reaches it from the host how.
 type station struct {
 	guest *nettest.Guest
-	port  uint16 // that it used last
+	port  uint16                                  // that it used last
 	dial  func(context.Context) (net.Conn, error) // to the guest's service
 	close func()
 }
