@@ -456,7 +456,7 @@ func (a *matrixACL) network(id string) *network.ACL {
 		to   *[]network.ACLEntry
 	}{{a.in, &out.Ingress}, {a.out, &out.Egress}} {
 		for i, e := range slices.Backward(d.from) { // their numbers count, not their order
-			*d.to = append(*d.to, network.ACLEntry{Number: 10 * (i + 1), Allow: e.allow, Rule: e.matrixRule.network()})
+			*d.to = append(*d.to, network.ACLEntry{Number: 10 * (i + 1), Allow: e.allow, Rule: e.network()})
 		}
 		*d.to = append(*d.to, sentinel)
 	}
