@@ -9,6 +9,7 @@ import (
 	"github.com/bundt/bundt/pkg/cli/catalog"
 	"github.com/bundt/bundt/pkg/cli/complete"
 	"github.com/bundt/bundt/pkg/cli/connect"
+	"github.com/bundt/bundt/pkg/cli/diff"
 	"github.com/bundt/bundt/pkg/cli/factory"
 	"github.com/bundt/bundt/pkg/cli/failure"
 	"github.com/bundt/bundt/pkg/cli/host"
@@ -99,6 +100,7 @@ func addCommands(root *cobra.Command, f *factory.Factory) {
 		instance.NewRemoveCommand(f, nil),
 		instance.NewWaitCommand(f, nil),
 		lineage.NewCommand(f, nil),
+		diff.NewCommand(f, nil),
 	)
 	addGroup(root, objects,
 		image.NewCommand(f),

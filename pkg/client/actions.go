@@ -43,6 +43,12 @@ func (c *Client) DescribeInstanceDetails(ctx context.Context, in *bundttypes.Des
 	return call[bundttypes.DescribeInstanceDetailsOutput](ctx, c, "DescribeInstanceDetails", in)
 }
 
+// DiffImages tells what differs between the root file systems of two images or
+// snapshots.
+func (c *Client) DiffImages(ctx context.Context, in *bundttypes.DiffImagesInput) (*bundttypes.DiffImagesOutput, error) {
+	return call[bundttypes.DiffImagesOutput](ctx, c, "DiffImages", in)
+}
+
 // GetNetworkTrace tells what becomes of a packet, place by place.
 func (c *Client) GetNetworkTrace(ctx context.Context, in *bundttypes.GetNetworkTraceInput) (*bundttypes.GetNetworkTraceOutput, error) {
 	return call[bundttypes.GetNetworkTraceOutput](ctx, c, "GetNetworkTrace", in)

@@ -85,6 +85,7 @@ type Node struct {
 	wiring     *wiring // what the datapath was to be last; nil at first
 	netIsReal  bool    // and it is
 	netChanged chan struct{}
+	diffs      chan struct{}    // as many as are computed now
 	grants     map[string]grant // by instance; guarded by netMu
 	grantsRead int64            // of rolesChanged, when grants were made
 	renewal    *time.Timer      // of the next grant to renew; guarded by netMu
@@ -119,6 +120,7 @@ func New(o Options) *Node {
 		ready:   make(chan struct{}),
 
 		netChanged: make(chan struct{}, 1),
+		diffs:      make(chan struct{}, maxDiffs),
 		prober:     newProber(),
 
 		sockets: map[string]map[string]string{},

@@ -121,6 +121,16 @@ func (f *FS) Walk(fn func(Entry) error) error {
 	return w.dir("/", rootInode)
 }
 
+// WalkBelow is Walk for what is in one directory; nothing if that is none.
+func (f *FS) WalkBelow(dir string, fn func(Entry) error) error {
+	e, err := f.Lookup(dir)
+	if err != nil || e == nil || !e.Mode.IsDir() {
+		return err
+	}
+	w := &walk{FS: f, left: maxEntries, fn: fn, above: map[uint32]bool{}}
+	return w.dir(e.Path, e.Inode)
+}
+
 type walk struct {
 	*FS
 	left  int

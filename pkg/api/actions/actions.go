@@ -31,6 +31,8 @@ type Node interface {
 	Details(ctx context.Context, inst *model.Instance) (bundttypes.InstanceDetails, error)
 	// Trace follows a packet. Addresses are resolved, and the sender is the caller's.
 	Trace(ctx context.Context, p Packet) (*bundttypes.GetNetworkTraceOutput, error)
+	// Diff compares what is on two disks.
+	Diff(ctx context.Context, c Comparison) (*bundttypes.DiffImagesOutput, error)
 	// Diagnose looks at what lies between this host and a TCP port of an instance.
 	Diagnose(ctx context.Context, inst *model.Instance, port uint16) ([]bundttypes.HostCheck, error)
 	// Host returns facts and checks of the host; refresh measures again what is
@@ -71,6 +73,7 @@ func Register(t *api.Table, c *cloud.Cloud, n Node) {
 	a.registerLaunchTemplates(t)
 	a.registerNetworks(t)
 	a.registerBundt(t)
+	a.registerDiff(t)
 	a.registerRegistries(t)
 	a.registerMarket(t)
 	a.registerDiagnosis(t)

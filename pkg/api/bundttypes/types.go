@@ -328,3 +328,65 @@ type GetInstanceDiagnosisInput struct {
 type GetInstanceDiagnosisOutput struct {
 	Checks []HostCheck `json:"Checks,omitzero" xml:"checkSet>item"`
 }
+
+// DiffImagesInput is the request of DiffImages. Before and After are images or
+// completed snapshots of root volumes.
+type DiffImagesInput struct {
+	After    *string `json:"After,omitempty" query:"After" required:"true"`
+	Before   *string `json:"Before,omitempty" query:"Before" required:"true"`
+	Content  *bool   `json:"Content,omitempty" query:"Content"`                        // with the lines that differ of text files
+	MaxFiles *int32  `json:"MaxFiles,omitempty" query:"MaxFiles" min:"1" max:"100000"` // 1000 if it is not given
+	Path     *string `json:"Path,omitempty" query:"Path"`                              // only files there, or below
+}
+
+// DiffImagesOutput is the response of DiffImages: what leads from the file system of
+// Before to that of After.
+type DiffImagesOutput struct {
+	AfterLayers  []ImageLayer `json:"AfterLayers,omitzero" xml:"afterLayerSet>item"` // the last one first
+	BeforeLayers []ImageLayer `json:"BeforeLayers,omitzero" xml:"beforeLayerSet>item"`
+	Files        []FileDiff   `json:"Files,omitzero" xml:"fileSet>item"`
+	Items        []ItemDiff   `json:"Items,omitzero" xml:"itemSet>item"`
+	MoreFiles    int32        `json:"MoreFiles" xml:"moreFiles"` // that differ and are not among Files
+}
+
+// ImageLayer is a layer of an image's disk.
+type ImageLayer struct {
+	AllocatedBytes int64  `json:"AllocatedBytes" xml:"allocatedBytes"` // that it takes
+	LayerId        string `json:"LayerId" xml:"layerId"`
+	Shared         bool   `json:"Shared" xml:"shared"` // the other image has it too
+}
+
+// The kinds of differences.
+const (
+	DiffAdded   = "added"
+	DiffRemoved = "removed"
+	DiffChanged = "changed"
+)
+
+// FileDiff is a file that differs.
+type FileDiff struct {
+	After  *FileState `json:"After,omitempty" xml:"after,omitempty"`
+	Before *FileState `json:"Before,omitempty" xml:"before,omitempty"`
+	Diff   string     `json:"Diff,omitempty" xml:"diff,omitempty"` // unified, of a text
+	Kind   string     `json:"Kind" xml:"kind"`
+	Path   string     `json:"Path" xml:"path"`
+	What   []string   `json:"What,omitzero" xml:"whatSet>item"` // of a changed one: type, content, mode, owner, target, device
+}
+
+// FileState is a file on one side.
+type FileState struct {
+	GroupId int64  `json:"GroupId" xml:"groupId"`
+	Mode    string `json:"Mode" xml:"mode"` // as ls shows it
+	Size    int64  `json:"Size" xml:"size"` // in bytes
+	Target  string `json:"Target,omitempty" xml:"target,omitempty"`
+	UserId  int64  `json:"UserId" xml:"userId"`
+}
+
+// ItemDiff is something that files mean.
+type ItemDiff struct {
+	After  string `json:"After,omitempty" xml:"after,omitempty"` // a package's version, a user's numbers, what starts a service
+	Before string `json:"Before,omitempty" xml:"before,omitempty"`
+	Kind   string `json:"Kind" xml:"kind"`
+	Name   string `json:"Name" xml:"name"`
+	What   string `json:"What" xml:"what"` // package, service, user or group
+}

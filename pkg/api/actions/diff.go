@@ -1,0 +1,49 @@
+package actions
+
+import (
+	"context"
+	"path"
+	"strings"
+
+	"github.com/bundt/bundt/pkg/api"
+	"github.com/bundt/bundt/pkg/api/bundttypes"
+	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/model"
+)
+
+// Comparison is what two disks are to be compared in.
+type Comparison struct {
+	Before, After string // layers
+	Path          string // of the files; "" is all
+	Content       bool
+	MaxFiles      int
+}
+
+const defaultDiffFiles = 1000
+
+func (a *Actions) registerDiff(t *api.Table) {
+	api.Register(t, api.Action[bundttypes.DiffImagesInput, bundttypes.DiffImagesOutput]{
+		Name: "DiffImages", Handler: a.diffImages, Acts: []string{"After", "Before", "Content", "MaxFiles", "Path"},
+	})
+}
+
+func (a *Actions) diffImages(ctx context.Context, in *bundttypes.DiffImagesInput) (*bundttypes.DiffImagesOutput, error) {
+	c := Comparison{Path: ec2types.Value(in.Path), Content: ec2types.Value(in.Content), MaxFiles: defaultDiffFiles}
+	if in.MaxFiles != nil {
+		c.MaxFiles = int(*in.MaxFiles)
+	}
+	if c.Path != "" && (!path.IsAbs(c.Path) || strings.ContainsRune(c.Path, 0)) {
+		return nil, model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter Path is invalid: it has to begin with /", c.Path)
+	}
+	if c.Path = path.Clean(c.Path); c.Path == "." || c.Path == "/" {
+		c.Path = ""
+	}
+	for id, layer := range map[*string]*string{in.Before: &c.Before, in.After: &c.After} {
+		found, err := a.account(ctx).RootLayer(ctx, ec2types.Value(id))
+		if err != nil {
+			return nil, err
+		}
+		*layer = found
+	}
+	return a.node.Diff(ctx, c)
+}
