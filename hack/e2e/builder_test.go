@@ -120,6 +120,74 @@ func TestBuildOnParent(t *testing.T) {
 	}
 }
 
+// TestBuildFromCache: a second build on the same parent does not run again what the
+// first one did, is faster for it, and has nothing of the first one's identity in it.
+func TestBuildFromCache(t *testing.T) {
+	d := newDaemon(t)
+	d.build(t, "tiny", "x86_64")
+	dir := recipeOf(t, "web", "grep hello /var/www/hello.html")
+	file := filepath.Join(dir, "recipe.yaml")
+	text, err := os.ReadFile(file)
+	must(t, err)
+	// What takes its time: the first component, as an installation would.
+	slow := strings.Replace(string(text), "mkdir -p /var/www", "sleep 20\\nmkdir -p /var/www", 1)
+	took := map[string]time.Duration{}
+	image := ""
+	for _, version := range []string{"1.0.0", "1.0.1"} {
+		must(t, os.WriteFile(file, []byte(strings.Replace(slow, "version: 1.0.0", "version: "+version, 1)), 0o600))
+		begin := time.Now()
+		image = strings.TrimSpace(d.cli(t, "build", dir))
+		took[version] = time.Since(begin)
+	}
+	t.Logf("cold %s, from the cache %s", took["1.0.0"], took["1.0.1"])
+	if took["1.0.1"] > took["1.0.0"]-20*time.Second {
+		t.Errorf("the second build took %s, the first %s", took["1.0.1"], took["1.0.0"])
+	}
+	steps := d.cli(t, "build", "ls", "-o", "json", "--query", "[?RecipeVersion=='1.0.1'].Steps[]|[?Cached].Name")
+	for _, want := range []string{"web page", "web restart", "web kernel", "doc greet"} {
+		if !strings.Contains(steps, want) {
+			t.Errorf("%q is not from the cache: %s", want, steps)
+		}
+	}
+	key := filepath.Join(d.Dir, "key")
+	d.cli(t, "key", "create", "k", "--file", key)
+	id := strings.TrimSpace(d.cli(t, "run", image, "--key", "k", "-o", "name"))
+	out := d.cli(t, "ssh", "-i", key, id, "--", "cat /var/www/hello.html /etc/greeting /etc/kernel-note; grep -c 'bundt build' /root/.ssh/authorized_keys || true")
+	for _, want := range []string{"hello", "it's me", "kernel of build: 6."} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the guest has no %q: %s", want, out)
+		}
+	}
+	if !strings.HasSuffix(strings.TrimSpace(out), "\n0") {
+		t.Errorf("a build's key is in the image: %s", out)
+	}
+	d.cli(t, "rm", id)
+
+	// Killed while it keeps what the first component did, or just before or after.
+	slower := strings.Replace(slow, "sleep 20", "sleep 3", 1)
+	must(t, os.WriteFile(file, []byte(strings.Replace(slower, "version: 1.0.0", "version: 1.0.2", 1)), 0o600))
+	d.cli(t, "build", dir, "--no-wait")
+	build := d.underWay(t)
+	eventually(t, "it keeps the first component", func() error {
+		out, err := d.API.DescribeBuilds(t.Context(), &bundttypes.DescribeBuildsInput{BuildIds: []string{build}})
+		if err != nil {
+			return err
+		}
+		if s := out.Builds[0].Steps; len(s) == 0 || s[len(s)-1].Name != "keep web" && s[len(s)-1].Name != "doc greet" {
+			return fmt.Errorf("it does %+v", s)
+		}
+		return nil
+	})
+	d.Kill()
+	must(t, d.Start(t.Context()))
+	d.ended(t, build, "available")
+	for _, version := range []string{"1.0.0", "1.0.1", "1.0.2"} {
+		d.cli(t, "image", "delete", "web-"+version+"-x86_64")
+	}
+	d.cli(t, "build", "cache", "clear")
+	d.onlyTiny(t)
+}
+
 // TestBuildFails: what a failed or cancelled build, or one whose daemon was killed,
 // has made is gone; the instance in which it failed can be seen before that.
 func TestBuildFails(t *testing.T) {

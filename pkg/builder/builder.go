@@ -31,6 +31,7 @@ type Options struct {
 	Blobs  cloud.Blobs // the recipes
 	Guests Guests
 	Logs   *Logs
+	Cache  Cache
 	Logger *slog.Logger
 	// BootTimeout is how long a guest may take until it can be logged in to; 0 is
 	// DefaultBootTimeout.
@@ -154,7 +155,7 @@ func (b *Builder) work(ctx, work context.Context, owner, id string) {
 // Pauses while waiting for what the reconciler does.
 const (
 	pause   = 100 * time.Millisecond
-	patient = time.Second
+	patient = 250 * time.Millisecond
 )
 
 // poll asks until done says so, an error is returned or ctx ends.

@@ -12,14 +12,16 @@ import (
 const keyMark = "# the next key is the instance"
 
 // cleanScript takes out of the build instance what makes it itself: what a new
-// machine makes anew. The key that the build logged in with goes by its text, so
-// that keys which a component put there on purpose stay. What EC2 Image Builder
+// machine makes anew. The keys that the build, and those whose cached steps are in it,
+// logged in with go by their text, so that keys which a component put there on purpose stay. What EC2 Image Builder
 // removes is listed at
 // https://docs.aws.amazon.com/imagebuilder/latest/userguide/security-best-practices.html
 const cleanScript = `
+set -- -e "$MARK"
+for k in $KEYS; do set -- "$@" -e "$k"; done
 for f in /root/.ssh/authorized_keys /home/*/.ssh/authorized_keys; do
 	[ -f "$f" ] || continue
-	grep -vF -e "$KEY" -e "$MARK" "$f" >"$f.kept" || true
+	grep -vF "$@" "$f" >"$f.kept" || true
 	cat "$f.kept" >"$f"
 	rm "$f.kept"
 	[ -s "$f" ] || rm "$f"
@@ -36,15 +38,14 @@ sync
 `
 
 // clean removes the build instance's identity.
-func (j *job) clean(ctx context.Context, g *guest) error {
+func (j *job) clean(ctx context.Context, g *guest, c *course) error {
 	return j.steps.doLogged(ctx, phaseImage, "clean identity", func(log io.Writer) error {
 		if g.session == nil {
 			if err := j.connect(ctx, g); err != nil {
 				return err
 			}
 		}
-		key := strings.Fields(g.key.Authorized())[1]
-		code, err := g.session.Run(ctx, "KEY='"+key+"' MARK='"+keyMark+"'\n"+cleanScript, false, log, log)
+		code, err := g.session.Run(ctx, "KEYS='"+strings.Join(append(c.keys, g.key.text()), " ")+"' MARK='"+keyMark+"'\n"+cleanScript, false, log, log)
 		if err == nil && code != 0 {
 			err = fmt.Errorf("exit code %d", code)
 		}

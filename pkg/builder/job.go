@@ -35,8 +35,8 @@ type plan struct{ build, validate, test []component.Step }
 // run goes through all phases. What it leaves when it fails, end sweeps.
 func (j *job) run(ctx context.Context) error {
 	var err error
-	if j.build, err = j.account.Build(ctx, j.id); err != nil {
-		return err
+	if j.build, err = j.account.Build(ctx, j.id); err != nil || j.build.State.Over() {
+		return err // it ended between being found and being begun
 	}
 	if j.steps, err = j.begin(ctx); err != nil {
 		return err
@@ -49,11 +49,12 @@ func (j *job) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := j.makeImage(ctx, p); err != nil {
+	outputs, err := j.makeImage(ctx, p)
+	if err != nil {
 		return err
 	}
 	if len(p.test) > 0 {
-		if err := j.testImage(ctx, p.test); err != nil {
+		if err := j.testImage(ctx, p.test, outputs); err != nil {
 			return err
 		}
 	}
@@ -87,22 +88,34 @@ func (j *job) open() (fs.FS, error) {
 	return archive.Unpack(blob)
 }
 
-// makeImage builds and validates in the build instance and makes the image of it.
-func (j *job) makeImage(ctx context.Context, p plan) error {
-	g, err := j.launch(ctx, j.build.StageImage, "build")
+// makeImage builds, as far as the cache has not what comes of it, and validates in the
+// build instance, and makes the image of it. It returns what the steps have printed.
+func (j *job) makeImage(ctx context.Context, p plan) (map[string]string, error) {
+	c, err := j.plot(ctx, p.build)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	g, err := j.launch(ctx, c.from, "build")
+	if err != nil {
+		return nil, err
 	}
 	defer g.close()
-	outputs := map[string]string{}
-	for _, steps := range [][]component.Step{p.build, p.validate} {
-		if err := j.hold(ctx, g, j.runSteps(ctx, g, steps, outputs)); err != nil {
-			return err
-		}
+	first := c.first()
+	failure := j.runSteps(ctx, g, p.build[first:], c.outputs, func(i int) { j.passed(ctx, g, c, first+i) })
+	if failure == nil {
+		failure = j.runSteps(ctx, g, p.validate, c.outputs, nil)
 	}
-	if err := j.clean(ctx, g); err != nil {
-		return err
+	if err := j.hold(ctx, g, failure); err != nil {
+		return nil, err
 	}
+	if err := j.clean(ctx, g, c); err != nil {
+		return nil, err
+	}
+	return c.outputs, j.imageOf(ctx, g)
+}
+
+// imageOf makes the image of the build instance, which ends.
+func (j *job) imageOf(ctx context.Context, g *guest) error {
 	return j.steps.do(ctx, phaseImage, "make image", func() error {
 		if err := j.stop(ctx, g); err != nil {
 			return err
@@ -110,7 +123,7 @@ func (j *job) makeImage(ctx context.Context, p plan) error {
 		if _, err := j.account.ImageForBuild(ctx, &j.build, g.id); err != nil {
 			return fmt.Errorf("making the image: %w", err)
 		}
-		if err := j.complete(ctx); err != nil {
+		if err := j.complete(ctx, j.build.ImageID); err != nil {
 			return err
 		}
 		return j.terminate(ctx, g)
@@ -118,13 +131,13 @@ func (j *job) makeImage(ctx context.Context, p plan) error {
 }
 
 // testImage runs the test phase in a new instance of the image.
-func (j *job) testImage(ctx context.Context, steps []component.Step) error {
+func (j *job) testImage(ctx context.Context, steps []component.Step, outputs map[string]string) error {
 	g, err := j.launch(ctx, j.build.ImageID, "test")
 	if err != nil {
 		return err
 	}
 	defer g.close()
-	if err := j.hold(ctx, g, j.runSteps(ctx, g, steps, map[string]string{})); err != nil {
+	if err := j.hold(ctx, g, j.runSteps(ctx, g, steps, outputs, nil)); err != nil {
 		return err
 	}
 	return j.steps.do(ctx, phaseImage, "end test instance", func() error { return j.terminate(ctx, g) })
@@ -158,10 +171,10 @@ func (j *job) await(ctx context.Context, id string, state model.InstanceState) e
 	})
 }
 
-// complete waits until the snapshots of the image are taken.
-func (j *job) complete(ctx context.Context) error {
+// complete waits until the snapshots of an image are taken.
+func (j *job) complete(ctx context.Context, image string) error {
 	return poll(ctx, pause, func() (bool, error) {
-		img, err := j.account.Image(ctx, j.build.ImageID)
+		img, err := j.account.Image(ctx, image)
 		if err == nil && img.State == model.ImageFailed {
 			err = fmt.Errorf("making the image: %s", img.StateReason.Message)
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 
+	"github.com/bundt/bundt/pkg/component"
 	"github.com/bundt/bundt/pkg/model"
 )
 
@@ -38,6 +39,18 @@ func (p *progress) save(ctx context.Context) error {
 	}
 	return nil
 }
+
+// cached notes steps that need not be run, since the cache has what comes of them.
+func (p *progress) cached(ctx context.Context, steps []component.Step, from string) error {
+	now := p.job.Cloud.Now()
+	for i := range steps {
+		p.steps = append(p.steps, model.BuildStep{Name: stepName(&steps[i]), Phase: steps[i].Phase, Detail: from, Cached: true, Started: now, Finished: now})
+	}
+	return p.save(ctx)
+}
+
+// stepName is what a step is called in a build's record.
+func stepName(s *component.Step) string { return s.Component + " " + s.Name }
 
 func (p *progress) do(ctx context.Context, phase, name string, work func() error) error {
 	return p.doLogged(ctx, phase, name, func(io.Writer) error { return work() })

@@ -42,6 +42,9 @@ func (k *Key) Authorized() string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k.signer.PublicKey()))) + " " + k.comment
 }
 
+// text is the key itself, in base64.
+func (k *Key) text() string { return strings.Fields(k.Authorized())[1] }
+
 // Dialer connects to a port of a running instance's guest: to the machine itself,
 // not to an address that another one could have.
 type Dialer func(ctx context.Context, inst *model.Instance, port uint16) (net.Conn, error)

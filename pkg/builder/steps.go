@@ -24,12 +24,19 @@ const (
 )
 
 // runSteps runs the steps of one phase. Steps whose failure does not end the
-// build at once are followed by the rest.
-func (j *job) runSteps(ctx context.Context, g *guest, steps []component.Step, outputs map[string]string) error {
+// build at once are followed by the rest. passed, if not nil, is told of each step
+// after which none has failed so far, not even one whose failure does not count.
+func (j *job) runSteps(ctx context.Context, g *guest, steps []component.Step, outputs map[string]string, passed func(step int)) error {
 	var failed error
 	for i := range steps {
 		s := &steps[i]
 		err := j.runStep(ctx, g, s, outputs)
+		if err != nil {
+			passed = nil
+		}
+		if passed != nil {
+			passed(i)
+		}
 		switch {
 		case err == nil || s.OnFailure == recipe.OnFailureIgnore && ctx.Err() == nil:
 		case s.OnFailure == recipe.OnFailureContinue && ctx.Err() == nil:
@@ -42,7 +49,7 @@ func (j *job) runSteps(ctx context.Context, g *guest, steps []component.Step, ou
 }
 
 func (j *job) runStep(ctx context.Context, g *guest, s *component.Step, outputs map[string]string) error {
-	return j.steps.doLogged(ctx, s.Phase, s.Component+" "+s.Name, func(log io.Writer) error {
+	return j.steps.doLogged(ctx, s.Phase, stepName(s), func(log io.Writer) error {
 		ready, err := s.Expand(func(step string) (string, error) { return outputs[s.Component+"."+step], nil })
 		if err != nil {
 			return err

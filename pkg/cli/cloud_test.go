@@ -97,12 +97,23 @@ func (c *toyCloud) table() *api.Table {
 	register(t, "ImportKeyPair", []string{"KeyName", "PublicKeyMaterial"}, c.importKey)
 	register(t, "DescribeKeyPairs", []string{"KeyNames", "KeyPairIds", "IncludePublicKey"}, c.describeKeys)
 	register(t, "DeleteKeyPair", []string{"KeyPairId"}, c.deleteKey)
-	register(t, "BuildImage", []string{"ContextDigest", "Architecture", "ClientToken", "Name"}, c.build)
+	register(t, "BuildImage", []string{"ContextDigest", "Architecture", "ClientToken", "Name", "NoCache"}, c.build)
 	register(t, "DescribeBuilds", []string{"BuildIds", "MaxResults", "NextToken"}, func(*bundttypes.DescribeBuildsInput) (*bundttypes.DescribeBuildsOutput, error) {
 		return &bundttypes.DescribeBuildsOutput{Builds: []bundttypes.Build{{
 			BuildId: "build-1", RecipeName: "web", RecipeVersion: "1.0", Architecture: "x86_64", State: "failed", ImageId: "ami-1", CreatedAt: made,
 			Steps: []bundttypes.BuildStep{{Name: "launch build instance", Phase: "image"}, {Name: "web page", Phase: "build", Error: "exit code 1"}},
 		}}}, nil
+	})
+	register(t, "DescribeBuildCache", nil, func(*bundttypes.DescribeBuildCacheInput) (*bundttypes.DescribeBuildCacheOutput, error) {
+		return &bundttypes.DescribeBuildCacheOutput{Entries: []bundttypes.CachedBuild{{
+			Key: "sha256:1", RecipeName: "web", Component: "nginx", Depth: 2, Architecture: "x86_64", SizeBytes: 3 << 20, BuildId: "build-1", CreatedAt: made, UsedAt: made,
+		}}}, nil
+	})
+	register(t, "ClearBuildCache", []string{"RecipeName"}, func(in *bundttypes.ClearBuildCacheInput) (*bundttypes.ClearBuildCacheOutput, error) {
+		if in.RecipeName != nil && *in.RecipeName != "web" {
+			return &bundttypes.ClearBuildCacheOutput{}, nil
+		}
+		return &bundttypes.ClearBuildCacheOutput{Entries: 1, SizeBytes: 3 << 20}, nil
 	})
 	register(t, "GetBuildLog", []string{"BuildId", "Step"}, func(in *bundttypes.GetBuildLogInput) (*bundttypes.GetBuildLogOutput, error) {
 		return &bundttypes.GetBuildLogOutput{Log: fmt.Sprintf("what step %d printed\n", *in.Step)}, nil

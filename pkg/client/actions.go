@@ -224,3 +224,13 @@ func (c *Client) DetachLan(ctx context.Context, in *bundttypes.DetachLanInput) (
 func (c *Client) DescribeLans(ctx context.Context, in *bundttypes.DescribeLansInput) (*bundttypes.DescribeLansOutput, error) {
 	return call[bundttypes.DescribeLansOutput](ctx, c, "DescribeLans", in)
 }
+
+// DescribeBuildCache returns what builds of the account may go on from.
+func (c *Client) DescribeBuildCache(ctx context.Context, in *bundttypes.DescribeBuildCacheInput) (*bundttypes.DescribeBuildCacheOutput, error) {
+	return call[bundttypes.DescribeBuildCacheOutput](ctx, c, "DescribeBuildCache", in)
+}
+
+// ClearBuildCache has the next builds run all steps.
+func (c *Client) ClearBuildCache(ctx context.Context, in *bundttypes.ClearBuildCacheInput) (*bundttypes.ClearBuildCacheOutput, error) {
+	return call[bundttypes.ClearBuildCacheOutput](ctx, c, "ClearBuildCache", in)
+}

@@ -27,6 +27,8 @@ type BuildRequest struct {
 	ClientToken   string `json:"-"`
 	// HoldKey is a public key that lets its owner into an instance in which a step failed.
 	HoldKey string `json:"-"`
+	// NoCache has every step run, whatever the cache has.
+	NoCache bool `json:"-"`
 }
 
 // RecipeTag is the tag that names an image's recipe, so that images can be found by it.
@@ -85,7 +87,7 @@ func (c *Account) newBuild(tx *store.Tx, r BuildRequest, rec *recipe.Recipe) (mo
 		Arch: r.Arch, RecipeName: rec.Name, RecipeVersion: rec.Version, RecipeDigest: rec.Digest(),
 		ContextDigest: r.ContextDigest, ImageName: r.ImageName, ImageID: model.NewID(model.ImagePrefix),
 		ParentImage: parent.ID, StageImage: parent.ID, Guest: len(rec.Components) > 0,
-		Created: c.now().UTC(), Tags: tags, ClientToken: r.ClientToken, HoldKey: r.HoldKey,
+		Created: c.now().UTC(), Tags: tags, ClientToken: r.ClientToken, HoldKey: r.HoldKey, NoCache: r.NoCache,
 	}
 	if err := c.takeName(tx, b.ImageName, b.ImageID); err != nil {
 		return b, err
@@ -140,6 +142,9 @@ func (c *Account) sameBuild(tx *store.Tx, r BuildRequest, parent string) (model.
 	}
 	for _, b := range builds {
 		same := b.ContextDigest == r.ContextDigest && b.Arch == r.Arch && b.ParentImage == parent
+		if r.NoCache { // but the same request may come again
+			same = same && r.ClientToken != "" && b.ClientToken == r.ClientToken
+		}
 		if b.ImageID == name.ID && same && (!b.State.Over() || b.State == model.BuildAvailable) {
 			return b, true, nil
 		}

@@ -109,10 +109,8 @@ func (c *Account) PublishBuild(ctx context.Context, id, loginUser string) error 
 			return unavailable(&img, "published")
 		}
 		c.settleImage(&img, &b, &stage, loginUser)
-		if stage.Build == b.ID {
-			if err := c.discardImage(tx, &stage); err != nil {
-				return err
-			}
+		if err := c.discardOthers(tx, &b); err != nil {
+			return err
 		}
 		b.State, b.Finished = model.BuildAvailable, c.Now()
 		err = records.Lineages.Put(tx, &model.Lineage{
@@ -140,6 +138,18 @@ func (c *Account) settleImage(img *model.Image, b *model.Build, stage *model.Ima
 			}
 		}
 	}
+}
+
+// discardOthers takes away what a build was made from and by: all its images but
+// the one that comes of it.
+func (c *Account) discardOthers(tx *store.Tx, b *model.Build) error {
+	all, err := records.Images.List(tx)
+	for i := range all {
+		if all[i].Build == b.ID && all[i].ID != b.ImageID {
+			err = errors.Join(err, c.discardImage(tx, &all[i]))
+		}
+	}
+	return err
 }
 
 func (c *Account) discardImage(tx *store.Tx, img *model.Image) error {

@@ -37,6 +37,9 @@ func (c *Cloud) Release(tx *store.Tx, account string) (owns string, err error) {
 			return "", err
 		}
 	}
+	if err := forgetCached(tx, account); err != nil {
+		return "", err
+	}
 	subscriptions, err := records.Subscriptions.List(tx)
 	if err != nil {
 		return "", err

@@ -67,7 +67,7 @@ func (g *builderGuests) ran() (lines []string) {
 	defer g.mu.Unlock()
 	for _, s := range g.scripts {
 		_, line, _ := strings.Cut(s, ": ")
-		if !strings.HasPrefix(line, "KEY=") && !strings.HasPrefix(line, "cd ~") {
+		if !strings.HasPrefix(line, "KEYS=") && !strings.HasPrefix(line, "cd ~") && line != "sync" {
 			lines = append(lines, line)
 		}
 	}
@@ -102,10 +102,15 @@ func step(name, run string, more ...string) string {
 func builderCloud(t *testing.T) (*cloud, *builderGuests) {
 	g := &builderGuests{asked: map[string]int{}}
 	c := newCloud(t, daemon.Parts{Guests: g})
-	base := c.bootSector()
-	_, err := c.CopyImage(t.Context(), &ec2types.CopyImageInput{SourceImageId: base, SourceRegion: new("local-1"), Name: new("base")})
-	c.must(err)
+	baseOf(c)
 	return c, g
+}
+
+// baseOf makes the image base.
+func baseOf(c *cloud) {
+	base := c.bootSector()
+	_, err := c.CopyImage(c.t.Context(), &ec2types.CopyImageInput{SourceImageId: base, SourceRegion: new("local-1"), Name: new("base")})
+	c.must(err)
 }
 
 // built builds to the end, whatever that is.
@@ -205,6 +210,8 @@ func TestBuildThatFails(t *testing.T) {
 			if b.HeldInstanceId != "" {
 				t.Error("an instance is held after the build's end")
 			}
+			_, err := c.ClearBuildCache(t.Context(), &bundttypes.ClearBuildCacheInput{}) // of the steps that succeeded
+			c.must(err)
 			c.until("nothing is left", func() error {
 				after := c.everything()
 				var kept []string

@@ -32,8 +32,12 @@ func config(t *testing.T) daemon.Config { return daemontest.Config(t) }
 
 func newCloud(t *testing.T, parts daemon.Parts) *cloud {
 	t.Helper()
+	return cloudWith(t, config(t), parts)
+}
+
+func cloudWith(t *testing.T, cfg daemon.Config, parts daemon.Parts) *cloud {
+	t.Helper()
 	parts.Interceptors = append(parts.Interceptors, conformance.Interceptor(t)) // every answer of every test is checked
-	cfg := config(t)
 	return &cloud{daemontest.Start(t, cfg, parts), t, cfg}
 }
 

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/bundt/bundt/pkg/api/throttle"
+	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/rundir"
 )
 
@@ -48,12 +50,17 @@ type Config struct {
 	// ReadRate and ChangeRate are how many reading and changing calls each account
 	// may make a second, and twice as many at once; 0 is any number.
 	ReadRate, ChangeRate int
+	// BuildCacheMiB is what each account's cache of builds may take; 0 keeps none.
+	BuildCacheMiB int64
+	// BuildCacheFresh is how long cached steps may be used that take things from outside.
+	BuildCacheFresh time.Duration
 }
 
 // DefaultConfig is for this user: an XDG state directory, or the system's as root.
 func DefaultConfig() Config {
 	c := Config{
 		Listen: DefaultListen, ListenAny: true, Region: "local-1", Hypervisor: "qemu", Network: networkUser, PublicPool: "127.77.0.0/16", ShutdownGrace: time.Minute,
+		BuildCacheMiB: 10 << 10, BuildCacheFresh: 6 * time.Hour,
 		ReadRate: int(throttle.DefaultReads.PerSecond), ChangeRate: int(throttle.DefaultChanges.PerSecond),
 		DataDir: defaultDataDir(), CacheDir: defaultCacheDir(), PackageMirror: os.Getenv("BUNDT_PACKAGE_MIRROR"),
 	}
@@ -157,6 +164,12 @@ func (c *Config) check() error {
 	if c.ReadRate < 0 || c.ChangeRate < 0 {
 		return fmt.Errorf("--read-rate %d and --change-rate %d must not be negative", c.ReadRate, c.ChangeRate)
 	}
+	if c.BuildCacheMiB < 0 || c.BuildCacheMiB > math.MaxInt64>>20 {
+		return fmt.Errorf("--build-cache %d: must be from 0 to %d", c.BuildCacheMiB, int64(math.MaxInt64>>20))
+	}
+	if c.BuildCacheFresh < 0 {
+		return fmt.Errorf("--build-cache-fresh %s: must not be negative", c.BuildCacheFresh)
+	}
 	if c.PublicPool != "" {
 		p, err := netip.ParsePrefix(c.PublicPool)
 		if err != nil || !p.Addr().Is4() || !p.Addr().IsLoopback() || p.Bits() < 8 || p.Bits() > 28 {
@@ -170,6 +183,10 @@ func (c *Config) check() error {
 		}
 	}
 	return nil
+}
+
+func (c *Config) cacheLimits() cloud.CacheLimits {
+	return cloud.CacheLimits{Bytes: c.BuildCacheMiB << 20, Volatile: c.BuildCacheFresh}
 }
 
 func (c *Config) hostAddresses() (out []netip.Addr) {

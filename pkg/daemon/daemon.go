@@ -152,8 +152,15 @@ func (d *Daemon) makeBuilder(guests builder.Guests) error {
 	}
 	d.builder = builder.New(builder.Options{
 		Node: d.cfg.NodeID, Cloud: d.cloud, Store: d.store, Blobs: d.layers, Guests: guests, Logs: logs, Logger: d.log,
+		Cache: builder.Cache{CacheLimits: d.cfg.cacheLimits(), Measure: d.layerBytes},
 	})
 	return nil
+}
+
+// layerBytes is what a layer takes on disk.
+func (d *Daemon) layerBytes(id string) (int64, error) {
+	info, err := d.layers.Info(id)
+	return info.AllocatedBytes, err
 }
 
 // checkOwners refuses directories that somebody else may have made first.

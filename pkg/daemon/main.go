@@ -91,6 +91,8 @@ func newCommand() *cobra.Command {
 	f.Int64Var(&cfg.GuestMemoryMiB, "guest-memory", 0, "MiB of memory that instances may take in all; more than the host has is overcommitment (default: nine tenths of the host's)")
 	f.IntVar(&cfg.ReadRate, "read-rate", cfg.ReadRate, "reading calls a second that each account may make, and twice as many at once; 0 for any number")
 	f.IntVar(&cfg.ChangeRate, "change-rate", cfg.ChangeRate, "changing calls a second that each account may make, and twice as many at once; 0 for any number")
+	f.Int64Var(&cfg.BuildCacheMiB, "build-cache", cfg.BuildCacheMiB, "MiB that each account's cache of builds may take; 0 for none")
+	f.DurationVar(&cfg.BuildCacheFresh, "build-cache-fresh", cfg.BuildCacheFresh, "how long cached build steps may be used that take things from outside")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	root.AddCommand(newSwitchCommand(&logLevel), newDoctorCommand(&cfg), newPurgeCommand(&cfg))
 	return root

@@ -124,7 +124,8 @@ type Image struct {
 	Protection     Protection    `json:"protection,omitzero"`
 	Origin         *ImageOrigin  `json:"origin,omitempty"` // of an image from a registry
 	ProductCodes   []string      `json:"productCodes,omitempty"`
-	Build          string        `json:"build,omitempty"` // the build that it belongs to, until that is published
+	Build          string        `json:"build,omitempty"`   // the build that it belongs to, until that is published
+	Content        string        `json:"content,omitempty"` // digest of what was baked, of an image that components are to run in
 }
 
 // RecipeRef is an image's provenance: which recipe it was baked from, and with what.
@@ -234,6 +235,8 @@ type Build struct {
 	// StageImage is what the build instance is launched from: the parent, or what
 	// was baked. Until there is one, the build is the baker's.
 	StageImage string `json:"stageImage,omitempty"`
+	// NoCache has every step run, whatever the cache has.
+	NoCache bool `json:"noCache,omitempty"`
 	// Cancel says that its owner does not want it any more.
 	Cancel bool `json:"cancel,omitempty"`
 	// HoldKey is the public key by which its owner logs in to an instance in which a

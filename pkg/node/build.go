@@ -2,8 +2,11 @@ package node
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -131,6 +134,12 @@ func (n *Node) publish(ctx context.Context, b *model.Build, res *bake.Result, st
 		img.ID, img.Name, img.State, img.Tags, img.Build = model.NewID(model.ImagePrefix), b.ID, model.ImageTransient, nil, b.ID
 	}
 	img.Boot.Mode = model.BootModeOf(img.Boot.Firmware)
+	if b.Guest {
+		var err error
+		if img.Content, err = contentOf(res); err != nil {
+			return fmt.Errorf("reading what was baked: %w", err)
+		}
+	}
 	var layers []model.Layer
 	var snaps []model.Snapshot
 	defer func() { n.unpin(layers, img.Boot) }()
@@ -191,6 +200,23 @@ func (n *Node) publish(ctx context.Context, b *model.Build, res *bake.Result, st
 		}
 		return records.Builds.Put(tx, &done)
 	})
+}
+
+// contentOf is the digest of baked disks: the same for two bakes that gave the same.
+func contentOf(res *bake.Result) (string, error) {
+	sum := sha256.New()
+	for _, d := range res.Disks {
+		f, err := os.Open(d.Path)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(sum, "%s %d\n", d.Device, d.SizeBytes)
+		_, err = io.Copy(sum, f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return "", err
+		}
+	}
+	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 func (n *Node) putBlob(ctx context.Context, path string) (string, error) {

@@ -75,6 +75,9 @@ func (n *Node) Collect(ctx context.Context) error {
 		if err := n.emptyBin(tx); err != nil {
 			return err
 		}
+		if err := n.forgetCached(tx); err != nil {
+			return err
+		}
 		if use, err = readUsage(tx); err != nil {
 			return err
 		}
@@ -151,6 +154,9 @@ func readUsage(tx *store.Tx) (usage, error) {
 	if err := u.markTransfers(tx, mark); err != nil {
 		return u, err
 	}
+	if err := markCached(tx, mark); err != nil {
+		return u, err
+	}
 	for id := range parent {
 		if !u.layers[id] {
 			u.unmarked = append(u.unmarked, id)
@@ -176,6 +182,17 @@ func markVolumes(tx *store.Tx, mark func(string)) error {
 		mark(v.NextHead)
 	}
 	return nil
+}
+
+// markCached marks what later builds may go on from.
+func markCached(tx *store.Tx, mark func(string)) error {
+	cached, err := records.CachedBuilds.List(tx)
+	for _, c := range cached {
+		for _, d := range c.Disks {
+			mark(d.LayerID)
+		}
+	}
+	return err
 }
 
 func (u *usage) markBlobs(b model.Boot) {
@@ -255,6 +272,22 @@ func (n *Node) forgetOld(tx *store.Tx, u usage) error {
 		return err
 	}
 	return forgetLineage(tx, u.alive)
+}
+
+// forgetCached removes what no build may go on from any more.
+func (n *Node) forgetCached(tx *store.Tx) error {
+	cached, err := records.CachedBuilds.List(tx)
+	if err != nil {
+		return err
+	}
+	for i := range cached {
+		if c := &cached[i]; c.Stale(n.Now()) {
+			if err := records.CachedBuilds.Delete(tx, records.CachedKey(c.OwnerID, c.Key)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func forgetLineage(tx *store.Tx, alive map[string]bool) error {

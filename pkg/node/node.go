@@ -140,7 +140,7 @@ func New(o Options) *Node {
 // Machines and the network go on without it.
 func (n *Node) Run(ctx context.Context) error {
 	watched := append(slices.Clone(topologyCollections), records.Interfaces.Name(), records.Profiles.Name(), records.Roles.Name(),
-		records.Instances.Name(), records.Images.Name(), records.Snapshots.Name(), records.Volumes.Name(), records.Builds.Name(), records.Imports.Name(), records.Exports.Name(), records.RegistryTasks.Name(), records.Publishers.Name(), records.LANs.Name())
+		records.Instances.Name(), records.Images.Name(), records.Snapshots.Name(), records.Volumes.Name(), records.Builds.Name(), records.CachedBuilds.Name(), records.Imports.Name(), records.Exports.Name(), records.RegistryTasks.Name(), records.Publishers.Name(), records.LANs.Name())
 	changes := n.Store.Watch(ctx, watched...)
 	events := n.Driver.Events(ctx)
 	if err := n.register(ctx); err != nil {

@@ -26,6 +26,11 @@ func TokenKey(owner, action, token string) string {
 // the same to IAM.
 func IAMKey(account, name string) string { return account + "." + strings.ToLower(name) }
 
+// CachedKey is the key of a CachedBuild, of its digest.
+func CachedKey(owner, digest string) string {
+	return owner + "." + strings.TrimPrefix(digest, "sha256:")
+}
+
 // TemplateVersionKey is the key of a launch template's version: in the order of
 // the numbers, all of one template below its id and a dot.
 func TemplateVersionKey(template string, number int64) string {

@@ -20,6 +20,7 @@ var (
 	Layers        = store.NewCollection("layers", func(l *model.Layer) string { return l.ID })
 	Instances     = store.NewCollection("instances", func(i *model.Instance) string { return i.ID })
 	Builds        = store.NewCollection("builds", func(b *model.Build) string { return b.ID })
+	CachedBuilds  = store.NewCollection("cached-builds", func(c *model.CachedBuild) string { return CachedKey(c.OwnerID, c.Key) })
 	Lineages      = store.NewCollection("lineage", func(l *model.Lineage) string { return l.ID })
 	KeyPairs      = store.NewCollection("keypairs", func(k *model.KeyPair) string { return k.ID })
 	Names         = store.NewCollection("names", func(n *Name) string { return NameKey(n.Kind, n.OwnerID, n.Name) })

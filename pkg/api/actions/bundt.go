@@ -16,7 +16,7 @@ import (
 
 func (a *Actions) registerBundt(t *api.Table) {
 	api.Register(t, api.Action[bundttypes.BuildImageInput, bundttypes.BuildImageOutput]{
-		Name: "BuildImage", Handler: a.buildImage, Acts: []string{"ContextDigest", "Architecture", "Name", "TagSpecifications", "ClientToken", "HoldKey"},
+		Name: "BuildImage", Handler: a.buildImage, Acts: []string{"ContextDigest", "Architecture", "Name", "TagSpecifications", "ClientToken", "HoldKey", "NoCache"},
 	})
 	api.Register(t, api.Action[bundttypes.DescribeBuildsInput, bundttypes.DescribeBuildsOutput]{
 		Name: "DescribeBuilds", Handler: a.describeBuilds, Acts: []string{"BuildIds", "Filters", "MaxResults", "NextToken"},
@@ -32,6 +32,24 @@ func (a *Actions) registerBundt(t *api.Table) {
 		Handler: func(ctx context.Context, in *bundttypes.CancelBuildInput) (*bundttypes.CancelBuildOutput, error) {
 			b, err := a.account(ctx).CancelBuild(ctx, ec2types.Value(in.BuildId))
 			return &bundttypes.CancelBuildOutput{Build: buildOf(&b)}, err
+		},
+	})
+	api.Register(t, api.Action[bundttypes.DescribeBuildCacheInput, bundttypes.DescribeBuildCacheOutput]{
+		Name: "DescribeBuildCache",
+		Handler: func(ctx context.Context, _ *bundttypes.DescribeBuildCacheInput) (*bundttypes.DescribeBuildCacheOutput, error) {
+			all, err := a.account(ctx).CachedBuilds(ctx)
+			out := &bundttypes.DescribeBuildCacheOutput{}
+			for i := range all {
+				out.Entries = append(out.Entries, cachedBuildOf(&all[i]))
+			}
+			return out, err
+		},
+	})
+	api.Register(t, api.Action[bundttypes.ClearBuildCacheInput, bundttypes.ClearBuildCacheOutput]{
+		Name: "ClearBuildCache", Acts: []string{"RecipeName"},
+		Handler: func(ctx context.Context, in *bundttypes.ClearBuildCacheInput) (*bundttypes.ClearBuildCacheOutput, error) {
+			n, bytes, err := a.account(ctx).ForgetCachedBuilds(ctx, ec2types.Value(in.RecipeName))
+			return &bundttypes.ClearBuildCacheOutput{Entries: int32(n), SizeBytes: bytes}, err
 		},
 	})
 	api.Register(t, api.Action[bundttypes.GetBuildLogInput, bundttypes.GetBuildLogOutput]{
@@ -65,7 +83,7 @@ func (a *Actions) buildImage(ctx context.Context, in *bundttypes.BuildImageInput
 	b, err := a.account(ctx).BuildImage(ctx, cloud.BuildRequest{
 		ContextDigest: ec2types.Value(in.ContextDigest), Arch: model.Arch(ec2types.Value(in.Architecture)),
 		ImageName: ec2types.Value(in.Name), Tags: tags["image"], ClientToken: ec2types.Value(in.ClientToken),
-		HoldKey: ec2types.Value(in.HoldKey),
+		HoldKey: ec2types.Value(in.HoldKey), NoCache: ec2types.Value(in.NoCache),
 	})
 	if err != nil {
 		return nil, err
@@ -126,6 +144,13 @@ func buildOf(b *model.Build) bundttypes.Build {
 		out.Steps = append(out.Steps, bundttypes.BuildStep{Name: s.Name, Phase: s.Phase, Error: s.Error, Detail: s.Detail, Cached: s.Cached, StartedAt: s.Started, FinishedAt: some(s.Finished)})
 	}
 	return out
+}
+
+func cachedBuildOf(c *model.CachedBuild) bundttypes.CachedBuild {
+	return bundttypes.CachedBuild{
+		Architecture: string(c.Arch), BuildId: c.BuildID, Component: c.Component, CreatedAt: c.Created, Depth: int32(c.Depth), ExpiresAt: some(c.Expires),
+		Key: c.Key, RecipeName: c.Recipe, SizeBytes: c.Bytes, UsedAt: c.Used,
+	}
 }
 
 // some is nil for the zero time.

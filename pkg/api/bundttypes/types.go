@@ -19,7 +19,8 @@ type BuildImageInput struct {
 	// HoldKey is a public key, as in authorized_keys. With one, an instance in which a
 	// step fails is kept for an hour, or until CancelBuild, and the key lets in.
 	HoldKey           *string                     `json:"HoldKey,omitempty" query:"HoldKey"`
-	Name              *string                     `json:"Name,omitempty" query:"Name"` // of the image; default: from the recipe
+	Name              *string                     `json:"Name,omitempty" query:"Name"`       // of the image; default: from the recipe
+	NoCache           *bool                       `json:"NoCache,omitempty" query:"NoCache"` // run every step
 	TagSpecifications []ec2types.TagSpecification `json:"TagSpecifications,omitzero" query:"TagSpecification"`
 }
 

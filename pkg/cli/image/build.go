@@ -39,6 +39,7 @@ type BuildOptions struct {
 	Name    string
 	// ShellOnFailure lets the user into an instance in which a step failed.
 	ShellOnFailure bool
+	NoCache        bool
 }
 
 // NewBuildCommand returns the command "build".
@@ -54,7 +55,8 @@ func NewBuildCommand(f *factory.Factory, run func(context.Context, *BuildOptions
 that is built in (` + strings.Join(f.Recipes.Names(), ", ") + `). Prints the image's id.
 
 A recipe with components then runs their steps in an instance: build and validate, makes an image
-of it, and runs those of test in an instance of that. Only an image that passed is kept.
+of it, and runs those of test in an instance of that. Only an image that passed is kept. Components
+that an earlier build has run on the same parent, with the same ones before them, are not run again.
 
 Building the same recipe again gives the image that is there. --arch chooses the
 architectures, of those that the recipe has; the default is this host's, or the
@@ -77,11 +79,12 @@ recipe's only one.`,
 	o.Plan.AddFlags(cmd)
 	o.Wait.AddFlags(cmd)
 	cmd.Flags().BoolVar(&o.ShellOnFailure, "shell-on-failure", false, "log in to the instance in which a step fails, before it goes")
+	cmd.Flags().BoolVar(&o.NoCache, "no-cache", false, "run every step, even if the cache has what comes of it")
 	cmd.Flags().StringSliceVarP(&o.Archs, "arch", "a", nil, "`architectures` to bake for: "+archNames()+" or all")
 	cmd.Flags().StringVarP(&o.Name, "name", "n", "", "`name` of the image; default: RECIPE-VERSION-ARCHITECTURE")
 	_ = cmd.RegisterFlagCompletionFunc("arch", cobra.FixedCompletions(append(strings.Split(archNames(), ", "), allArchs), cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("name", cobra.NoFileCompletions)
-	cmd.AddCommand(newBuildListCommand(f), newBuildShowCommand(f), newBuildLogCommand(f), newBuildCancelCommand(f))
+	cmd.AddCommand(newBuildListCommand(f), newBuildShowCommand(f), newBuildLogCommand(f), newBuildCancelCommand(f), newCacheCommand(f))
 	return cmd
 }
 
@@ -221,6 +224,9 @@ func (o *BuildOptions) buildFor(ctx context.Context, c *client.Client, digest st
 	}
 	if o.Name != "" {
 		request.Name = &o.Name
+	}
+	if o.NoCache {
+		request.NoCache = &o.NoCache
 	}
 	var hold *holdKey
 	if o.ShellOnFailure {
