@@ -34,9 +34,6 @@ var bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 // uploadScheme begins the URL of an uploaded blob.
 const uploadScheme = "upload:"
 
-// dataDevices are the names of imported disks after the first that have none.
-const dataDevices = "bcdefghijklmnopqrstuvwxyz"
-
 // ImportImage writes the intent to make an image of disk images.
 func (c *Account) ImportImage(ctx context.Context, r ImageImport) (t model.ImportTask, err error) {
 	if err := checkTags(r.Tags); err != nil {
@@ -69,6 +66,9 @@ func (c *Account) ImportImage(ctx context.Context, r ImageImport) (t model.Impor
 			return t, model.Errorf(model.CodeInvalidParameterValue, "The device %s is used for two disks", d)
 		}
 		seen[r.Disks[i].Device] = true
+		if r.Disks[i].Format == model.FormatOVA && len(r.Disks) > 1 {
+			return t, model.Errorf(model.CodeInvalidParameterCombination, "An OVA is a machine with all its disks: it must be the only disk container")
+		}
 	}
 	err = c.store.Update(ctx, func(tx *store.Tx) error {
 		ids, err := c.idempotent(tx, "ImportImage", r.ClientToken, hash, func() ([]string, error) { return c.newImport(tx, r) })
@@ -110,10 +110,9 @@ func (c *Account) checkImportDisk(d *model.ImportDisk, index int) error {
 	if d.Device == "" {
 		d.Device = "/dev/sda1"
 		if index > 0 {
-			if index > len(dataDevices) {
+			if d.Device = model.DataDevice(index); d.Device == "" {
 				return model.Errorf(model.CodeInvalidParameterValue, "%d disks are too many", index+1)
 			}
-			d.Device = "/dev/sd" + dataDevices[index-1:index]
 		}
 	}
 	if !deviceName.MatchString(d.Device) {
@@ -133,11 +132,11 @@ func (c *Account) checkImportDisk(d *model.ImportDisk, index int) error {
 	}
 	d.Format = model.DiskFormat(strings.ToUpper(string(d.Format)))
 	switch d.Format {
-	case model.FormatRaw, model.FormatVMDK, model.FormatVHD, model.FormatQcow2:
+	case model.FormatRaw, model.FormatVMDK, model.FormatVHD, model.FormatVHDX, model.FormatQcow2, model.FormatOVA:
 	case "":
 		return model.Errorf(model.CodeMissingParameter, "The request must contain the parameter Format of the disk container")
 	default:
-		return model.Errorf(model.CodeUnsupportedOperation, "The disk format %s is not supported", d.Format).WithHint("supported: RAW, VMDK, VHD, QCOW2")
+		return model.Errorf(model.CodeUnsupportedOperation, "The disk format %s is not supported", d.Format).WithHint("supported: RAW, VMDK, VHD, VHDX, QCOW2, OVA; compressed by gzip, xz, zstd or bzip2 or not")
 	}
 	if d.URL == "" {
 		return checkObject(d.Bucket, d.Key)

@@ -14,6 +14,7 @@ const (
 	FormatQcow2 = "qcow2"
 	FormatVMDK  = "vmdk"
 	FormatVPC   = "vpc" // Microsoft's VHD
+	FormatVHDX  = "vhdx"
 )
 
 const (
@@ -36,8 +37,10 @@ func inspectForeign(r io.ReaderAt, size int64, format string) error {
 		return inspectVMDK(r, size)
 	case FormatVPC:
 		return inspectVHD(r, size)
+	case FormatVHDX:
+		return inspectVHDX(r, size)
 	}
-	return fmt.Errorf("format %q is not supported: use raw, qcow2, vmdk or vpc", format)
+	return fmt.Errorf("format %q is not supported: use raw, qcow2, vmdk, vpc or vhdx", format)
 }
 
 // inspectVMDK accepts sparse extents that have their data in themselves: no

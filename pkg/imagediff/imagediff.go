@@ -201,7 +201,8 @@ func (c *comparison) changed(a, b *rootfs.Entry) (what []string, err error) {
 		return []string{"type"}, nil
 	}
 	content := a.Size != b.Size
-	if a.Mode.IsRegular() && !content && !(c.SameOrigin && a.Inode == b.Inode && a.Changed.Equal(b.Changed) && a.Modified.Equal(b.Modified)) {
+	untouched := c.SameOrigin && a.Inode == b.Inode && a.Changed.Equal(b.Changed) && a.Modified.Equal(b.Modified)
+	if a.Mode.IsRegular() && !content && !untouched {
 		same, err := c.same(a, b)
 		if err != nil {
 			return nil, err

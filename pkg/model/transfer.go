@@ -27,6 +27,8 @@ const (
 	FormatVMDK  DiskFormat = "VMDK"
 	FormatVHD   DiskFormat = "VHD"
 	FormatQcow2 DiskFormat = "QCOW2"
+	FormatVHDX  DiskFormat = "VHDX" // to import
+	FormatOVA   DiskFormat = "OVA"  // to import: a machine of several disks
 )
 
 // ImportTask makes an image of disk images from elsewhere.
@@ -59,6 +61,7 @@ type ImportDisk struct {
 	Key         string     `json:"key,omitempty"`
 	Digest      string     `json:"digest,omitempty"`     // "sha256:HEX" that what is at an http URL must have
 	Blob        string     `json:"blob,omitempty"`       // digest
+	Member      string     `json:"member,omitempty"`     // file in the OVA that the source is; "" until that was looked into
 	SnapshotID  string     `json:"snapshotID,omitempty"` // given, or once completed the one that was made
 	SizeBytes   int64      `json:"sizeBytes,omitempty"`  // of the image file
 }
@@ -93,3 +96,13 @@ type ExportDisk struct {
 
 // Owner is the account that the task belongs to.
 func (t *ExportTask) Owner() string { return t.OwnerID }
+
+// DataDevice is the name of an imported disk after the first that has none; "" for one
+// too many.
+func DataDevice(index int) string {
+	const letters = "bcdefghijklmnopqrstuvwxyz"
+	if index < 1 || index > len(letters) {
+		return ""
+	}
+	return "/dev/sd" + letters[index-1:index]
+}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bundt/bundt/pkg/disk"
+	"github.com/bundt/bundt/pkg/disk/ova"
 	"github.com/bundt/bundt/pkg/fetch"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
@@ -24,7 +25,7 @@ const maxImportBytes = 16 << 40
 
 // qemuFormats are QEMU's names of the formats of disk images.
 var qemuFormats = map[model.DiskFormat]string{
-	model.FormatRaw: disk.FormatRaw, model.FormatVMDK: disk.FormatVMDK, model.FormatVHD: disk.FormatVPC, model.FormatQcow2: disk.FormatQcow2,
+	model.FormatRaw: disk.FormatRaw, model.FormatVMDK: disk.FormatVMDK, model.FormatVHD: disk.FormatVPC, model.FormatVHDX: disk.FormatVHDX, model.FormatQcow2: disk.FormatQcow2,
 }
 
 // reconcileTransfer works on a publisher's index, an attachment to a LAN, or an import, export or registry task that is not over. A task that
@@ -67,9 +68,12 @@ func (n *Node) reconcileTransfer(ctx context.Context, id string) (time.Duration,
 
 func (n *Node) importImage(ctx context.Context, t *model.ImportTask) error {
 	return n.inWorkDir(t.ID, func(work string) error {
+		if err := n.openArchive(ctx, t, work); err != nil {
+			return err
+		}
 		var made []string // the disks' qcow2 files, "" for a snapshot that is there
 		for i := range t.Disks {
-			path, err := n.convertDisk(ctx, t, i, filepath.Join(work, fmt.Sprintf("%d.qcow2", i)))
+			path, err := n.convertDisk(ctx, t, i, work)
 			if err != nil {
 				return fmt.Errorf("disk %s: %w", t.Disks[i].Device, err)
 			}
@@ -116,29 +120,36 @@ func (n *Node) importStep(ctx context.Context, t *model.ImportTask, message stri
 	})
 }
 
-// convertDisk makes a flat qcow2 file of one of the task's disks.
-func (n *Node) convertDisk(ctx context.Context, t *model.ImportTask, i int, dst string) (string, error) {
+// convertDisk makes a flat qcow2 file, in the directory work, of one of the task's disks.
+func (n *Node) convertDisk(ctx context.Context, t *model.ImportTask, i int, work string) (string, error) {
 	d := &t.Disks[i]
 	if d.SnapshotID != "" {
 		return "", nil
 	}
-	src, err := n.source(t.OwnerID, d)
-	if err != nil {
+	dst, format := filepath.Join(work, fmt.Sprintf("%d.qcow2", i)), d.Format
+	var src string
+	var err error
+	if d.Member != "" {
+		src, format = filepath.Join(work, archiveDir, d.Member), model.FormatVMDK
+	} else if src, err = n.fetched(ctx, t, i, dst+".source"); err != nil {
 		return "", err
 	}
-	if src == "" {
-		src = dst + ".source"
-		defer os.Remove(src)
-		if err := n.downloadDisk(ctx, t, i, src); err != nil {
-			return "", err
-		}
-	}
+	defer os.Remove(dst + ".source")
 	if err := n.importStep(ctx, t, "validating", 90*i/len(t.Disks)); err != nil {
 		return "", err
 	}
+	plain := dst + ".plain"
+	defer os.Remove(plain)
+	packed, err := n.unpack(ctx, t, src, plain)
+	if err != nil {
+		return "", err
+	}
+	if packed {
+		src = plain
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	err = disk.Convert(ctx, src, qemuFormats[d.Format], dst, disk.ConvertOptions{MaxBytes: maxImportBytes, Progress: func(percent int) {
+	err = disk.Convert(ctx, src, qemuFormats[format], dst, disk.ConvertOptions{MaxBytes: maxImportBytes, Progress: func(percent int) {
 		if err := n.importStep(ctx, t, "converting", 90*(100*i+percent)/(100*len(t.Disks))); err != nil {
 			cancel(err)
 		}
@@ -151,6 +162,85 @@ func (n *Node) convertDisk(ctx context.Context, t *model.ImportTask, i int, dst 
 		err = fmt.Errorf("the disk has %d bytes; %d are the most", h.SizeBytes, int64(maxImportBytes))
 	}
 	return dst, err
+}
+
+// fetched is the file of a disk, downloaded to a path if it is not on this host.
+func (n *Node) fetched(ctx context.Context, t *model.ImportTask, i int, to string) (string, error) {
+	src, err := n.source(t.OwnerID, &t.Disks[i])
+	if err != nil || src != "" {
+		return src, err
+	}
+	return to, n.downloadDisk(ctx, t, i, to)
+}
+
+// archiveDir is where the files of an OVA are, in the task's work directory.
+const archiveDir = "ova"
+
+// openArchive takes apart the OVA that a task has instead of disks, and makes its disks
+// those of the archive.
+func (n *Node) openArchive(ctx context.Context, t *model.ImportTask, work string) error {
+	d := t.Disks[0]
+	if d.Format != model.FormatOVA {
+		return nil
+	}
+	src, err := n.fetched(ctx, t, 0, filepath.Join(work, "source"))
+	if err != nil {
+		return err
+	}
+	d.SizeBytes = t.Disks[0].SizeBytes
+	defer os.Remove(filepath.Join(work, "source"))
+	plain := filepath.Join(work, "plain")
+	defer os.Remove(plain)
+	packed, err := n.unpack(ctx, t, src, plain)
+	if err != nil {
+		return err
+	}
+	if packed {
+		src = plain
+	}
+	if err := n.importStep(ctx, t, "reading the OVA", t.Progress); err != nil {
+		return err
+	}
+	dir := filepath.Join(work, archiveDir)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("making a directory for the OVA: %w", err)
+	}
+	machine, err := ova.Extract(ctx, src, dir, n.CheckSpace)
+	if err != nil {
+		return err
+	}
+	root := d.Device
+	t.Disks = nil
+	for i, member := range machine.Disks {
+		d.Device, d.Member = root, member
+		if i > 0 {
+			d.Device = model.DataDevice(i)
+		}
+		t.Disks = append(t.Disks, d)
+	}
+	if t.Mode == "" && machine.UEFI {
+		t.Mode = model.BootModeUEFI
+	}
+	return nil
+}
+
+// unpackStep is how much of a compressed file is read between two looks at the task.
+const unpackStep = 64 << 20
+
+// unpack unpacks a compressed disk.
+func (n *Node) unpack(ctx context.Context, t *model.ImportTask, src, dst string) (packed bool, err error) {
+	next := int64(unpackStep)
+	c, err := disk.Unpack(ctx, src, dst, maxImportBytes, func(read int64) error {
+		if read < next {
+			return nil
+		}
+		next = read + unpackStep
+		if err := n.CheckSpace(); err != nil {
+			return err
+		}
+		return n.importStep(ctx, t, fmt.Sprintf("unpacking: %d MiB", read>>20), t.Progress)
+	})
+	return c != disk.Uncompressed, err
 }
 
 // downloadDisk gets a disk that an http URL names.

@@ -114,6 +114,66 @@ func TestExportAndImport(t *testing.T) {
 	}
 }
 
+// TestImportPacked imports a compressed disk, a VHDX, and a compressed OVA of two disks.
+func TestImportPacked(t *testing.T) {
+	w := newWorld(t)
+	in := filepath.Join(w.buckets, w.cloud.ID(), "incoming")
+	if err := os.MkdirAll(in, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	raw := filepath.Join(in, "disk.raw")
+	bootable(t, raw)
+	run := func(argv ...string) {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+		cmd.Dir = in
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v: %s", argv, err, out)
+		}
+	}
+	run("gzip", "-k", "disk.raw")
+	run("qemu-img", "convert", "-f", "raw", "-O", "vhdx", "disk.raw", "disk.vhdx")
+	for _, name := range []string{"root.vmdk", "data.vmdk"} {
+		run("qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", "disk.raw", name)
+	}
+	const ovf = `<Envelope><References><File href="root.vmdk" id="r"/><File href="data.vmdk" id="d"/></References>
+<DiskSection><Disk diskId="data" fileRef="d" format="vmdk"/><Disk diskId="root" fileRef="r" format="vmdk"/></DiskSection>
+<VirtualSystem id="vm"><VirtualHardwareSection><Item><ResourceType>17</ResourceType><HostResource>ovf:/disk/root</HostResource></Item>
+<Item><ResourceType>17</ResourceType><HostResource>ovf:/disk/data</HostResource></Item></VirtualHardwareSection></VirtualSystem></Envelope>`
+	if err := os.WriteFile(filepath.Join(in, "vm.ovf"), []byte(ovf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run("tar", "-c", "--format=ustar", "-f", "vm.ova", "vm.ovf", "root.vmdk", "data.vmdk")
+	run("gzip", "-k", "vm.ova")
+	w.eventually("accept an import", func() error {
+		_, err := w.cloud.ImportImage(t.Context(), cloud.ImageImport{Disks: []model.ImportDisk{{Bucket: "incoming", Key: "none", Format: model.FormatRaw}}})
+		return err
+	})
+	for key, c := range map[string]struct {
+		format model.DiskFormat
+		disks  int
+	}{"disk.raw.gz": {model.FormatRaw, 1}, "disk.vhdx": {model.FormatVHDX, 1}, "vm.ova": {model.FormatOVA, 2}, "vm.ova.gz": {model.FormatOVA, 2}} {
+		task := w.imported(cloud.ImageImport{Disks: []model.ImportDisk{{Bucket: "incoming", Key: key, Format: c.format}}, Tags: model.Tags{cloud.ImageNameTag: key}})
+		if task.State != model.TaskCompleted {
+			t.Fatalf("%s: %s: %s", key, task.State, task.Message)
+		}
+		img := w.image(task.ImageID)
+		if len(img.BlockDevices) != c.disks || img.BlockDevices[0].Device != "/dev/sda1" || (c.disks == 2 && img.BlockDevices[1].Device != "/dev/sdb") {
+			t.Errorf("%s: the disks are %+v", key, img.BlockDevices)
+		}
+		if got := w.mark(img); got != "the mark" {
+			t.Errorf("%s: the disk has %q", key, got)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(in, "bad.ova"), []byte("no tar at all"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	task := w.imported(cloud.ImageImport{Disks: []model.ImportDisk{{Bucket: "incoming", Key: "bad.ova", Format: model.FormatOVA}}, Tags: model.Tags{cloud.ImageNameTag: "bad"}})
+	if task.State != model.TaskDeleted || !strings.Contains(task.Message, "OVA refused") {
+		t.Errorf("no OVA: %s: %s", task.State, task.Message)
+	}
+}
+
 // TestImportFromTheWeb imports what a server on this host has.
 func TestImportFromTheWeb(t *testing.T) {
 	w := newWorld(t)

@@ -380,11 +380,20 @@ func checkContext(r *Recipe, d *decoder, fsys fs.FS) ErrorList {
 			exists(fmt.Sprintf("components[%d].document", i), c.Document, false)
 		}
 	}
-	if r.Source.Packages != nil && r.Source.Packages.Keyring != "" {
-		exists("source.packages.keyring", r.Source.Packages.Keyring, false)
-	}
-	if r.Source.System != nil && r.Source.System.Keyring != "" {
-		exists("source.system.keyring", r.Source.System.Keyring, false)
+	for at, name := range keyrings(r) {
+		exists(at, name, false)
 	}
 	return d.errs
+}
+
+// keyrings are the files of keys that a recipe names, by where it does.
+func keyrings(r *Recipe) map[string]string {
+	out := map[string]string{}
+	if r.Source.Packages != nil && r.Source.Packages.Keyring != "" {
+		out["source.packages.keyring"] = r.Source.Packages.Keyring
+	}
+	if r.Source.System != nil && r.Source.System.Keyring != "" {
+		out["source.system.keyring"] = r.Source.System.Keyring
+	}
+	return out
 }

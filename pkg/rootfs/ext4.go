@@ -78,7 +78,7 @@ func openVolume(r io.ReaderAt, size int64, super []byte) (*volume, error) {
 	groups := (blocks - first + blocksPerGroup - 1) / blocksPerGroup
 	table := make([]byte, int64(groups)*descBytes)
 	if _, err := r.ReadAt(table, int64(first+1)*v.block); err != nil {
-		return nil, fmt.Errorf("%w: reading the groups' descriptors: %v", ErrDamaged, err)
+		return nil, fmt.Errorf("%w: reading the groups' descriptors: %w", ErrDamaged, err)
 	}
 	for i := range groups {
 		d := table[int64(i)*descBytes:]
@@ -101,7 +101,7 @@ func (v *volume) inode(n uint32) (inode, error) {
 	at := int64(v.tables[(n-1)/v.perGroup])*v.block + int64((n-1)%v.perGroup)*v.inodeSize
 	b := make(inode, v.inodeSize)
 	if _, err := v.r.ReadAt(b, at); err != nil {
-		return nil, fmt.Errorf("%w: reading inode %d: %v", ErrDamaged, n, err)
+		return nil, fmt.Errorf("%w: reading inode %d: %w", ErrDamaged, n, err)
 	}
 	return b, nil
 }
@@ -222,7 +222,7 @@ func walkExtents(r io.ReaderAt, block int64, node []byte, depth int, fn func(ext
 		if level > 0 {
 			child := make([]byte, block)
 			if _, err := r.ReadAt(child, (int64(le32(e[4:]))|int64(le16(e[8:]))<<32)*block); err != nil {
-				return fmt.Errorf("%w: reading extents: %v", ErrDamaged, err)
+				return fmt.Errorf("%w: reading extents: %w", ErrDamaged, err)
 			}
 			if int(le16(child[6:])) != level-1 {
 				return fmt.Errorf("%w: a node of extents is of level %d below %d", ErrDamaged, le16(child[6:]), level)
@@ -280,7 +280,7 @@ func (c *content) ReadAt(p []byte, off int64) (n int, err error) {
 		if found && c.extents[i].at != 0 {
 			at := int64(c.extents[i].at)*c.block + off - int64(c.extents[i].first)*c.block
 			if k, err := c.r.ReadAt(part, at); err != nil {
-				return n + k, fmt.Errorf("%w: reading a file's blocks: %v", ErrDamaged, err)
+				return n + k, fmt.Errorf("%w: reading a file's blocks: %w", ErrDamaged, err)
 			}
 		} else {
 			clear(part)

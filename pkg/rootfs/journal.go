@@ -103,7 +103,7 @@ func (j *journal) read(n uint32, into []byte) error {
 		return fmt.Errorf("%w: it has no block %d", ErrDamaged, n)
 	}
 	if _, err := j.part.ReadAt(into, int64(j.blocks[n])*j.block); err != nil {
-		return fmt.Errorf("%w: reading its block %d: %v", ErrDamaged, n, err)
+		return fmt.Errorf("%w: reading its block %d: %w", ErrDamaged, n, err)
 	}
 	return nil
 }

@@ -97,7 +97,7 @@ func open(part *io.SectionReader) (*FS, error) {
 		return nil, fmt.Errorf("reading the journal: %w", err)
 	}
 	if _, err := r.ReadAt(super, superOffset); err != nil { // the journal may have a newer one
-		return nil, fmt.Errorf("%w: %v", ErrDamaged, err)
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	v, err := openVolume(r, part.Size(), super)
 	if err != nil {

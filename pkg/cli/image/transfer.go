@@ -56,19 +56,23 @@ partitions, unless flags say them.`,
 	o.plan.AddFlags(cmd)
 	o.wait.AddFlags(cmd)
 	cmd.Flags().StringVarP(&o.name, "name", "n", "", "`name` of the image (required)")
-	cmd.Flags().StringVar(&o.format, "format", "", "`format` of the file: raw, qcow2, vmdk or vhd")
+	cmd.Flags().StringVar(&o.format, "format", "", "`format` of the disk: raw, qcow2, vmdk, vhd, vhdx or ova")
 	cmd.Flags().StringVarP(&o.arch, "arch", "a", "", "`architecture`: "+archNames())
 	cmd.Flags().StringVar(&o.bootMode, "boot-mode", "", "`mode`: legacy-bios, uefi or uefi-preferred")
 	cmd.Flags().StringVar(&o.description, "description", "", "`text` that describes the image")
 	_ = cmd.RegisterFlagCompletionFunc("name", cobra.NoFileCompletions)
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"raw", "qcow2", "vmdk", "vhd"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"raw", "qcow2", "vmdk", "vhd", "vhdx", "ova"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
 // formats are what the ends of files' names mean.
 var formats = map[string]model.DiskFormat{
 	".raw": model.FormatRaw, ".img": model.FormatRaw, ".qcow2": model.FormatQcow2, ".vmdk": model.FormatVMDK, ".vhd": model.FormatVHD, ".vpc": model.FormatVHD,
+	".vhdx": model.FormatVHDX, ".ova": model.FormatOVA,
 }
+
+// packed are the ends of names of compressed files.
+var packed = []string{".gz", ".xz", ".zst", ".bz2"}
 
 func (o *importOptions) run(ctx context.Context) error {
 	if o.name == "" {
@@ -80,7 +84,11 @@ func (o *importOptions) run(ctx context.Context) error {
 		if u, err := url.Parse(o.source); err == nil && u.Scheme != "" {
 			name = u.Path
 		}
-		if format = string(formats[strings.ToLower(filepath.Ext(name))]); format == "" {
+		name = strings.ToLower(name)
+		for _, end := range packed {
+			name = strings.TrimSuffix(name, end)
+		}
+		if format = string(formats[filepath.Ext(name)]); format == "" {
 			return failure.Usagef("the name %s does not tell the format: choose it with --format", filepath.Base(o.source))
 		}
 	}
