@@ -60,5 +60,10 @@ func TestDiff(t *testing.T) {
 	for _, f := range strings.Fields(d.cli(t, "diff", "web", "web-2", "-o", "name")) {
 		t.Errorf("%s differs between the instance and the image just made of it", f)
 	}
+	var history []bundttypes.HistoryLayer
+	must(t, json.Unmarshal([]byte(d.cli(t, "history", twin, "-o", "json")), &history))
+	if len(history) < 2 || history[0].By != "the instance "+id || history[len(history)-1].By != "the recipe tiny 1.0.0" || history[0].AllocatedBytes == 0 || !slices.Contains(history[len(history)-1].ImageIds, image) {
+		t.Errorf("the history is %+v", history)
+	}
 	d.cli(t, "rm", id)
 }

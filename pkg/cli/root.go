@@ -101,6 +101,7 @@ func addCommands(root *cobra.Command, f *factory.Factory) {
 		instance.NewWaitCommand(f, nil),
 		lineage.NewCommand(f, nil),
 		diff.NewCommand(f, nil),
+		image.NewHistoryCommand(f),
 	)
 	addGroup(root, objects,
 		image.NewCommand(f),

@@ -43,6 +43,11 @@ func (c *Client) DescribeInstanceDetails(ctx context.Context, in *bundttypes.Des
 	return call[bundttypes.DescribeInstanceDetailsOutput](ctx, c, "DescribeInstanceDetails", in)
 }
 
+// GetImageHistory lists the layers of an image's root disk, and what each came from.
+func (c *Client) GetImageHistory(ctx context.Context, in *bundttypes.GetImageHistoryInput) (*bundttypes.GetImageHistoryOutput, error) {
+	return call[bundttypes.GetImageHistoryOutput](ctx, c, "GetImageHistory", in)
+}
+
 // DiffImages tells what differs between the root file systems of two images or
 // snapshots.
 func (c *Client) DiffImages(ctx context.Context, in *bundttypes.DiffImagesInput) (*bundttypes.DiffImagesOutput, error) {

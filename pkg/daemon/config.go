@@ -170,6 +170,10 @@ func (c *Config) check() error {
 	if c.BuildCacheFresh < 0 {
 		return fmt.Errorf("--build-cache-fresh %s: must not be negative", c.BuildCacheFresh)
 	}
+	return c.checkAddresses()
+}
+
+func (c *Config) checkAddresses() error {
 	if c.PublicPool != "" {
 		p, err := netip.ParsePrefix(c.PublicPool)
 		if err != nil || !p.Addr().Is4() || !p.Addr().IsLoopback() || p.Bits() < 8 || p.Bits() > 28 {

@@ -28,6 +28,11 @@ func (v *view) Diff(ctx context.Context, c actions.Comparison) (*bundttypes.Diff
 	return out, nil
 }
 
+func (v *view) LayerBytes(id string) (int64, error) {
+	info, err := v.daemon.layers.Info(id)
+	return info.AllocatedBytes, err
+}
+
 func layersOf(chain, other []layer.Info) (out []bundttypes.ImageLayer) {
 	for _, l := range chain {
 		out = append(out, bundttypes.ImageLayer{

@@ -153,17 +153,29 @@ func vhdxItems(r io.ReaderAt, at, length int64) error {
 		if _, err := r.ReadAt(item, at+offset); err != nil {
 			return shortFile(err)
 		}
-		switch block, flags, virtual := le.Uint32(item), le.Uint32(item[4:]), le.Uint64(item); {
-		case id == vhdxSize && (virtual == 0 || virtual > MaxVirtualBytes):
-			return hostile("virtual size of %d bytes", virtual)
-		case id == vhdxParameters && flags&vhdxHasParent != 0:
-			return hostile("it has a parent")
-		case id == vhdxParameters && (block < vhdxMinBlock || block > vhdxMaxBlock || block&(block-1) != 0):
-			return hostile("blocks of %d bytes", block)
+		if err := vhdxItem(id, item); err != nil {
+			return err
 		}
 	}
 	if !seen[vhdxParameters] || !seen[vhdxSize] {
 		return hostile("its metadata does not say how large it is")
+	}
+	return nil
+}
+
+func vhdxItem(id string, item []byte) error {
+	le := binary.LittleEndian
+	if id == vhdxSize {
+		if virtual := le.Uint64(item); virtual == 0 || virtual > MaxVirtualBytes {
+			return hostile("virtual size of %d bytes", virtual)
+		}
+		return nil
+	}
+	switch block, flags := le.Uint32(item), le.Uint32(item[4:]); {
+	case flags&vhdxHasParent != 0:
+		return hostile("it has a parent")
+	case block < vhdxMinBlock || block > vhdxMaxBlock || block&(block-1) != 0:
+		return hostile("blocks of %d bytes", block)
 	}
 	return nil
 }

@@ -94,6 +94,11 @@ func (n *Node) Collect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("marking what is in use: %w", err)
 	}
+	return n.deleteUnused(ctx, &use, files, blobs)
+}
+
+// deleteUnused deletes the files that nothing uses.
+func (n *Node) deleteUnused(ctx context.Context, use *usage, files, blobs []string) error {
 	for _, id := range files {
 		if !use.layers[id] && !n.isPinned(id) {
 			if err := n.Layers.Delete(ctx, id); err != nil {

@@ -31,6 +31,8 @@ type Node interface {
 	Details(ctx context.Context, inst *model.Instance) (bundttypes.InstanceDetails, error)
 	// Trace follows a packet. Addresses are resolved, and the sender is the caller's.
 	Trace(ctx context.Context, p Packet) (*bundttypes.GetNetworkTraceOutput, error)
+	// LayerBytes is what a layer takes on the disk.
+	LayerBytes(layerID string) (int64, error)
 	// Diff compares what is on two disks.
 	Diff(ctx context.Context, c Comparison) (*bundttypes.DiffImagesOutput, error)
 	// Diagnose looks at what lies between this host and a TCP port of an instance.

@@ -25,6 +25,28 @@ func (a *Actions) registerDiff(t *api.Table) {
 	api.Register(t, api.Action[bundttypes.DiffImagesInput, bundttypes.DiffImagesOutput]{
 		Name: "DiffImages", Handler: a.diffImages, Acts: []string{"After", "Before", "Content", "MaxFiles", "Path"},
 	})
+	api.Register(t, api.Action[bundttypes.GetImageHistoryInput, bundttypes.GetImageHistoryOutput]{
+		Name: "GetImageHistory", Handler: a.getImageHistory, Acts: []string{"ImageId"},
+	})
+}
+
+func (a *Actions) getImageHistory(ctx context.Context, in *bundttypes.GetImageHistoryInput) (*bundttypes.GetImageHistoryOutput, error) {
+	steps, err := a.account(ctx).ImageHistory(ctx, ec2types.Value(in.ImageId))
+	if err != nil {
+		return nil, err
+	}
+	out := &bundttypes.GetImageHistoryOutput{}
+	for _, s := range steps {
+		l := bundttypes.HistoryLayer{LayerId: s.LayerID, By: s.By, ImageIds: s.Images, SnapshotIds: s.Snapshots}
+		if !s.Created.IsZero() {
+			l.CreatedAt = &s.Created
+		}
+		if l.AllocatedBytes, err = a.node.LayerBytes(s.LayerID); err != nil {
+			return nil, err
+		}
+		out.Layers = append(out.Layers, l)
+	}
+	return out, nil
 }
 
 func (a *Actions) diffImages(ctx context.Context, in *bundttypes.DiffImagesInput) (*bundttypes.DiffImagesOutput, error) {

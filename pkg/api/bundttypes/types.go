@@ -391,3 +391,24 @@ type ItemDiff struct {
 	Name   string `json:"Name" xml:"name"`
 	What   string `json:"What" xml:"what"` // package, service, user or group
 }
+
+// GetImageHistoryInput is the request of GetImageHistory.
+type GetImageHistoryInput struct {
+	ImageId *string `json:"ImageId,omitempty" query:"ImageId" required:"true"`
+}
+
+// GetImageHistoryOutput is the response of GetImageHistory: the layers of the image's
+// root disk, the last one first.
+type GetImageHistoryOutput struct {
+	Layers []HistoryLayer `json:"Layers,omitzero" xml:"layerSet>item"`
+}
+
+// HistoryLayer is a layer and what it came from.
+type HistoryLayer struct {
+	AllocatedBytes int64      `json:"AllocatedBytes" xml:"allocatedBytes"` // that it takes
+	By             string     `json:"By" xml:"by"`
+	CreatedAt      *time.Time `json:"CreatedAt,omitempty" xml:"createdAt,omitempty"`
+	ImageIds       []string   `json:"ImageIds,omitzero" xml:"imageSet>item"` // that end with it
+	LayerId        string     `json:"LayerId" xml:"layerId"`
+	SnapshotIds    []string   `json:"SnapshotIds,omitzero" xml:"snapshotSet>item"`
+}

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/cli/iostreams"
 	"github.com/bundt/bundt/pkg/cli/output"
@@ -77,9 +79,9 @@ func about(f *bundttypes.FileDiff) string {
 		a, b := f.Before, f.After
 		switch what {
 		case "content":
-			what = fmt.Sprintf("content, %s → %s", bytes(a.Size), bytes(b.Size))
+			what = fmt.Sprintf("content, %s → %s", size(a.Size), size(b.Size))
 			if a.Size == b.Size {
-				what = "content, " + bytes(a.Size)
+				what = "content, " + size(a.Size)
 			}
 		case "mode", "type":
 			what += " " + a.Mode + " → " + b.Mode
@@ -100,7 +102,7 @@ func state(s *bundttypes.FileState) string {
 	}
 	switch s.Mode[:min(1, len(s.Mode))] {
 	case "-":
-		out += " " + bytes(s.Size)
+		out += " " + size(s.Size)
 	case "l":
 		out += " → " + output.Clean(s.Target)
 	}
@@ -152,7 +154,7 @@ func (p *printer) layers(d *bundttypes.DiffImagesOutput) {
 			count++
 		}
 	}
-	fmt.Fprintf(p.b, "  %d shared, %s\n", count, bytes(shared))
+	fmt.Fprintf(p.b, "  %d shared, %s\n", count, size(shared))
 	p.own(bundttypes.DiffRemoved, d.BeforeLayers)
 	p.own(bundttypes.DiffAdded, d.AfterLayers)
 }
@@ -160,20 +162,10 @@ func (p *printer) layers(d *bundttypes.DiffImagesOutput) {
 func (p *printer) own(kind string, layers []bundttypes.ImageLayer) {
 	for _, l := range layers {
 		if !l.Shared {
-			fmt.Fprintf(p.b, "%s %s  %s\n", p.mark(kind), l.LayerId, bytes(l.AllocatedBytes))
+			fmt.Fprintf(p.b, "%s %s  %s\n", p.mark(kind), l.LayerId, size(l.AllocatedBytes))
 		}
 	}
 }
 
-// bytes is a size as people read it.
-func bytes(n int64) string {
-	const unit = 1024
-	if n < unit {
-		return fmt.Sprintf("%d B", n)
-	}
-	value, suffix := float64(n)/unit, 0
-	for ; value >= unit && suffix < 3; suffix++ {
-		value /= unit
-	}
-	return fmt.Sprintf("%.1f %ciB", value, "KMGT"[suffix])
-}
+// size is a number of bytes as people read it.
+func size(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
