@@ -19,7 +19,7 @@ import (
 
 // NewInterfaceCommand returns the command "network-interface" with all its verbs.
 func NewInterfaceCommand(f *factory.Factory) *cobra.Command {
-	cmd := &cobra.Command{Use: "network-interface VERB", Aliases: []string{"network-interfaces", "eni"}, Short: "Manage network interfaces"}
+	cmd := &cobra.Command{Use: "network-interface VERB", Aliases: []string{"network-interfaces", "interface", "interfaces", "eni"}, Short: "Manage network interfaces"}
 	cmd.Long = `Manage network interfaces. INTERFACE is an id (eni-…), or a name. An instance's first one
 comes and goes with it; others are attached and detached, also while it runs.`
 	type nic = ec2types.NetworkInterface
