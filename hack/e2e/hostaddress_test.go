@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -28,6 +29,42 @@ func TestHostAddress(t *testing.T) {
 	for _, network := range []string{"user", "kernel"} {
 		t.Run(network, func(t *testing.T) { reachedBy(t, network, public, friend, stranger) })
 	}
+}
+
+// behindACL puts a network ACL around the default subnet: what it lets through goes on,
+// and what it denies ends, also on a connection that is open.
+func (d daemon) behindACL(t *testing.T, banner func() error, public, friend string) {
+	t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(friend)}, Timeout: 5 * time.Second}
+	open, err := dialer.Dial("tcp", net.JoinHostPort(public, "22"))
+	must(t, err)
+	defer open.Close()
+	must(t, open.SetReadDeadline(time.Now().Add(5*time.Second)))
+	_, err = io.ReadFull(open, make([]byte, 4))
+	must(t, err)
+	d.cli(t, "network-acl", "create", "--name", "edge")
+	subnet := d.cli(t, "subnet", "ls", "-o", "name")
+	d.cli(t, "network-acl", "associate", "edge", subnet)
+	eventually(t, "a network ACL without entries shuts the subnet", func() error {
+		if banner() == nil {
+			return errors.New("the friend still gets in")
+		}
+		return nil
+	})
+	// The greeting's rest may have arrived already; an answer to ours cannot.
+	_, _ = open.Write([]byte("SSH-2.0-friend\r\n"))
+	must(t, open.SetReadDeadline(time.Now().Add(time.Second)))
+	if _, err := io.CopyN(io.Discard, open, 400); err == nil {
+		t.Error("an open connection goes on through an ACL without entries")
+	}
+	d.cli(t, "network-acl", "allow", "edge", "100", "tcp/22", "--from", friend)
+	if banner() == nil {
+		t.Error("the friend gets in without an entry for the answers")
+	}
+	d.cli(t, "network-acl", "allow", "edge", "100", "tcp/1024-65535", "--to", friend)
+	eventually(t, "the friend gets in again", banner)
+	d.cli(t, "network-acl", "associate", "default/default", subnet)
+	d.cli(t, "network-acl", "delete", "edge")
 }
 
 func reachedBy(t *testing.T, network, public, friend, stranger string) {
@@ -66,6 +103,7 @@ func reachedBy(t *testing.T, network, public, friend, stranger string) {
 	if err := banner(friend, "80"); err == nil {
 		t.Error("a port that no rule opens is open")
 	}
+	d.behindACL(t, func() error { return banner(friend, "22") }, public, friend)
 	d.cli(t, "rm", id)
 	d.cli(t, "address", "release", public)
 	d.nothingLeft(t)
