@@ -159,3 +159,30 @@ func TestPercentWriter(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// Whatever a file says of itself, inspecting it ends, with no more memory than its
+// tables are bounded to.
+func FuzzForeign(f *testing.F) {
+	vhdx := make([]byte, 1<<20)
+	copy(vhdx, vhdxSignature)
+	for _, at := range []int{64 << 10, 128 << 10} {
+		copy(vhdx[at:], "head")
+	}
+	copy(vhdx[192<<10:], "regi")
+	f.Add(vhdx[:300<<10])
+	vmdk := make([]byte, 64<<10)
+	copy(vmdk, vmdkMagic)
+	vmdk[vmdkCapacityAt], vmdk[vmdkDescriptorAt], vmdk[vmdkDescriptorLen] = 1, 1, 20
+	f.Add(vmdk)
+	vhd := make([]byte, 2048)
+	copy(vhd, vhdCookie)
+	vhd[63] = vhdDynamic
+	f.Add(vhd)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, format := range []string{FormatVMDK, FormatVPC, FormatVHDX} {
+			if err := inspectForeign(bytes.NewReader(b), int64(len(b)), format); err != nil && !errors.Is(err, ErrHostile) {
+				t.Errorf("%s: an error of another kind: %v", format, err)
+			}
+		}
+	})
+}

@@ -144,3 +144,31 @@ func TestRefused(t *testing.T) {
 		t.Errorf("without space: %v", err)
 	}
 }
+
+// Whatever an archive has, nothing is written but files of its directory.
+func FuzzExtract(f *testing.F) {
+	for _, names := range [][]string{{"x.ovf", "a.vmdk"}, {"../x.ovf"}, {"x.ovf", "x.mf"}} {
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		for _, n := range names {
+			_ = w.WriteHeader(&tar.Header{Name: n, Size: int64(len(descriptor)), Mode: 0o644, Typeflag: tar.TypeReg})
+			_, _ = w.Write([]byte(descriptor))
+		}
+		_ = w.Close()
+		f.Add(b.Bytes())
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		top := t.TempDir()
+		dir, archive := filepath.Join(top, "dir"), filepath.Join(top, "archive")
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(archive, b, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := ova.Extract(t.Context(), archive, dir, func() error { return nil })
+		if err != nil && !errors.Is(err, ova.ErrRefused) {
+			t.Errorf("an error of another kind: %v", err)
+		}
+		if here, err := os.ReadDir(top); err != nil || len(here) != 2 {
+			t.Errorf("beside the directory there is %v, %v", here, err)
+		}
+	})
+}
