@@ -146,6 +146,34 @@ func (in *installation) readSuites(ctx context.Context) ([]suiteState, error) {
 	return out, nil
 }
 
+// ArchiveState identifies what a recipe would find in its distribution's archive now:
+// the digest of the suites' lists of packages, whose signatures are checked. It is ""
+// for a recipe that takes nothing from there, or what its lock file pins. Only the
+// recipe, its context, the architecture and the mirror of the request are needed.
+func ArchiveState(ctx context.Context, req Request) (string, error) {
+	spec := req.Recipe.Source.System
+	if p := req.Recipe.Source.Packages; p != nil && req.Recipe.Lock == nil {
+		spec = &recipe.System{Distribution: p.Distribution, Suite: p.Suite, Keyring: p.Keyring}
+	}
+	if spec == nil {
+		return "", nil
+	}
+	m, err := chooseMirror(req.PackageMirror)
+	if err != nil {
+		return "", err
+	}
+	in := &installation{baker: &baker{Request: req, cache: cache{req.CacheDir}}, mirror: m, spec: spec}
+	suites, err := in.readSuites(ctx)
+	if err != nil {
+		return "", fmt.Errorf("reading the state of %s %s: %w", spec.Distribution, spec.Suite, err)
+	}
+	text, err := json.Marshal(suites)
+	if err != nil {
+		return "", err
+	}
+	return "sha256:" + hexDigest(string(text)), nil
+}
+
 func (in *installation) remember(ctx context.Context, key string) error {
 	_, err := in.cache.create(ctx, "system-state", key, func(f *os.File) error { return json.NewEncoder(f).Encode(in.suites) })
 	return err

@@ -90,6 +90,7 @@ func (c *toyCloud) table() *api.Table {
 	registryTable(t)
 	marketTable(t)
 	lanTable(t)
+	pipelineTable(t)
 	register(t, "CreateImage", []string{"InstanceId", "Name", "NoReboot", "Description"}, c.createImage)
 	register(t, "DeregisterImage", []string{"ImageId"}, c.deregister)
 	register(t, "DeleteSnapshot", []string{"SnapshotId"}, func(*ec2types.DeleteSnapshotInput) (*ec2types.DeleteSnapshotOutput, error) { return nil, nil })

@@ -22,6 +22,7 @@ import (
 	"github.com/bundt/bundt/pkg/cli/lineage"
 	"github.com/bundt/bundt/pkg/cli/market"
 	"github.com/bundt/bundt/pkg/cli/network"
+	"github.com/bundt/bundt/pkg/cli/pipeline"
 	"github.com/bundt/bundt/pkg/cli/storage"
 	"github.com/bundt/bundt/pkg/cli/trust"
 )
@@ -105,6 +106,7 @@ func addCommands(root *cobra.Command, f *factory.Factory) {
 	)
 	addGroup(root, objects,
 		image.NewCommand(f),
+		pipeline.NewCommand(f),
 		catalog.NewCommand(f),
 		instance.NewCommand(f),
 		key.NewCommand(f),

@@ -239,3 +239,38 @@ func (c *Client) DescribeBuildCache(ctx context.Context, in *bundttypes.Describe
 func (c *Client) ClearBuildCache(ctx context.Context, in *bundttypes.ClearBuildCacheInput) (*bundttypes.ClearBuildCacheOutput, error) {
 	return call[bundttypes.ClearBuildCacheOutput](ctx, c, "ClearBuildCache", in)
 }
+
+// CreateImagePipeline makes a pipeline, which builds images of one recipe.
+func (c *Client) CreateImagePipeline(ctx context.Context, in *bundttypes.CreateImagePipelineInput) (*bundttypes.CreateImagePipelineOutput, error) {
+	return call[bundttypes.CreateImagePipelineOutput](ctx, c, "CreateImagePipeline", in)
+}
+
+// UpdateImagePipeline changes a pipeline.
+func (c *Client) UpdateImagePipeline(ctx context.Context, in *bundttypes.UpdateImagePipelineInput) (*bundttypes.UpdateImagePipelineOutput, error) {
+	return call[bundttypes.UpdateImagePipelineOutput](ctx, c, "UpdateImagePipeline", in)
+}
+
+// DeleteImagePipeline removes a pipeline, and none of its images.
+func (c *Client) DeleteImagePipeline(ctx context.Context, in *bundttypes.DeleteImagePipelineInput) (*bundttypes.DeleteImagePipelineOutput, error) {
+	return call[bundttypes.DeleteImagePipelineOutput](ctx, c, "DeleteImagePipeline", in)
+}
+
+// DescribeImagePipelines returns pipelines.
+func (c *Client) DescribeImagePipelines(ctx context.Context, in *bundttypes.DescribeImagePipelinesInput) (*bundttypes.DescribeImagePipelinesOutput, error) {
+	return call[bundttypes.DescribeImagePipelinesOutput](ctx, c, "DescribeImagePipelines", in)
+}
+
+// StartImagePipelineExecution has a pipeline run now.
+func (c *Client) StartImagePipelineExecution(ctx context.Context, in *bundttypes.StartImagePipelineExecutionInput) (*bundttypes.StartImagePipelineExecutionOutput, error) {
+	return call[bundttypes.StartImagePipelineExecutionOutput](ctx, c, "StartImagePipelineExecution", in)
+}
+
+// DescribeImagePipelineExecutions returns runs of pipelines.
+func (c *Client) DescribeImagePipelineExecutions(ctx context.Context, in *bundttypes.DescribeImagePipelineExecutionsInput) (*bundttypes.DescribeImagePipelineExecutionsOutput, error) {
+	return call[bundttypes.DescribeImagePipelineExecutionsOutput](ctx, c, "DescribeImagePipelineExecutions", in)
+}
+
+// RetryImageDistribution has what failed of a run's distribution be tried again.
+func (c *Client) RetryImageDistribution(ctx context.Context, in *bundttypes.RetryImageDistributionInput) (*bundttypes.RetryImageDistributionOutput, error) {
+	return call[bundttypes.RetryImageDistributionOutput](ctx, c, "RetryImageDistribution", in)
+}

@@ -24,44 +24,49 @@ type SnapshotDeletion struct {
 // Instances that run from it are not affected.
 func (c *Account) DeregisterImage(ctx context.Context, id string, deleteSnapshots bool) (done []SnapshotDeletion, err error) {
 	err = c.store.Update(ctx, func(tx *store.Tx) error {
-		done = nil
-		img, err := c.ownImage(tx, id)
-		if err != nil {
-			return err
-		}
-		now := c.Now()
-		if img.State == model.ImagePending || img.Build != "" {
-			return model.Errorf(model.CodeImageIDUnavailable, "The image %s is still being made", id).
-				WithHint("wait until it is available")
-		}
-		if p := img.Protection; p.Protects(now) {
-			e := model.Errorf("OperationNotPermitted", "The image %s is protected from deregistration", id)
-			if p.Enabled {
-				return e.WithHint("end the protection first: bundt image unprotect %s", id)
-			}
-			return e.WithHint("its protection has ended, with a cooldown until %s", p.Until.Format(time.RFC3339))
-		}
-		if err := records.Images.Delete(tx, id); err != nil {
-			return err
-		}
-		if err := records.Names.Delete(tx, records.NameKey(model.ImagePrefix, img.OwnerID, img.Name)); err != nil {
-			return err
-		}
-		if err := rememberGone(tx, &img, now); err != nil {
-			return err
-		}
-		keep, err := c.retention(tx)
-		if err != nil {
-			return err
-		}
-		if keep > 0 {
-			return records.BinImages.Put(tx, &model.BinnedImage{Image: img, Entered: now, Exits: now.Add(keep), DeleteSnapshots: deleteSnapshots})
-		}
-		if deleteSnapshots {
-			done, err = deleteSnapshotsOf(tx, &img)
-		}
+		done, err = c.deregister(tx, id, deleteSnapshots)
 		return err
 	})
+	return done, err
+}
+
+// deregister is DeregisterImage in a transaction.
+func (c *Account) deregister(tx *store.Tx, id string, deleteSnapshots bool) (done []SnapshotDeletion, err error) {
+	img, err := c.ownImage(tx, id)
+	if err != nil {
+		return nil, err
+	}
+	now := c.Now()
+	if img.State == model.ImagePending || img.Build != "" {
+		return nil, model.Errorf(model.CodeImageIDUnavailable, "The image %s is still being made", id).
+			WithHint("wait until it is available")
+	}
+	if p := img.Protection; p.Protects(now) {
+		e := model.Errorf("OperationNotPermitted", "The image %s is protected from deregistration", id)
+		if p.Enabled {
+			return nil, e.WithHint("end the protection first: bundt image unprotect %s", id)
+		}
+		return nil, e.WithHint("its protection has ended, with a cooldown until %s", p.Until.Format(time.RFC3339))
+	}
+	if err := records.Images.Delete(tx, id); err != nil {
+		return nil, err
+	}
+	if err := records.Names.Delete(tx, records.NameKey(model.ImagePrefix, img.OwnerID, img.Name)); err != nil {
+		return nil, err
+	}
+	if err := rememberGone(tx, &img, now); err != nil {
+		return nil, err
+	}
+	keep, err := c.retention(tx)
+	if err != nil {
+		return nil, err
+	}
+	if keep > 0 {
+		return nil, records.BinImages.Put(tx, &model.BinnedImage{Image: img, Entered: now, Exits: now.Add(keep), DeleteSnapshots: deleteSnapshots})
+	}
+	if deleteSnapshots {
+		done, err = deleteSnapshotsOf(tx, &img)
+	}
 	return done, err
 }
 

@@ -75,6 +75,7 @@ func machinesOf(tx *store.Tx, account string) []func() (string, error) {
 			}
 			return b.ID
 		}),
+		owns(tx, records.Pipelines, account, "the image pipeline", func(p *model.Pipeline) string { return p.Name }),
 		owns(tx, records.Imports, account, "the import", func(t *model.ImportTask) string { return underWay(t.ID, t.State) }),
 		owns(tx, records.RegistryTasks, account, "the registry task", func(t *model.RegistryTask) string { return underWay(t.ID, t.State) }),
 		owns(tx, records.Exports, account, "the export", func(t *model.ExportTask) string { return underWay(t.ID, t.State) }),

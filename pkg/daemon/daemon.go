@@ -32,6 +32,7 @@ import (
 	"github.com/bundt/bundt/pkg/network"
 	fakenet "github.com/bundt/bundt/pkg/network/fake"
 	"github.com/bundt/bundt/pkg/node"
+	"github.com/bundt/bundt/pkg/pipeline"
 	"github.com/bundt/bundt/pkg/rundir"
 	"github.com/bundt/bundt/pkg/store"
 	"github.com/bundt/bundt/pkg/version"
@@ -51,6 +52,7 @@ type Daemon struct {
 	cloud    *cloud.Cloud
 	node     *node.Node
 	builder  *builder.Builder
+	pipeline *pipeline.Runner
 	handler  http.Handler
 	watch    []api.Interceptor // of tests
 	endpoint http.Handler
@@ -154,6 +156,7 @@ func (d *Daemon) makeBuilder(guests builder.Guests) error {
 		Node: d.cfg.NodeID, Cloud: d.cloud, Store: d.store, Blobs: d.layers, Guests: guests, Logs: logs, Logger: d.log,
 		Cache: builder.Cache{CacheLimits: d.cfg.cacheLimits(), Measure: d.layerBytes},
 	})
+	d.pipeline = pipeline.New(pipeline.Options{Cloud: d.cloud, Store: d.store, Logger: d.log, Packages: d.node.ArchiveState})
 	return nil
 }
 
@@ -269,7 +272,7 @@ func (d *Daemon) Run(ctx context.Context, ready func()) (err error) {
 	reconciling := make(chan error, 1)
 	go func() { reconciling <- d.node.Run(ctx) }()
 	var background sync.WaitGroup
-	for _, work := range []func(context.Context){d.accounts.Run, d.audit.Run, d.builder.Run, d.makeSigningKey, trimMemory} {
+	for _, work := range []func(context.Context){d.accounts.Run, d.audit.Run, d.builder.Run, d.pipeline.Run, d.makeSigningKey, trimMemory} {
 		background.Go(func() { work(ctx) })
 	}
 	defer func() { cancel(nil); background.Wait() }()

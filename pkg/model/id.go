@@ -10,7 +10,7 @@ import (
 // IDPrefix names what kind of object an id belongs to, as EC2's ids do.
 type IDPrefix string
 
-// The prefixes of ids. Those that EC2 has are EC2's; Layer, Build, RegistryTask, Publisher, LAN and Set are bundt's own.
+// The prefixes of ids. Those that EC2 has are EC2's; Layer, Build, Pipeline, PipelineRun, RegistryTask, Publisher, LAN and Set are bundt's own.
 const (
 	ImagePrefix           IDPrefix = "ami"
 	InstancePrefix        IDPrefix = "i"
@@ -24,6 +24,8 @@ const (
 	ImportPrefix          IDPrefix = "import-ami"
 	ExportPrefix          IDPrefix = "export-ami"
 	RegistryTaskPrefix    IDPrefix = "registry-task"
+	PipelinePrefix        IDPrefix = "pipeline"
+	PipelineRunPrefix     IDPrefix = "pipeline-run"
 	PublisherPrefix       IDPrefix = "publisher"
 	LANPrefix             IDPrefix = "lan"
 	SetPrefix             IDPrefix = "set"

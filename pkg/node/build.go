@@ -121,6 +121,16 @@ func (n *Node) bakeRequest(b *model.Build, work string) (bake.Request, error) {
 	return bake.Request{Recipe: rec, Context: fsys, Arch: b.Arch, CacheDir: n.CacheDir, WorkDir: work, PackageMirror: n.Mirror}, nil
 }
 
+// ArchiveState identifies what the recipe of this digest would find in its
+// distribution's archive now, "" if it takes nothing from there.
+func (n *Node) ArchiveState(ctx context.Context, contextDigest string, arch model.Arch) (string, error) {
+	req, err := n.bakeRequest(&model.Build{ContextDigest: contextDigest, Arch: arch}, "")
+	if err != nil {
+		return "", err
+	}
+	return bake.ArchiveState(ctx, req)
+}
+
 // publish moves the baked files into the layer store and makes the image.
 func (n *Node) publish(ctx context.Context, b *model.Build, res *bake.Result, steps *stepLog) error {
 	img := model.Image{

@@ -3,6 +3,7 @@ package node
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -235,6 +236,9 @@ func (u *usage) markBoots(tx *store.Tx) error {
 			u.markBlobs(i.Boot)
 		}
 	}
+	if err := u.markPipelines(tx); err != nil {
+		return err
+	}
 	builds, err := records.Builds.List(tx)
 	if err != nil {
 		return err
@@ -245,6 +249,21 @@ func (u *usage) markBoots(tx *store.Tx) error {
 		}
 	}
 	return nil
+}
+
+// markPipelines marks the recipes of pipelines, and of runs whose build has not begun.
+func (u *usage) markPipelines(tx *store.Tx) error {
+	pipelines, err := records.Pipelines.List(tx)
+	for _, p := range pipelines {
+		u.blobs[p.ContextDigest] = true
+	}
+	runs, rerr := records.PipelineRuns.List(tx)
+	for _, r := range runs {
+		if !r.State.Over() {
+			u.blobs[r.Built.Recipe] = true
+		}
+	}
+	return errors.Join(err, rerr)
 }
 
 // forgetOld removes records that only looked back: client tokens, finished

@@ -21,6 +21,8 @@ var (
 	Instances     = store.NewCollection("instances", func(i *model.Instance) string { return i.ID })
 	Builds        = store.NewCollection("builds", func(b *model.Build) string { return b.ID })
 	CachedBuilds  = store.NewCollection("cached-builds", func(c *model.CachedBuild) string { return CachedKey(c.OwnerID, c.Key) })
+	Pipelines     = store.NewCollection("pipelines", func(p *model.Pipeline) string { return p.ID })
+	PipelineRuns  = store.NewCollection("pipeline-runs", func(r *model.PipelineRun) string { return r.ID })
 	Lineages      = store.NewCollection("lineage", func(l *model.Lineage) string { return l.ID })
 	KeyPairs      = store.NewCollection("keypairs", func(k *model.KeyPair) string { return k.ID })
 	Names         = store.NewCollection("names", func(n *Name) string { return NameKey(n.Kind, n.OwnerID, n.Name) })

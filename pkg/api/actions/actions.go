@@ -72,6 +72,7 @@ func Register(t *api.Table, c *cloud.Cloud, n Node) {
 	a.registerSnapshots(t)
 	a.registerKeys(t)
 	a.registerTags(t)
+	a.registerPipelines(t)
 	a.registerLaunchTemplates(t)
 	a.registerNetworks(t)
 	a.registerBundt(t)

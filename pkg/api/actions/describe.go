@@ -47,6 +47,7 @@ type query[T any] struct {
 	action      string
 	all         []T
 	kind        objectKind[T]
+	order       func(*T) string // key that pages are in the order of; nil: the id
 	ids         []string
 	filters     []ec2types.Filter
 	fields      map[string]func(*T) []string
@@ -83,9 +84,13 @@ func describe[T any](a *Actions, q query[T]) ([]T, *string, error) {
 	if err := q.kind.check(q.ids, func(id string) bool { return found[id] }); err != nil {
 		return nil, nil, err
 	}
+	order := q.kind.id
+	if q.order != nil {
+		order = q.order
+	}
 	page, next, err := api.Paginate(a.pager, api.PageRequest{
 		Action: q.action, NextToken: q.token, MaxResults: q.max, Query: []any{q.ids, q.filters, q.also}, Min: q.least, Max: q.most,
-	}, out, q.kind.id)
+	}, out, order)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -160,6 +160,20 @@ func (o *BuildOptions) bake(ctx context.Context) ([]string, error) {
 	return ids, nil
 }
 
+// UploadRecipe sends the recipe that ref means, a directory or one that is built in, to
+// the daemon, and returns its digest. A mistake in it is shown before anything is sent.
+func UploadRecipe(ctx context.Context, f *factory.Factory, c *client.Client, ref string) (digest string, rec *recipe.Recipe, err error) {
+	fsys, err := openContext(f.Recipes, ref)
+	if err != nil {
+		return "", nil, err
+	}
+	if rec, err = recipe.Load(fsys); err != nil {
+		return "", nil, err
+	}
+	digest, err = upload(ctx, c, fsys)
+	return digest, rec, err
+}
+
 // openContext opens the recipe's directory: one on disk, or one built in.
 func openContext(builtIn factory.Recipes, ref string) (fs.FS, error) {
 	info, err := os.Stat(ref)
