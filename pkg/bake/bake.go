@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/package-url/packageurl-go"
+
 	"github.com/bundt/bundt/pkg/disk"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/recipe"
@@ -168,6 +170,13 @@ func (b *baker) addRecipeInputs() error {
 
 func (b *baker) addInput(name, digest string) {
 	b.inputs = append(b.inputs, model.Input{Name: name, Digest: digest})
+}
+
+// addPackage records a package by its package URL, too.
+// https://github.com/package-url/purl-spec
+func (b *baker) addPackage(distribution string, pin recipe.LockedPackage, note string) {
+	url := packageurl.NewPackageURL(packageurl.TypeDebian, distribution, pin.Package, pin.Version, packageurl.Qualifiers{{Key: "arch", Value: debArch(b.Arch)}}, "")
+	b.inputs = append(b.inputs, model.Input{Name: fmt.Sprintf("package %s %s%s", pin.Package, pin.Version, note), Digest: "sha256:" + pin.SHA256, URI: url.ToString()})
 }
 
 // step tells of a step's start and, if it succeeds, of its end. do says whether

@@ -80,7 +80,7 @@ func (b *baker) addPackages(ctx context.Context, tree *disk.Tree, p *recipe.Pack
 		if err != nil {
 			return err
 		}
-		b.addInput(fmt.Sprintf("package %s %s%s", pin.Package, pin.Version, src.note(pk.Name)), "sha256:"+pin.SHA256)
+		b.addPackage(p.Distribution, pin, src.note(pk.Name))
 		err = b.step(ctx, "extract "+pk.Name, func() (string, bool, error) {
 			return b.extract(ctx, tree, pk, pin, file)
 		})

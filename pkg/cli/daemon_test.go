@@ -21,6 +21,12 @@ func TestAccountScripts(t *testing.T) {
 	runScripts(t, "testdata/accounts", serveDaemon)
 }
 
+// TestAttestationScripts runs scripts against a whole daemon, which really bakes: what
+// is said of an image is read from it.
+func TestAttestationScripts(t *testing.T) {
+	runScripts(t, "testdata/attestations", serveDaemon)
+}
+
 // serveDaemon lets a daemon with simulated machines answer in a directory.
 func serveDaemon(e *testscript.Env, dir string) {
 	tb := e.T().(testing.TB)

@@ -43,6 +43,11 @@ func (c *Client) DescribeInstanceDetails(ctx context.Context, in *bundttypes.Des
 	return call[bundttypes.DescribeInstanceDetailsOutput](ctx, c, "DescribeInstanceDetails", in)
 }
 
+// GetImageSbom lists what is in an image, as an SPDX document.
+func (c *Client) GetImageSbom(ctx context.Context, in *bundttypes.GetImageSbomInput) (*bundttypes.GetImageSbomOutput, error) {
+	return call[bundttypes.GetImageSbomOutput](ctx, c, "GetImageSbom", in)
+}
+
 // GetImageHistory lists the layers of an image's root disk, and what each came from.
 func (c *Client) GetImageHistory(ctx context.Context, in *bundttypes.GetImageHistoryInput) (*bundttypes.GetImageHistoryOutput, error) {
 	return call[bundttypes.GetImageHistoryOutput](ctx, c, "GetImageHistory", in)

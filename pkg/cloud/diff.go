@@ -9,6 +9,21 @@ import (
 	"github.com/bundt/bundt/pkg/store"
 )
 
+// MadeImage is an image that the account may launch, or would if it were not disabled,
+// and that is complete.
+func (c *Account) MadeImage(ctx context.Context, id string) (img model.Image, err error) {
+	err = c.store.View(ctx, func(tx *store.Tx) error {
+		if img, err = c.visibleImage(tx, id); err != nil {
+			return err
+		}
+		if img.State != model.ImageAvailable && img.State != model.ImageDisabled {
+			return unavailable(&img, "looked into")
+		}
+		return c.optedIn(tx, img.ProductCodes)
+	})
+	return img, err
+}
+
 // RootLayer is the layer of a root disk that the account may read: of an image that it
 // may launch and export, or of a snapshot that it may make volumes of.
 func (c *Account) RootLayer(ctx context.Context, id string) (layer string, err error) {

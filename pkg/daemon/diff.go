@@ -8,7 +8,9 @@ import (
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/imagediff"
 	"github.com/bundt/bundt/pkg/layer"
+	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/rootfs"
+	"github.com/bundt/bundt/pkg/sbom"
 )
 
 func (v *view) Diff(ctx context.Context, c actions.Comparison) (*bundttypes.DiffImagesOutput, error) {
@@ -26,6 +28,11 @@ func (v *view) Diff(ctx context.Context, c actions.Comparison) (*bundttypes.Diff
 		out.Items = append(out.Items, bundttypes.ItemDiff{What: i.What, Name: i.Name, Kind: string(i.Kind), Before: i.Before, After: i.After})
 	}
 	return out, nil
+}
+
+func (v *view) SBOM(ctx context.Context, img *model.Image) (document []byte, mediaType string, err error) {
+	document, err = v.daemon.node.SBOM(ctx, img)
+	return document, sbom.MediaType, err
 }
 
 func (v *view) LayerBytes(id string) (int64, error) {

@@ -1,5 +1,6 @@
 // Package imagediff owns what differs between two root file systems: files, and what
-// they mean: packages, services, users and groups. It may import pkg/rootfs only.
+// they mean: packages, services, users and groups. It may import pkg/rootfs
+// and pkg/inventory only.
 package imagediff
 
 import (

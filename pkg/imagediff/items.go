@@ -1,17 +1,17 @@
 package imagediff
 
 import (
-	"bytes"
 	"io/fs"
 	"maps"
 	"path"
 	"slices"
 	"strings"
 
+	"github.com/bundt/bundt/pkg/inventory"
 	"github.com/bundt/bundt/pkg/rootfs"
 )
 
-// maxDatabase bounds what is read of packages and users.
+// maxDatabase bounds what is read of users.
 const maxDatabase = 64 << 20
 
 // items compares what files mean.
@@ -48,77 +48,21 @@ func (c *comparison) items() (out []Item, err error) {
 	return out, nil
 }
 
-// lookup follows links to a file; nil if there is none.
-func lookup(f *rootfs.FS, file string) (*rootfs.Entry, error) {
-	const maxLinks = 8
-	for range maxLinks {
-		e, err := f.Lookup(file)
-		if err != nil || e == nil || e.Mode&fs.ModeSymlink == 0 {
-			return e, err
-		}
-		if path.IsAbs(e.Target) {
-			file = e.Target
-		} else {
-			file = path.Join(path.Dir(file), e.Target)
-		}
-	}
-	return nil, nil
-}
-
-// text is a file's content; nil if there is none, or one that is too large.
-func text(f *rootfs.FS, file string) ([]byte, error) {
-	e, err := lookup(f, file)
-	if err != nil || e == nil || !e.Mode.IsRegular() || e.Size > maxDatabase {
-		return nil, err
-	}
-	return read(f, e)
-}
-
 // packages are those installed, with their versions: of dpkg and of apk.
 func packages(f *rootfs.FS) (map[string]string, error) {
-	out := map[string]string{}
-	status, err := text(f, "/var/lib/dpkg/status")
+	list, err := inventory.Installed(f)
 	if err != nil {
 		return nil, err
 	}
-	paragraphs(status, ": ", func(field map[string]string) {
-		if strings.HasSuffix(field["Status"], " installed") {
-			name := field["Package"]
-			if field["Multi-Arch"] == "same" {
-				name += ":" + field["Architecture"]
-			}
-			out[name] = field["Version"]
+	out := map[string]string{}
+	for _, p := range list {
+		name := p.Name
+		if p.MultiArch {
+			name += ":" + p.Arch
 		}
-	})
-	for _, at := range []string{"/lib/apk/db/installed", "/usr/lib/apk/db/installed"} {
-		db, err := text(f, at)
-		if err != nil {
-			return nil, err
-		}
-		paragraphs(db, ":", func(field map[string]string) {
-			if field["P"] != "" {
-				out[field["P"]] = field["V"]
-			}
-		})
+		out[name] = p.Version
 	}
 	return out, nil
-}
-
-// paragraphs calls fn with the fields of each paragraph, without their continuations.
-func paragraphs(b []byte, separator string, fn func(map[string]string)) {
-	for p := range bytes.SplitSeq(b, []byte("\n\n")) {
-		field := map[string]string{}
-		for line := range strings.Lines(string(p)) {
-			if name, value, ok := strings.Cut(strings.TrimRight(line, "\n"), separator); ok && !strings.HasPrefix(name, " ") {
-				if _, twice := field[name]; !twice {
-					field[name] = value
-				}
-			}
-		}
-		if len(field) > 0 {
-			fn(field)
-		}
-	}
 }
 
 // services are those that start at boot: systemd's enabled units, SysV's scripts of
@@ -168,7 +112,7 @@ func groups(f *rootfs.FS) (map[string]string, error) {
 
 // accounts are the lines of a file by their first field.
 func accounts(f *rootfs.FS, file string, show func([]string) string) (map[string]string, error) {
-	b, err := text(f, file)
+	b, err := f.ReadFile(file, maxDatabase)
 	if err != nil {
 		return nil, err
 	}

@@ -54,6 +54,22 @@ func (p Protection) String() string {
 	return "disabled"
 }
 
+// Baked is when the image was made, here or where it came from.
+func (i *Image) Baked() time.Time {
+	if i.Origin != nil && !i.Origin.Baked.IsZero() {
+		return i.Origin.Baked.UTC()
+	}
+	return i.Created.UTC()
+}
+
+// Materials is what is known to have gone into the image.
+func (i *Image) Materials() []Input {
+	if i.Recipe != nil {
+		return i.Recipe.Inputs
+	}
+	return nil
+}
+
 // Deprecated reports whether the image is deprecated now.
 func (i *Image) Deprecated(now time.Time) bool {
 	return !i.DeprecateAt.IsZero() && !now.Before(i.DeprecateAt)

@@ -141,6 +141,7 @@ type RecipeRef struct {
 type Input struct {
 	Name   string `json:"name"`
 	Digest string `json:"digest"`
+	URI    string `json:"uri,omitempty"` // a package URL, or where it was downloaded
 }
 
 // SnapshotState is an EBS snapshot's state.

@@ -71,6 +71,8 @@ type ImageOrigin struct {
 	SignedBy  string `json:"signedBy,omitempty"` // name of the trusted key whose signature was found
 	// PublisherID is set on images of a publisher's products.
 	PublisherID string `json:"publisherID,omitempty"`
+	// Baked is when the image was made where it came from.
+	Baked time.Time `json:"baked,omitzero"`
 }
 
 // ImageKey is the key that an account signs images with: PKCS #8, DER.

@@ -341,7 +341,7 @@ func (p *pull) publish(ctx context.Context, tops map[string]model.Layer) error {
 	if p.task.SignedBy == "" {
 		img.Recipe = nil // anybody can claim one
 	}
-	img.Origin = &model.ImageOrigin{Reference: p.task.Reference, Digest: p.task.Digest, SignedBy: p.task.SignedBy}
+	img.Origin = &model.ImageOrigin{Reference: p.task.Reference, Digest: p.task.Digest, SignedBy: p.task.SignedBy, Baked: p.img.Config.Created}
 	if product := p.task.Product; product != nil {
 		img.Origin.PublisherID, img.Launch.Public = product.PublisherID, true
 		if !product.Community {

@@ -229,3 +229,35 @@ func (f *FS) Content(e *Entry) (*io.SectionReader, error) {
 	}
 	return io.NewSectionReader(c, 0, c.size), nil
 }
+
+// Follow is Lookup that follows a link at the end of the path, and where that leads;
+// nil if nothing is there, or the links have no end.
+func (f *FS) Follow(file string) (*Entry, error) {
+	const maxLinks = 8
+	for range maxLinks {
+		e, err := f.Lookup(file)
+		if err != nil || e == nil || e.Mode&fs.ModeSymlink == 0 {
+			return e, err
+		}
+		if path.IsAbs(e.Target) {
+			file = e.Target
+		} else {
+			file = path.Join(path.Dir(file), e.Target)
+		}
+	}
+	return nil, nil
+}
+
+// ReadFile is the content of the regular file that Follow finds; nil if there is none,
+// or one of more than maxBytes.
+func (f *FS) ReadFile(file string, maxBytes int64) ([]byte, error) {
+	e, err := f.Follow(file)
+	if err != nil || e == nil || !e.Mode.IsRegular() || e.Size > maxBytes {
+		return nil, err
+	}
+	r, err := f.Content(e)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(r)
+}

@@ -2,6 +2,8 @@ package actions
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"path"
 	"strings"
 
@@ -28,6 +30,22 @@ func (a *Actions) registerDiff(t *api.Table) {
 	api.Register(t, api.Action[bundttypes.GetImageHistoryInput, bundttypes.GetImageHistoryOutput]{
 		Name: "GetImageHistory", Handler: a.getImageHistory, Acts: []string{"ImageId"},
 	})
+	api.Register(t, api.Action[bundttypes.GetImageSbomInput, bundttypes.GetImageSbomOutput]{
+		Name: "GetImageSbom", Handler: a.getImageSbom, Acts: []string{"ImageId"},
+	})
+}
+
+func (a *Actions) getImageSbom(ctx context.Context, in *bundttypes.GetImageSbomInput) (*bundttypes.GetImageSbomOutput, error) {
+	img, err := a.account(ctx).MadeImage(ctx, ec2types.Value(in.ImageId))
+	if err != nil {
+		return nil, err
+	}
+	document, mediaType, err := a.node.SBOM(ctx, &img)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(document)
+	return &bundttypes.GetImageSbomOutput{Document: string(document), MediaType: mediaType, Digest: "sha256:" + hex.EncodeToString(sum[:])}, nil
 }
 
 func (a *Actions) getImageHistory(ctx context.Context, in *bundttypes.GetImageHistoryInput) (*bundttypes.GetImageHistoryOutput, error) {

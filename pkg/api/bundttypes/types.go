@@ -392,6 +392,19 @@ type ItemDiff struct {
 	What   string `json:"What" xml:"what"` // package, service, user or group
 }
 
+// GetImageSbomInput is the request of GetImageSbom.
+type GetImageSbomInput struct {
+	ImageId *string `json:"ImageId,omitempty" query:"ImageId" required:"true"`
+}
+
+// GetImageSbomOutput is the response of GetImageSbom: what is in the image, as an SPDX
+// 2.3 document in JSON. The same image has the same document.
+type GetImageSbomOutput struct {
+	Digest    string `json:"Digest" xml:"digest"` // of the document, "sha256:…"
+	Document  string `json:"Document" xml:"document"`
+	MediaType string `json:"MediaType" xml:"mediaType"`
+}
+
 // GetImageHistoryInput is the request of GetImageHistory.
 type GetImageHistoryInput struct {
 	ImageId *string `json:"ImageId,omitempty" query:"ImageId" required:"true"`

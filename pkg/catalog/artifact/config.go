@@ -55,7 +55,7 @@ type Disk struct {
 // block devices that have a snapshot, by device, the lowest first.
 func NewConfig(img *model.Image, chains map[string][]string) Config {
 	c := Config{
-		Schema: schema, Name: img.Name, Description: img.Description, Architecture: img.Arch, Created: img.Created.UTC(), RootDevice: img.RootDevice,
+		Schema: schema, Name: img.Name, Description: img.Description, Architecture: img.Arch, Created: img.Baked(), RootDevice: img.RootDevice,
 		Boot: Boot{
 			Firmware: img.Boot.Firmware, Mode: img.Boot.Mode, Cmdline: img.Boot.Cmdline,
 			Kernel: img.Boot.KernelDigest, VMLinux: img.Boot.VMLinuxDigest, Initrd: img.Boot.InitrdDigest,
