@@ -10,6 +10,7 @@ import (
 )
 
 //go:embed all:tiny all:boot-sector all:debian-12-offline
+//go:embed debian-12 debian-13 ubuntu-24.04 fedora-44 alpine-3.24 rocky-9
 var files embed.FS
 
 // Names lists the recipes, sorted.

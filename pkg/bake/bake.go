@@ -1,7 +1,7 @@
 // Package bake owns the pipeline from a recipe to the layers of an AMI: fetch
 // inputs, make the tree, make the disk, verify. Steps are idempotent and cached
-// by the digest of what goes into them. It imports pkg/recipe, pkg/disk,
-// pkg/kernel and pkg/model; never the store, the API, a hypervisor or a network.
+// by the digest of what goes into them. It imports pkg/recipe, pkg/disk, pkg/kernel,
+// pkg/fetch, pkg/checksum and pkg/model; never the store, the API, a hypervisor or a network.
 package bake
 
 import (
@@ -16,6 +16,7 @@ import (
 	"github.com/package-url/packageurl-go"
 
 	"github.com/bundt/bundt/pkg/disk"
+	"github.com/bundt/bundt/pkg/fetch"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/recipe"
 )
@@ -39,6 +40,11 @@ type Request struct {
 	WorkDir  string // empty directory for this bake; the caller removes it
 	// PackageMirror overrides where distribution packages come from.
 	PackageMirror string
+	// Fetch downloads disk images; one that refuses the host's own addresses if nil.
+	Fetch *fetch.Fetcher
+	// CheckSpace is asked now and then while much is written; its error ends the bake.
+	// May be nil.
+	CheckSpace func() error
 	// Progress is told of each step as it starts and ends; may be nil.
 	Progress func(Event)
 }
@@ -90,7 +96,8 @@ type baker struct {
 	Request
 	cache  cache
 	inputs []model.Input
-	files  int // host files made for the tree
+	files  int    // host files made for the tree
+	image  string // the file that a source by URL gave
 }
 
 func newBaker(req Request) (*baker, error) {
@@ -106,6 +113,9 @@ func newBaker(req Request) (*baker, error) {
 	if err := checkSupported(r); err != nil {
 		return nil, err
 	}
+	if req.Fetch == nil {
+		req.Fetch = fetch.New(fetch.Options{})
+	}
 	var err error
 	if req.WorkDir, err = filepath.Abs(req.WorkDir); err != nil {
 		return nil, err
@@ -117,7 +127,7 @@ func newBaker(req Request) (*baker, error) {
 // does not do.
 func checkSupported(r *recipe.Recipe) error {
 	switch kind := r.Source.Kind(); kind {
-	case "packages", "system", "tree", "disk":
+	case "packages", "system", "tree", "disk", "url":
 	default:
 		return fmt.Errorf("recipe %s: source %q: %w", r.Name, kind, ErrUnsupported)
 	}
@@ -132,7 +142,13 @@ func (b *baker) bake(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	var rootTree *disk.Tree
-	if b.Recipe.Source.Disk == nil {
+	switch b.Recipe.Source.Kind() {
+	case "disk":
+	case "url":
+		if err := b.fetchImage(ctx); err != nil {
+			return nil, err
+		}
+	default:
 		tree, err := b.makeTree(ctx)
 		if err != nil {
 			return nil, err

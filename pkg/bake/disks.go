@@ -36,11 +36,20 @@ func (b *baker) makeDisk(ctx context.Context, i int, d recipe.BlockDevice, tree 
 	case tree == nil:
 		fill = func() error { return b.writeReadyDisk(raw, out.SizeBytes) }
 	}
-	err := b.step(ctx, fmt.Sprintf("make disk %s", d.Device), func() (string, bool, error) {
+	convert := func() error {
 		if err := fill(); err != nil {
-			return "", false, err
+			return err
 		}
-		if err := disk.Convert(ctx, raw, "raw", out.Path, disk.ConvertOptions{}); err != nil {
+		return disk.Convert(ctx, raw, "raw", out.Path, disk.ConvertOptions{})
+	}
+	if i == 0 && b.image != "" {
+		convert = func() (err error) {
+			out.SizeBytes, err = b.convertImage(ctx, raw, out.Path, out.SizeBytes)
+			return err
+		}
+	}
+	err := b.step(ctx, fmt.Sprintf("make disk %s", d.Device), func() (string, bool, error) {
+		if err := convert(); err != nil {
 			return "", false, err
 		}
 		fi, err := os.Stat(out.Path)

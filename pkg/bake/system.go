@@ -147,10 +147,14 @@ func (in *installation) readSuites(ctx context.Context) ([]suiteState, error) {
 }
 
 // ArchiveState identifies what a recipe would find in its distribution's archive now:
-// the digest of the suites' lists of packages, whose signatures are checked. It is ""
-// for a recipe that takes nothing from there, or what its lock file pins. Only the
-// recipe, its context, the architecture and the mirror of the request are needed.
+// the digest of the suites' lists of packages, or that of the distributor's image, as
+// checksums have it; signatures are checked. It is "" for a recipe that takes nothing
+// from there, or what it pins. Only the recipe, its context, the architecture and where
+// to get things from are needed of the request.
 func ArchiveState(ctx context.Context, req Request) (string, error) {
+	if u := req.Recipe.Source.URL; u != nil && u.Checksums != nil {
+		return imageState(ctx, req)
+	}
 	spec := req.Recipe.Source.System
 	if p := req.Recipe.Source.Packages; p != nil && req.Recipe.Lock == nil {
 		spec = &recipe.System{Distribution: p.Distribution, Suite: p.Suite, Keyring: p.Keyring}

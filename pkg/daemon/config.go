@@ -11,10 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/bundt/bundt/pkg/api/throttle"
 	"github.com/bundt/bundt/pkg/cloud"
+	"github.com/bundt/bundt/pkg/fetch"
 	"github.com/bundt/bundt/pkg/rundir"
 )
 
@@ -37,6 +39,8 @@ type Config struct {
 	Network        string // "user", "kernel", or "auto" for kernel where the host can
 	Accel          string // "", "kvm" or "tcg": forced for every machine
 	PackageMirror  string
+	// ImageMirrors are where disk images come from instead, each as FROM=TO.
+	ImageMirrors []string
 	// ImportFromHost lets imports by URL reach the host's own addresses, loopback
 	// included.
 	ImportFromHost bool
@@ -63,6 +67,9 @@ func DefaultConfig() Config {
 		BuildCacheMiB: 10 << 10, BuildCacheFresh: 6 * time.Hour,
 		ReadRate: int(throttle.DefaultReads.PerSecond), ChangeRate: int(throttle.DefaultChanges.PerSecond),
 		DataDir: defaultDataDir(), CacheDir: defaultCacheDir(), PackageMirror: os.Getenv("BUNDT_PACKAGE_MIRROR"),
+	}
+	if m := os.Getenv("BUNDT_IMAGE_MIRROR"); m != "" {
+		c.ImageMirrors = strings.Split(m, ",")
 	}
 	return c
 }
@@ -170,7 +177,16 @@ func (c *Config) check() error {
 	if c.BuildCacheFresh < 0 {
 		return fmt.Errorf("--build-cache-fresh %s: must not be negative", c.BuildCacheFresh)
 	}
+	if _, err := fetch.ParseMirrors(c.ImageMirrors); err != nil {
+		return fmt.Errorf("--image-mirror: %w", err)
+	}
 	return c.checkAddresses()
+}
+
+// fetcher downloads disk images, indexes and files of recipes.
+func (c *Config) fetcher() *fetch.Fetcher {
+	mirrors, _ := fetch.ParseMirrors(c.ImageMirrors) // as checked
+	return fetch.New(fetch.Options{Host: c.ImportFromHost, Mirrors: mirrors})
 }
 
 func (c *Config) checkAddresses() error {

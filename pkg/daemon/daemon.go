@@ -24,7 +24,6 @@ import (
 	"github.com/bundt/bundt/pkg/builder"
 	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/disk"
-	"github.com/bundt/bundt/pkg/fetch"
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/layer"
 	"github.com/bundt/bundt/pkg/metadata"
@@ -134,7 +133,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	d.node = node.New(node.Options{
 		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath, MTU: mtu,
 		Cloud: d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"), ArrivingDir: d.path("arriving"), BucketDir: d.path("buckets"),
-		Fetch: fetch.New(fetch.Options{Host: d.cfg.ImportFromHost}), Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Roles: roles{d.accounts},
+		Fetch: d.cfg.fetcher(), Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Roles: roles{d.accounts},
 		Logger: d.log,
 	})
 	if err := d.makeBuilder(parts.Guests); err != nil {

@@ -118,7 +118,7 @@ func (n *Node) bakeRequest(b *model.Build, work string) (bake.Request, error) {
 	if err != nil {
 		return bake.Request{}, fmt.Errorf("reading the recipe: %w", err)
 	}
-	return bake.Request{Recipe: rec, Context: fsys, Arch: b.Arch, CacheDir: n.CacheDir, WorkDir: work, PackageMirror: n.Mirror}, nil
+	return bake.Request{Recipe: rec, Context: fsys, Arch: b.Arch, CacheDir: n.CacheDir, WorkDir: work, PackageMirror: n.Mirror, Fetch: n.Fetch, CheckSpace: n.CheckSpace}, nil
 }
 
 // ArchiveState identifies what the recipe of this digest would find in its

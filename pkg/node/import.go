@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/bundt/bundt/pkg/checksum"
 	"github.com/bundt/bundt/pkg/disk"
 	"github.com/bundt/bundt/pkg/disk/ova"
 	"github.com/bundt/bundt/pkg/fetch"
@@ -249,13 +250,13 @@ func (n *Node) downloadDisk(ctx context.Context, t *model.ImportTask, i int, pat
 	if err := n.importStep(ctx, t, "downloading", 90*i/len(t.Disks)); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("making the file to download to: %w", err)
 	}
 	defer f.Close()
 	url, _, _ := strings.Cut(d.URL, "#")
-	d.SizeBytes, err = n.Fetch.Get(ctx, fetch.Download{URL: url, Digest: d.Digest, MaxBytes: maxImportBytes, Progress: func(done, total int64) error {
+	got, err := n.Fetch.GetFile(ctx, fetch.Download{URL: url, Digest: checksum.Digest(d.Digest), MaxBytes: maxImportBytes, Progress: func(done, total int64) error {
 		if err := n.CheckSpace(); err != nil {
 			return err
 		}
@@ -265,6 +266,7 @@ func (n *Node) downloadDisk(ctx context.Context, t *model.ImportTask, i int, pat
 		}
 		return n.importStep(ctx, t, message, t.Progress)
 	}}, f)
+	d.SizeBytes = got.Bytes
 	if err != nil {
 		return disk.NoSpace(err)
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/bundt/bundt/pkg/bake"
 	"github.com/bundt/bundt/pkg/model"
@@ -17,7 +18,11 @@ type stepLog struct {
 
 	mu    sync.Mutex
 	steps []model.BuildStep
+	saved time.Time // when those were recorded last
 }
+
+// saveEvery is how long mere detail of a step waits to be recorded.
+const saveEvery = time.Second
 
 // event notes the progress of a step. Failing to record it does not fail the build.
 func (s *stepLog) event(ctx context.Context, e bake.Event) {
@@ -36,9 +41,13 @@ func (s *stepLog) event(ctx context.Context, e bake.Event) {
 	if e.Done {
 		s.steps[i].Finished = now
 	}
+	due := started || e.Done || now.Sub(s.saved) >= saveEvery
+	if due {
+		s.saved = now
+	}
 	s.mu.Unlock()
-	if !started && !e.Done {
-		return // mere detail: written with the next step
+	if !due {
+		return
 	}
 	if err := s.save(ctx, func(*model.Build) {}); err != nil && ctx.Err() == nil {
 		s.node.Logger.Warn("recording a build step failed", "build", s.build.ID, "step", e.Step, "error", err)

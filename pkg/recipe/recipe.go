@@ -168,13 +168,6 @@ type Disk struct {
 	Hex  string `yaml:"hex" json:"hex,omitempty"`   // its first bytes; blanks and # comments are skipped
 }
 
-// URLSource is a disk image somewhere else.
-type URLSource struct {
-	URL    string `yaml:"url" required:"true" json:"url"`
-	Digest string `yaml:"digest" required:"true" json:"digest"`
-	Format string `yaml:"format" json:"format,omitempty" enum:"qcow2|raw"`
-}
-
 // Initramfs asks for an initial RAM file system, made from the finished tree.
 type Initramfs struct {
 	Path    string   `yaml:"path" required:"true" json:"path"` // where in the tree it is put

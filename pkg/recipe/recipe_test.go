@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -212,8 +213,13 @@ func TestLockRoundTrip(t *testing.T) {
 // TestBuiltIn holds the recipes of this repository to the parser and the schema.
 func TestBuiltIn(t *testing.T) {
 	schema := compileSchema(t)
-	for _, name := range []string{"tiny", "boot-sector"} {
-		dir := "../../images/" + name
+	recipes, err := filepath.Glob("../../images/*/recipe.yaml")
+	if err != nil || len(recipes) < 3 {
+		t.Fatalf("found the recipes %v: %v", recipes, err)
+	}
+	for _, file := range recipes {
+		dir := filepath.Dir(file)
+		name := filepath.Base(dir)
 		if _, err := recipe.Load(os.DirFS(dir)); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -20,7 +19,8 @@ var (
 	packagePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
 	modulePattern  = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 	devicePattern  = regexp.MustCompile(`^/dev/[a-z0-9]+$`)
-	digestPattern  = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	digestPattern  = regexp.MustCompile(`^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$`)
+	printPattern   = regexp.MustCompile(`^([0-9A-F]{40}|[0-9A-F]{64})$`)
 	userPattern    = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
 )
 
@@ -90,8 +90,8 @@ func (d *decoder) checkRecipe(r *Recipe) {
 	}
 	d.checkComponents(r)
 	d.checkBlockDevices(r)
-	if r.Source.Disk != nil && (len(r.Files) > 0 || r.Initramfs != nil) {
-		d.at("source.disk", "a ready disk takes no files and no initramfs: its content is what it is")
+	if k := r.Source.Kind(); (k == "disk" || k == "url") && (len(r.Files) > 0 || r.Initramfs != nil) {
+		d.at("source."+k, "a ready disk takes no files and no initramfs: its content is what it is; let steps of components change it")
 	}
 }
 
@@ -119,11 +119,7 @@ func (d *decoder) checkSource(r *Recipe) {
 		d.checkDisk(s.Disk, r)
 	}
 	if s.URL != nil {
-		u, err := url.Parse(s.URL.URL)
-		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
-			d.at("source.url.url", "source.url.url: %q is not an http or https URL", clip(s.URL.URL))
-		}
-		d.match("source.url.digest", s.URL.Digest, digestPattern, "a digest of the form sha256:<64 hexadecimal digits>")
+		d.checkURL(s.URL, r)
 	}
 }
 
@@ -269,7 +265,7 @@ func (d *decoder) checkBootOptions(at string, a model.Arch, b BootOptions, sourc
 		d.at(at, "boot of arm64: there is no BIOS for arm64; use uefi, or none with a kernel")
 	case b.Kernel == "" && (b.Initrd != "" || b.Cmdline != ""):
 		d.at(at, "boot of %s: initrd and cmdline need a kernel; without one the boot loader on the disk decides", a)
-	case source == "disk" && b.Kernel != "":
+	case (source == "disk" || source == "url") && b.Kernel != "":
 		d.at(at, "boot of %s: a ready disk has no tree to take a kernel from", a)
 	}
 	if b.Kernel != "" {
@@ -389,6 +385,9 @@ func checkContext(r *Recipe, d *decoder, fsys fs.FS) ErrorList {
 // keyrings are the files of keys that a recipe names, by where it does.
 func keyrings(r *Recipe) map[string]string {
 	out := map[string]string{}
+	if u := r.Source.URL; u != nil && u.Checksums != nil && u.Checksums.Key != "" {
+		out["source.url.checksums.key"] = u.Checksums.Key
+	}
 	if r.Source.Packages != nil && r.Source.Packages.Keyring != "" {
 		out["source.packages.keyring"] = r.Source.Packages.Keyring
 	}

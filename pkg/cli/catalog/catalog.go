@@ -39,12 +39,17 @@ type entry struct {
 	Version       string       `json:"version"`
 	Description   string       `json:"description"`
 	Architectures []model.Arch `json:"architectures"`
-	Source        string       `json:"source"`              // the recipe's kind of source
-	SizeBytes     int64        `json:"sizeBytes"`           // of the root disk
-	LoginUser     string       `json:"loginUser,omitempty"` // who logs in by SSH
-	Publisher     string       `json:"publisher,omitempty"`
-	License       string       `json:"license,omitempty"`
-	Images        []baked      `json:"images"` // newest first
+	Source        string       `json:"source"`   // the recipe's kind of source
+	Verified      string       `json:"verified"` // how its content is known to be what was meant
+	// From is where it comes from by URL, by architecture, and SignedBy whose keys sign that.
+	From      map[model.Arch]string `json:"from,omitempty"`
+	Checksums map[model.Arch]string `json:"checksums,omitempty"`
+	SignedBy  []string              `json:"signedBy,omitempty"`
+	SizeBytes int64                 `json:"sizeBytes"`           // of the root disk
+	LoginUser string                `json:"loginUser,omitempty"` // who logs in by SSH
+	Publisher string                `json:"publisher,omitempty"`
+	License   string                `json:"license,omitempty"`
+	Images    []baked               `json:"images"` // newest first
 }
 
 // baked is an image of the recipe that is there.
@@ -54,9 +59,19 @@ type baked struct {
 	Architecture string `json:"architecture"`
 }
 
+const verifiedHelp = `VERIFIED says how the content is known to be what was meant:
+
+  built     it is built here, of packages that the distribution has signed, or of the
+            recipe's own files
+  signed    by checksums that the distributor has signed; the recipe has the key
+  checksum  by checksums that nobody has signed, from the distributor's server by HTTPS:
+            who has the server has the image
+  digest    by a digest in the recipe`
+
 func newListCommand(f *factory.Factory) *cobra.Command {
 	return command.List[entry]{
 		What: "recipes", Short: "List the recipes that are built in, and which of them are baked",
+		Long:    verifiedHelp,
 		ID:      func(e entry) string { return e.Name },
 		All:     func(ctx context.Context, s *command.Session, _ []string) ([]entry, error) { return all(ctx, s) },
 		Columns: func(*command.Session) []output.Column[entry] { return columns },
@@ -67,6 +82,7 @@ var columns = []output.Column[entry]{
 	{Title: "NAME", Text: func(e entry) string { return e.Name }},
 	{Title: "ARCHITECTURES", Text: func(e entry) string { return strings.Join(names(e.Architectures), ",") }},
 	{Title: "SOURCE", Text: func(e entry) string { return e.Source }},
+	{Title: "VERIFIED", Text: func(e entry) string { return e.Verified }},
 	{Title: "SIZE", Text: func(e entry) string { return fmt.Sprintf("%d MiB", e.SizeBytes>>20) }},
 	{Title: "BAKED", Text: func(e entry) string {
 		var archs []string
@@ -109,6 +125,23 @@ func newShowCommand(f *factory.Factory) *cobra.Command {
 	}.Command(f)
 }
 
+// locations are where an image, and the checksums that it is verified by, come from.
+func locations(r *recipe.Recipe, u *recipe.URLSource) (from, checksums map[model.Arch]string, signers []string) {
+	from = map[model.Arch]string{}
+	for _, a := range r.Architectures {
+		from[a] = u.For(a, u.URL)
+	}
+	c := u.Checksums
+	if c == nil {
+		return from, nil, nil
+	}
+	checksums = map[model.Arch]string{}
+	for _, a := range r.Architectures {
+		checksums[a] = u.For(a, c.URL)
+	}
+	return from, checksums, c.Fingerprints
+}
+
 // all reads the recipes and asks which images of them there are.
 func all(ctx context.Context, s *command.Session) ([]entry, error) {
 	images, err := resolve.Images(ctx, s.Client, resolve.Filter("tag-key", resolve.RecipeTag))
@@ -133,11 +166,15 @@ func all(ctx context.Context, s *command.Session) ([]entry, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the recipe %s: %w", name, err)
 		}
-		out = append(out, entry{
+		e := entry{
 			Name: r.Name, Version: r.Version, Description: r.Description, Architectures: r.Architectures, Source: r.Source.Kind(),
 			SizeBytes: int64(r.BlockDevices[0].Size), LoginUser: r.Metadata.LoginUser, Publisher: r.Metadata.Publisher,
-			License: r.Metadata.License, Images: append([]baked{}, byRecipe[name]...),
-		})
+			License: r.Metadata.License, Images: append([]baked{}, byRecipe[name]...), Verified: string(r.Source.Verification()),
+		}
+		if u := r.Source.URL; u != nil {
+			e.From, e.Checksums, e.SignedBy = locations(r, u)
+		}
+		out = append(out, e)
 	}
 	return out, nil
 }
