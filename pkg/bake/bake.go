@@ -1,7 +1,7 @@
 // Package bake owns the pipeline from a recipe to the layers of an AMI: fetch
 // inputs, make the tree, make the disk, verify. Steps are idempotent and cached
 // by the digest of what goes into them. It imports pkg/recipe, pkg/disk, pkg/kernel,
-// pkg/fetch, pkg/checksum and pkg/model; never the store, the API, a hypervisor or a network.
+// pkg/rootfs, pkg/fetch, pkg/checksum and pkg/model; never the store, the API, a hypervisor or a network.
 package bake
 
 import (
@@ -167,6 +167,14 @@ func (b *baker) bake(ctx context.Context) (*Result, error) {
 			return nil, fmt.Errorf("disk %s: %w", d.Device, err)
 		}
 		res.Disks = append(res.Disks, f)
+	}
+	if b.image != "" {
+		if err := b.takeBootFilesOfDisk(boot, res); err != nil {
+			return nil, err
+		}
+		if err := b.takeVMLinux(ctx, res); err != nil {
+			return nil, err
+		}
 	}
 	slices.SortFunc(b.inputs, func(x, y model.Input) int { return compareStrings(x.Name, y.Name) })
 	res.Inputs = b.inputs

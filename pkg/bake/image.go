@@ -23,6 +23,7 @@ import (
 	"github.com/bundt/bundt/pkg/fetch"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/recipe"
+	"github.com/bundt/bundt/pkg/rootfs"
 )
 
 // Limits on what a distributor's server may send.
@@ -396,6 +397,63 @@ func (b *baker) convertImage(ctx context.Context, plain, dst string, size int64)
 		return h.SizeBytes, nil
 	}
 	return size, disk.Grow(ctx, dst, size)
+}
+
+// maxBootFile is how large a kernel or an initial RAM file system may be.
+const maxBootFile = 1 << 30
+
+// takeBootFilesOfDisk copies the kernel and the initial RAM file system that the recipe
+// names out of the image's root file system.
+func (b *baker) takeBootFilesOfDisk(boot recipe.BootOptions, res *Result) error {
+	if boot.Kernel == "" {
+		return nil
+	}
+	root := res.Disks[0]
+	d, err := disk.OpenChain([]string{root.Path})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	files, err := rootfs.Open(d, d.Size())
+	if err != nil {
+		return fmt.Errorf("looking for boot.kernel in the image: %w", err)
+	}
+	for _, t := range []struct {
+		name, path string
+		to         *string
+	}{{"kernel", boot.Kernel, &res.Kernel}, {"initrd", boot.Initrd, &res.Initrd}} {
+		if t.path == "" {
+			continue
+		}
+		*t.to = filepath.Join(b.WorkDir, t.name)
+		if err := copyFileOfDisk(files, t.path, *t.to); err != nil {
+			return fmt.Errorf("boot.%s: %w", t.name, err)
+		}
+	}
+	return nil
+}
+
+func copyFileOfDisk(files *rootfs.FS, from, to string) error {
+	e, err := files.Follow(from)
+	if err != nil {
+		return err
+	}
+	if e == nil || !e.Mode.IsRegular() || e.Size > maxBootFile {
+		return fmt.Errorf("there is no file %s in the image, or it is too large to be one to boot from", from)
+	}
+	content, err := files.Content(e)
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, content)
+	if err := errors.Join(err, out.Close()); err != nil {
+		return fmt.Errorf("taking %s out of the image: %w", from, err)
+	}
+	return nil
 }
 
 // unreachable reports whether an error is one of the way to a server, not of what it said.

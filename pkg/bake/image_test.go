@@ -478,6 +478,52 @@ func TestImageHostile(t *testing.T) {
 	}
 }
 
+// TestImageBootFiles takes kernel and initial RAM file system out of an image's file system.
+func TestImageBootFiles(t *testing.T) {
+	const text = "apiVersion: bundt/v1\nname: t\nversion: \"1\"\narchitectures: [x86_64]\nboot: {firmware: bios}\nsource: {tree: root}\n" +
+		"files: [{path: /vmlinuz, symlink: boot/vmlinuz-6.1}]\nblockDevices: [{device: /dev/sda1, size: 64MiB}]\n"
+	context := fstest.MapFS{"recipe.yaml": {Data: []byte(text)}, "root/boot/vmlinuz-6.1": {Data: []byte("kernel")}, "root/boot/initrd.img": {Data: rawDisk(100 << 10)}, "root/etc/hostname": {Data: []byte("t\n")}}
+	r, err := recipe.Load(context)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := bake.Bake(t.Context(), bake.Request{Recipe: r, Context: context, Arch: model.X8664, CacheDir: t.TempDir(), WorkDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := os.ReadFile(made.Disks[0].Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := newDistributor(t, map[string][]byte{"/disk.img": image})
+	for boot, want := range map[string]string{
+		"firmware: none, kernel: /vmlinuz, initrd: /boot/initrd.img": "",
+		"firmware: none, kernel: /boot/vmlinuz":                      "boot.kernel: there is no file /boot/vmlinuz in the image",
+		"firmware: none, kernel: /vmlinuz, initrd: /boot":            "boot.initrd: there is no file /boot in the image",
+	} {
+		req := imageRequest(t, "    url: https://images.example.org/disk.img\n    digest: sha256:"+sum(image)+"\n", server.URL, nil)
+		text := strings.Replace(string(req.Context.(fstest.MapFS)["recipe.yaml"].Data), "firmware: bios", boot, 1)
+		if req.Recipe, err = recipe.Parse("r.yaml", []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		res, err := bake.Bake(t.Context(), req)
+		if want != "" {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: error is %v, want %q", boot, err, want)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		kernel, errKernel := os.ReadFile(res.Kernel)
+		initrd, errInitrd := os.ReadFile(res.Initrd)
+		if string(kernel) != "kernel" || !bytes.Equal(initrd, rawDisk(100<<10)) {
+			t.Errorf("kernel %q (%v) and initrd of %d bytes (%v)", kernel, errKernel, len(initrd), errInitrd)
+		}
+	}
+}
+
 func TestImageState(t *testing.T) {
 	image := []byte("v1")
 	key := newSigner(t, 0)

@@ -63,7 +63,7 @@ func TestURL(t *testing.T) {
 		"a password in a URL":        {"https://images.example.org/current/distro", "https://me:secret@images.example.org/current/distro", "not an http or https URL", true},
 		"a name for another":         {"{x86_64: amd64}", "{i386: amd64}", `"i386" is not one of the recipe's architectures`, false},
 		"files":                      {"blockDevices:", "files: [{path: /etc/a, content: b}]\nblockDevices:", "let steps of components change it", false},
-		"a kernel":                   {"boot: {firmware: bios", "boot: {firmware: bios, kernel: /vmlinuz", "a ready disk has no tree to take a kernel from", false},
+		"a kernel of the image":      {"boot: {firmware: bios", "boot: {firmware: bios, kernel: /vmlinuz, initrd: /initrd.img", "", true},
 		"another format":             {"    checksums:", "    format: vmdk\n    checksums:", `cannot be "vmdk"`, true},
 	} {
 		text := strings.Replace(byURL, test.old, test.new, 1)

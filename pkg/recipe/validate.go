@@ -265,7 +265,7 @@ func (d *decoder) checkBootOptions(at string, a model.Arch, b BootOptions, sourc
 		d.at(at, "boot of arm64: there is no BIOS for arm64; use uefi, or none with a kernel")
 	case b.Kernel == "" && (b.Initrd != "" || b.Cmdline != ""):
 		d.at(at, "boot of %s: initrd and cmdline need a kernel; without one the boot loader on the disk decides", a)
-	case (source == "disk" || source == "url") && b.Kernel != "":
+	case source == "disk" && b.Kernel != "":
 		d.at(at, "boot of %s: a ready disk has no tree to take a kernel from", a)
 	}
 	if b.Kernel != "" {
