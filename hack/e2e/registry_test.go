@@ -77,8 +77,11 @@ func TestRegistry(t *testing.T) {
 		t.Errorf("verify prints %s", out)
 	}
 	shop.cli(t, "trust", "add", "bakery", public)
-	if out := shop.cli(t, "image", "verify", addr+"/images/tiny:cake"); out != digest+" bakery" {
-		t.Errorf("verify prints %s", out)
+	out := shop.cli(t, "image", "verify", addr+"/images/tiny:cake", "--attested")
+	for _, want := range []string{digest + " bakery\n", "\nprovenance: made of the instance " + id + " on the image tiny-1.0.0-x86_64 " + base + ", of the recipe tiny 1.0.0 (sha256:", "\nsbom: image x86_64, "} {
+		if !strings.Contains(out, want) {
+			t.Errorf("verify does not say %q: %s", want, out)
+		}
 	}
 	if out, err := shop.Bundt(t.Context(), "image", "verify", addr+"/images/tiny:1"); err == nil {
 		t.Errorf("verified what was not signed: %s", out)
@@ -91,6 +94,19 @@ func TestRegistry(t *testing.T) {
 	tasks := shop.cli(t, "image", "tasks", "-o", "json", "--query", "[?ImageId=='"+got+"'].[SignedBy,ReusedBytes>`0`]|[0]")
 	if strings.Join(strings.Fields(tasks), "") != `["bakery",true]` {
 		t.Errorf("the pull's signer and whether it reused the lower layers: %s", tasks)
+	}
+	// What is in it is read from its own files in both clouds, and is the same.
+	bill := bakery.cli(t, "image", "sbom", cake)
+	if there := shop.cli(t, "image", "sbom", got); there != bill {
+		t.Errorf("the bill of materials differs:\n%s\n%s", bill, there)
+	}
+	for _, want := range []string{"pkg:golang/golang.org/x/crypto@v", "pkg:deb/debian/busybox-static@", "pkg:deb/debian/linux-image-6.", "Compiled into /sbin/init"} {
+		if !strings.Contains(bill, want) {
+			t.Errorf("the bill of materials has no %s", want)
+		}
+	}
+	if out := shop.cli(t, "image", "provenance", got, "--format", "text"); !strings.HasSuffix(out, "; signed by bakery") || !strings.HasPrefix(out, "made of the instance "+id) {
+		t.Errorf("how it was made: %s", out)
 	}
 	shop.cli(t, "key", "create", "k", "--file", filepath.Join(shop.Dir, "key"))
 	for image, want := range map[string]string{got: "decorated", plain: "none"} {

@@ -1,8 +1,13 @@
 package cli_test
 
 import (
+	"io"
+	"log"
+	"net/http/httptest"
+	"strings"
 	"testing"
 
+	ociregistry "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/bundt/bundt/hack/daemontest"
@@ -24,7 +29,15 @@ func TestAccountScripts(t *testing.T) {
 // TestAttestationScripts runs scripts against a whole daemon, which really bakes: what
 // is said of an image is read from it.
 func TestAttestationScripts(t *testing.T) {
-	runScripts(t, "testdata/attestations", serveDaemon)
+	runScripts(t, "testdata/attestations", func(e *testscript.Env, dir string) {
+		tb := e.T().(testing.TB)
+		registry := httptest.NewServer(ociregistry.New(ociregistry.Logger(log.New(io.Discard, "", 0))))
+		tb.Cleanup(registry.Close)
+		e.Setenv("REGISTRY", strings.TrimPrefix(registry.URL, "http://"))
+		cfg := daemontest.Config(tb)
+		cfg.RunDir, cfg.ImportFromHost = dir, true
+		daemontest.Start(tb, cfg, daemon.Parts{})
+	})
 }
 
 // serveDaemon lets a daemon with simulated machines answer in a directory.

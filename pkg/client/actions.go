@@ -48,6 +48,11 @@ func (c *Client) GetImageSbom(ctx context.Context, in *bundttypes.GetImageSbomIn
 	return call[bundttypes.GetImageSbomOutput](ctx, c, "GetImageSbom", in)
 }
 
+// GetImageProvenance says how an image was made, as a signed in-toto statement.
+func (c *Client) GetImageProvenance(ctx context.Context, in *bundttypes.GetImageProvenanceInput) (*bundttypes.GetImageProvenanceOutput, error) {
+	return call[bundttypes.GetImageProvenanceOutput](ctx, c, "GetImageProvenance", in)
+}
+
 // GetImageHistory lists the layers of an image's root disk, and what each came from.
 func (c *Client) GetImageHistory(ctx context.Context, in *bundttypes.GetImageHistoryInput) (*bundttypes.GetImageHistoryOutput, error) {
 	return call[bundttypes.GetImageHistoryOutput](ctx, c, "GetImageHistory", in)

@@ -108,7 +108,9 @@ func (c *Account) PublishBuild(ctx context.Context, id, loginUser string) error 
 		if img.State != model.ImageTransient {
 			return unavailable(&img, "published")
 		}
-		c.settleImage(&img, &b, &stage, loginUser)
+		if err := c.settleImage(tx, &img, &b, &stage, loginUser); err != nil {
+			return err
+		}
 		if err := c.discardOthers(tx, &b); err != nil {
 			return err
 		}
@@ -122,12 +124,17 @@ func (c *Account) PublishBuild(ctx context.Context, id, loginUser string) error 
 }
 
 // settleImage makes a candidate what it would be, had it been baked.
-func (c *Account) settleImage(img *model.Image, b *model.Build, stage *model.Image, loginUser string) {
+func (c *Account) settleImage(tx *store.Tx, img *model.Image, b *model.Build, stage *model.Image, loginUser string) error {
 	img.State, img.Build, img.SourceInstance, img.NoReboot = model.ImageAvailable, "", "", false
 	img.Tags, img.ParentImage, img.Created = b.Tags, b.ParentImage, c.Now()
 	img.LoginUser = cmp.Or(loginUser, stage.LoginUser)
+	img.Made = c.madeOfRecipe(b, nil, img.Created)
 	if b.ParentImage != "" {
-		img.Recipe = b.RecipeRef(stage)
+		on, err := parentOf(tx, stage)
+		if err != nil {
+			return err
+		}
+		img.Recipe, img.Made.Parent = b.RecipeRef(stage), on
 	} else {
 		img.Recipe = stage.Recipe
 	}
@@ -138,6 +145,7 @@ func (c *Account) settleImage(img *model.Image, b *model.Build, stage *model.Ima
 			}
 		}
 	}
+	return nil
 }
 
 // discardOthers takes away what a build was made from and by: all its images but

@@ -74,6 +74,11 @@ func (c *Account) buildOnParent(tx *store.Tx, b *model.Build, parent *model.Imag
 	img.Name, img.Tags, img.Recipe = b.ImageName, b.Tags, b.RecipeRef(parent)
 	img.Description = b.Describe()
 	img.LoginUser = cmp.Or(rec.Metadata.LoginUser, parent.LoginUser)
+	on, err := parentOf(tx, parent)
+	if err != nil {
+		return err
+	}
+	img.Made = c.madeOfRecipe(b, on, img.Created)
 	if err := c.copySnapshots(tx, parent, &img, nil); err != nil {
 		return err
 	}

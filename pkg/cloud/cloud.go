@@ -44,6 +44,8 @@ type Options struct {
 	HostAddresses []netip.Addr
 	// NewSigningKey makes the key of instance identity documents for a region.
 	NewSigningKey func(region string, now time.Time) (model.SigningKey, error)
+	// Version is what images say that made them.
+	Version string
 	// Now is the clock; time.Now if nil.
 	Now func() time.Time
 }
@@ -56,6 +58,8 @@ type Cloud struct {
 	host   []netip.Addr // see Options.HostAddresses
 	now    func() time.Time
 	info   records.Cloud
+	// version is bundt's, for the provenance of images.
+	version string
 
 	newSigningKey func(string, time.Time) (model.SigningKey, error)
 	// instances are those of all accounts.
@@ -69,7 +73,7 @@ type Cloud struct {
 
 // New opens the cloud kept in o.Store, and founds it if the store is new.
 func New(ctx context.Context, o Options) (*Cloud, error) {
-	c := &Cloud{store: o.Store, blobs: o.Blobs, public: o.PublicPool, host: o.HostAddresses, now: o.Now, newSigningKey: o.NewSigningKey}
+	c := &Cloud{store: o.Store, blobs: o.Blobs, public: o.PublicPool, host: o.HostAddresses, now: o.Now, newSigningKey: o.NewSigningKey, version: o.Version}
 	if c.now == nil {
 		c.now = time.Now
 	}

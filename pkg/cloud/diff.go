@@ -24,6 +24,16 @@ func (c *Account) MadeImage(ctx context.Context, id string) (img model.Image, er
 	return img, err
 }
 
+// ExplainedImage is a complete image of which the account may know how it was made: its
+// own, or one whose provenance came from a registry.
+func (c *Account) ExplainedImage(ctx context.Context, id string) (img model.Image, err error) {
+	img, err = c.MadeImage(ctx, id)
+	if err == nil && img.OwnerID != c.id && (img.Made != nil || img.Origin == nil) {
+		err = model.Errorf(model.CodeAuthFailure, "Not authorized for image:%s", id)
+	}
+	return img, err
+}
+
 // RootLayer is the layer of a root disk that the account may read: of an image that it
 // may launch and export, or of a snapshot that it may make volumes of.
 func (c *Account) RootLayer(ctx context.Context, id string) (layer string, err error) {

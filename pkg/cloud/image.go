@@ -51,8 +51,16 @@ func (c *Account) CreateImage(ctx context.Context, r ImageRequest) (model.Image,
 			LoginUser: i.LoginUser, Tags: r.Tags, SourceInstance: i.ID, ParentImage: i.ImageID, NoReboot: r.NoReboot,
 			ENA: true,
 		}
+		img.Made = &model.Making{
+			Kind: model.MadeOfInstance, ID: img.ID, Started: now, Finished: now, Version: c.version, Instance: i.ID, NoReboot: r.NoReboot,
+			Parent: &model.ParentImage{ID: i.ImageID},
+		}
 		if parent, err := records.Images.Get(tx, i.ImageID); err == nil {
 			img.IMDS, img.SriovNet = parent.IMDS, parent.SriovNet
+			img.Made.Inputs = slices.Clone(parent.Materials())
+			if img.Made.Parent, err = parentOf(tx, &parent); err != nil {
+				return err
+			}
 		}
 		if r.build != nil { // which has the name
 			img.ID, img.Build, img.Recipe = r.build.ImageID, r.build.ID, r.build.RecipeRef(nil)

@@ -81,6 +81,8 @@ func copyOf(src *model.Image, id, owner string, now time.Time) model.Image {
 	img.ID, img.OwnerID, img.Created = id, owner, now
 	img.ParentImage, img.SourceInstance, img.Recipe, img.ClientToken = src.ID, "", nil, ""
 	img.Launch, img.Protection = model.Sharing{}, model.Protection{}
+	seen := src.SeenBy(owner)
+	img.Carry(&seen)
 	img.DeprecateAt, img.LastLaunched = src.SeenBy("").LastLaunched, src.SeenBy("").LastLaunched
 	img.Tags = model.Tags{}
 	return img

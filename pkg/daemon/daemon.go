@@ -111,6 +111,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	}
 	d.cloud, err = cloud.New(ctx, cloud.Options{
 		Store: d.store, Blobs: d.layers, Region: d.cfg.Region, PublicPool: d.cfg.publicPool(), HostAddresses: d.cfg.hostAddresses(), NewSigningKey: metadata.NewSigningKey,
+		Version: version.Get().Version,
 	})
 	if err != nil {
 		return err
@@ -134,7 +135,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath, MTU: mtu,
 		Cloud: d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"), ArrivingDir: d.path("arriving"), BucketDir: d.path("buckets"),
 		Fetch: d.cfg.fetcher(), Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Roles: roles{d.accounts},
-		Logger: d.log,
+		Logger: d.log, Version: version.Get().Version,
 	})
 	if err := d.makeBuilder(parts.Guests); err != nil {
 		return err

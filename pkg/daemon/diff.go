@@ -35,6 +35,14 @@ func (v *view) SBOM(ctx context.Context, img *model.Image) (document []byte, med
 	return document, sbom.MediaType, err
 }
 
+func (v *view) Provenance(ctx context.Context, account string, img *model.Image) (*bundttypes.GetImageProvenanceOutput, error) {
+	p, err := v.daemon.node.Provenance(ctx, account, img)
+	if err != nil {
+		return nil, err
+	}
+	return &bundttypes.GetImageProvenanceOutput{Statement: string(p.Statement), Bundle: string(p.Bundle), SignedBy: p.SignedBy, Summary: p.Summary}, nil
+}
+
 func (v *view) LayerBytes(id string) (int64, error) {
 	info, err := v.daemon.layers.Info(id)
 	return info.AllocatedBytes, err

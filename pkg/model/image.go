@@ -54,22 +54,6 @@ func (p Protection) String() string {
 	return "disabled"
 }
 
-// Baked is when the image was made, here or where it came from.
-func (i *Image) Baked() time.Time {
-	if i.Origin != nil && !i.Origin.Baked.IsZero() {
-		return i.Origin.Baked.UTC()
-	}
-	return i.Created.UTC()
-}
-
-// Materials is what is known to have gone into the image.
-func (i *Image) Materials() []Input {
-	if i.Recipe != nil {
-		return i.Recipe.Inputs
-	}
-	return nil
-}
-
 // Deprecated reports whether the image is deprecated now.
 func (i *Image) Deprecated(now time.Time) bool {
 	return !i.DeprecateAt.IsZero() && !now.Before(i.DeprecateAt)
@@ -81,7 +65,7 @@ func (i Image) SeenBy(account string) Image {
 	if i.OwnerID != account {
 		shared := slices.Contains(i.Launch.Accounts, account)
 		i.Tags, i.Launch.Accounts, i.SourceInstance, i.ClientToken = nil, nil, "", ""
-		i.LastLaunched, i.Protection = time.Time{}, Protection{}
+		i.LastLaunched, i.Protection, i.Made = time.Time{}, Protection{}, i.Made.forOthers()
 		if shared {
 			i.Launch.Accounts = []string{account}
 		}

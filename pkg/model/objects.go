@@ -123,6 +123,7 @@ type Image struct {
 	LastLaunched   time.Time     `json:"lastLaunched,omitzero"` // to the hour
 	Protection     Protection    `json:"protection,omitzero"`
 	Origin         *ImageOrigin  `json:"origin,omitempty"` // of an image from a registry
+	Made           *Making       `json:"made,omitempty"`   // of one that was made here
 	ProductCodes   []string      `json:"productCodes,omitempty"`
 	Build          string        `json:"build,omitempty"`   // the build that it belongs to, until that is published
 	Content        string        `json:"content,omitempty"` // digest of what was baked, of an image that components are to run in
@@ -258,9 +259,7 @@ func (b *Build) RecipeRef(parent *Image) *RecipeRef {
 	if parent == nil {
 		return ref
 	}
-	if parent.Recipe != nil {
-		ref.Inputs = slices.Clone(parent.Recipe.Inputs)
-	}
+	ref.Inputs = slices.Clone(parent.Materials())
 	ref.Inputs = append(ref.Inputs, Input{Name: "parent image", Digest: parent.ID})
 	return ref
 }

@@ -73,6 +73,10 @@ type ImageOrigin struct {
 	PublisherID string `json:"publisherID,omitempty"`
 	// Baked is when the image was made where it came from.
 	Baked time.Time `json:"baked,omitzero"`
+	// Provenance is a bundle with how it was made there, signed by SignedBy.
+	Provenance []byte `json:"provenance,omitempty"`
+	// Inputs are what that says that it is made of.
+	Inputs []Input `json:"inputs,omitempty"`
 }
 
 // ImageKey is the key that an account signs images with: PKCS #8, DER.

@@ -139,6 +139,7 @@ func (n *Node) publish(ctx context.Context, b *model.Build, res *bake.Result, st
 		ENA: true, Description: b.Describe(), Recipe: b.RecipeRef(nil),
 	}
 	img.Recipe.Inputs = res.Inputs
+	img.Made = &model.Making{Kind: model.MadeOfRecipe, ID: b.ID, Started: b.Created, Finished: img.Created, Version: n.Version}
 	if b.Guest {
 		// Not the image yet, but what its build instance starts from.
 		img.ID, img.Name, img.State, img.Tags, img.Build = model.NewID(model.ImagePrefix), b.ID, model.ImageTransient, nil, b.ID

@@ -55,7 +55,9 @@ type Options struct {
 	// Roles hand out the credentials of instance profiles. Without one there are none.
 	Roles  Roles
 	Logger *slog.Logger
-	Now    func() time.Time // time.Now if nil
+	// Version is bundt's, for the provenance of images.
+	Version string
+	Now     func() time.Time // time.Now if nil
 	// Bake and LoadRecipe are bake.Bake and recipe.Load, except in tests.
 	Bake       func(context.Context, bake.Request) (*bake.Result, error)
 	LoadRecipe func(fs.FS) (*recipe.Recipe, error)

@@ -131,7 +131,7 @@ func alike(t *testing.T, sent, got model.Image) {
 	t.Helper()
 	sent.SourceInstance, sent.ParentImage, sent.NoReboot = "", "", false // of its own cloud
 	for _, i := range []*model.Image{&sent, &got} {
-		i.ID, i.OwnerID, i.Name, i.Tags, i.Origin, i.Recipe = "", "", "", nil, nil, nil
+		i.ID, i.OwnerID, i.Name, i.Tags, i.Origin, i.Made, i.Recipe = "", "", "", nil, nil, nil, nil
 		i.Created, i.BlockDevices = sent.Created, slices.Clone(i.BlockDevices)
 		for n := range i.BlockDevices {
 			i.BlockDevices[n].SnapshotID = ""
@@ -274,6 +274,31 @@ func TestSignedPull(t *testing.T) {
 	pulled := w.imageOf(other, got.ImageID)
 	if pulled.Origin.SignedBy != "baker" || pulled.Recipe == nil || pulled.Recipe.Digest != img.Recipe.Digest {
 		t.Errorf("what a trusted key signed is believed: %+v %+v", pulled.Origin, pulled.Recipe)
+	}
+	said, err := w.node.Provenance(t.Context(), "999988887777", &pulled)
+	if err != nil || said.SignedBy != "baker" || !strings.HasPrefix(said.Summary, "built from the recipe plain 1.0 ("+img.Recipe.Digest+")") {
+		t.Errorf("how it was made: %+v, %v", said, err)
+	}
+	mine, err := w.node.Provenance(t.Context(), img.OwnerID, &img)
+	if err != nil || mine.Summary != said.Summary || mine.SignedBy != "" {
+		t.Errorf("how it was made, where it was made: %+v, %v", mine, err)
+	}
+	// What came with it is of no other image, and of no key that is trusted no more.
+	swapped := pulled
+	swapped.Boot.Cmdline = "init=/bin/sh"
+	if said, err := w.node.Provenance(t.Context(), "999988887777", &swapped); err == nil {
+		t.Errorf("another image was made like this one: %s", said.Statement)
+	}
+	if err := other.DistrustKey(t.Context(), "baker"); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := w.node.Provenance(t.Context(), "999988887777", &pulled); err == nil {
+		t.Errorf("nobody is trusted, and says: %s", said.Statement)
+	}
+	if bare := w.pull(other, from(shelf.host+"/bare:1")); bare.State != model.TaskCompleted {
+		t.Errorf("%+v", bare)
+	} else if img := w.imageOf(other, bare.ImageID); img.Recipe != nil || len(img.Materials()) != 0 {
+		t.Errorf("what nobody vouches for is believed: %+v", img)
 	}
 	// Names that failed pulls wanted are free.
 	if got := w.pull(other, strict("bare")); got.State != model.TaskDeleted || strings.Contains(got.Message, "in use") {

@@ -11,12 +11,14 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/bundt/bundt/pkg/catalog/artifact"
+	"github.com/bundt/bundt/pkg/catalog/attestation"
 	"github.com/bundt/bundt/pkg/catalog/registry"
 	"github.com/bundt/bundt/pkg/catalog/signature"
 	"github.com/bundt/bundt/pkg/disk"
 	"github.com/bundt/bundt/pkg/fetch"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/sbom"
 	"github.com/bundt/bundt/pkg/store"
 )
 
@@ -36,6 +38,8 @@ type pull struct {
 	pinned []model.Layer
 	boot   model.Boot // the boot files that were stored
 	done   int        // blobs
+	// said is what the one who signed the image says of it besides.
+	said attestation.Attested
 }
 
 // place is where in a chain a content is.
@@ -113,7 +117,7 @@ func (p *pull) verify(ctx context.Context, about ocispec.Descriptor) error {
 		if err != nil {
 			return err
 		}
-		if p.task.SignedBy, err = signer(trusted, bundles, p.task.Digest); err != nil {
+		if err := p.claims(trusted, bundles); err != nil {
 			return err
 		}
 	}
@@ -123,20 +127,39 @@ func (p *pull) verify(ctx context.Context, about ocispec.Descriptor) error {
 	return nil
 }
 
-// signer is the name of the trusted key that signed a digest, "" if none did.
-func signer(trusted []model.TrustedKey, bundles [][]byte, digest string) (string, error) {
-	var keys []*signature.PublicKey
+// maxProvenanceBytes bounds the bundle that is kept with an image.
+const maxProvenanceBytes = 256 << 10
+
+// claims takes what trusted keys say: whose image it is, and how it was made. Without
+// the first the second is worth nothing.
+func (p *pull) claims(trusted []model.TrustedKey, bundles [][]byte) error {
+	keys, err := publicKeys(trusted)
+	if err != nil {
+		return err
+	}
+	i := signature.Signer(bundles, p.task.Digest, keys)
+	if i < 0 {
+		return nil
+	}
+	p.task.SignedBy = trusted[i].Name
+	if p.said, err = attestation.Read(signature.Claims(bundles, p.task.Digest, keys[i:i+1]), sbom.MediaType); err != nil {
+		return err
+	}
+	if n := len(p.said.Bundle); n > maxProvenanceBytes {
+		return fmt.Errorf("%w: the provenance has %d bytes; %d are the most", artifact.ErrInvalid, n, maxProvenanceBytes)
+	}
+	return nil
+}
+
+func publicKeys(trusted []model.TrustedKey) (keys []*signature.PublicKey, err error) {
 	for _, t := range trusted {
 		k, err := signature.ParsePublicKey([]byte(t.PublicKey))
 		if err != nil {
-			return "", fmt.Errorf("reading the trusted key %s: %w", t.Name, err)
+			return nil, fmt.Errorf("reading the trusted key %s: %w", t.Name, err)
 		}
 		keys = append(keys, k)
 	}
-	if i := signature.Signer(bundles, digest, keys); i >= 0 {
-		return trusted[i].Name, nil
-	}
-	return "", nil
+	return keys, nil
 }
 
 // takeName has the image be called as it was where it came from, if the request did
@@ -341,7 +364,7 @@ func (p *pull) publish(ctx context.Context, tops map[string]model.Layer) error {
 	if p.task.SignedBy == "" {
 		img.Recipe = nil // anybody can claim one
 	}
-	img.Origin = &model.ImageOrigin{Reference: p.task.Reference, Digest: p.task.Digest, SignedBy: p.task.SignedBy, Baked: p.img.Config.Created}
+	img.Origin = &model.ImageOrigin{Reference: p.task.Reference, Digest: p.task.Digest, SignedBy: p.task.SignedBy, Baked: p.img.Config.Created, Provenance: p.said.Bundle, Inputs: attestation.Inputs(p.said.Provenance)}
 	if product := p.task.Product; product != nil {
 		img.Origin.PublisherID, img.Launch.Public = product.PublisherID, true
 		if !product.Community {

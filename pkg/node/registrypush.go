@@ -1,19 +1,23 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/bundt/bundt/pkg/catalog/artifact"
+	"github.com/bundt/bundt/pkg/catalog/attestation"
 	"github.com/bundt/bundt/pkg/catalog/registry"
 	"github.com/bundt/bundt/pkg/catalog/signature"
 	"github.com/bundt/bundt/pkg/disk"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/sbom"
 	"github.com/bundt/bundt/pkg/store"
 )
 
@@ -63,7 +67,7 @@ func (p *push) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := p.manifest(ctx, &artifact.Image{Config: artifact.NewConfig(&img, contents), Blobs: p.blobs}); err != nil {
+	if err := p.manifest(ctx, &img, &artifact.Image{Config: artifact.NewConfig(&img, contents), Blobs: p.blobs}); err != nil {
 		return err
 	}
 	return p.node.finishRegistryTask(ctx, p.task, nil)
@@ -155,8 +159,8 @@ func (p *push) packed(ctx context.Context, mediaType string, open func() (io.Rea
 	return blob, nil
 }
 
-// manifest sends what names all blobs, and the signature.
-func (p *push) manifest(ctx context.Context, img *artifact.Image) error {
+// manifest sends what names all blobs, and what is signed of it.
+func (p *push) manifest(ctx context.Context, of *model.Image, img *artifact.Image) error {
 	manifest, config, err := artifact.Encode(img)
 	if err != nil {
 		return err
@@ -167,29 +171,86 @@ func (p *push) manifest(ctx context.Context, img *artifact.Image) error {
 	if p.task.Digest, err = p.repo.PushManifest(ctx, manifest); err != nil || !p.task.Sign {
 		return err
 	}
-	return p.sign(ctx, manifest)
+	content, err := img.Config.Content()
+	if err != nil {
+		return err
+	}
+	if err := p.node.registryStep(ctx, p.task, 99, "signing"); err != nil {
+		return err
+	}
+	return p.sign(ctx, manifest, of, content)
 }
 
-func (p *push) sign(ctx context.Context, manifest []byte) error {
+// sign attaches what the account says of the image: that it is its own, how it was
+// made, and what is in it, as far as that is known.
+func (p *push) sign(ctx context.Context, manifest []byte, img *model.Image, content string) error {
+	key, err := p.node.imageKey(ctx, p.task.OwnerID)
+	if err != nil {
+		return err
+	}
+	subjects := []signature.Subject{signature.NewSubject(p.task.Reference, p.task.Digest), signature.NewSubject(img.Name, content)}
+	var statements []signature.Statement
+	add := func(subjects []signature.Subject, predicateType string, predicate any) error {
+		s, err := signature.NewStatementAbout(subjects, predicateType, predicate)
+		statements = append(statements, s)
+		return err
+	}
+	if err := add(subjects[:1], signature.Signed, struct{}{}); err != nil {
+		return err
+	}
+	said, err := p.node.provenance(ctx, img)
+	if err == nil {
+		err = add(subjects, attestation.ProvenanceType, said)
+	}
+	if err != nil && !errors.Is(err, attestation.ErrUnknown) {
+		return err
+	}
+	document, err := p.node.SBOM(ctx, img)
+	if err == nil {
+		if said, err = attestation.Materials(sbom.MediaType, artifact.Digest(document)); err == nil {
+			err = errors.Join(p.repo.Attach(ctx, manifest, sbom.MediaType, document), add(subjects, attestation.ReferenceType, said))
+		}
+	}
+	var unreadable *model.Error
+	if err != nil && (!errors.As(err, &unreadable) || unreadable.Code != model.CodeUnsupportedOperation) {
+		return err
+	}
+	return p.attach(ctx, manifest, key, statements)
+}
+
+// attach signs statements and attaches those that are not there already.
+func (p *push) attach(ctx context.Context, manifest []byte, key *signature.Key, statements []signature.Statement) error {
+	there, err := p.repo.Attached(ctx, registry.Descriptor(manifest), signature.BundleType, maxBundleBytes)
+	if err != nil {
+		return err
+	}
+	claims := signature.Claims(there, p.task.Digest, []*signature.PublicKey{key.Public()})
+	for _, s := range statements {
+		if slices.ContainsFunc(claims, func(c signature.Claim) bool {
+			return c.PredicateType == s.PredicateType && bytes.Equal(c.Predicate, s.Predicate)
+		}) {
+			continue
+		}
+		bundle, err := key.Sign(s)
+		if err != nil {
+			return err
+		}
+		if err := p.repo.Attach(ctx, manifest, signature.BundleType, bundle); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// imageKey is the key that an account signs images with.
+func (n *Node) imageKey(ctx context.Context, account string) (*signature.Key, error) {
 	var rec model.ImageKey
-	err := p.node.Store.View(ctx, func(tx *store.Tx) (err error) {
-		rec, err = records.ImageKeys.Get(tx, p.task.OwnerID)
+	err := n.Store.View(ctx, func(tx *store.Tx) (err error) {
+		rec, err = records.ImageKeys.Get(tx, account)
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("reading the account's signing key: %w", err)
+		return nil, fmt.Errorf("reading the account's signing key: %w", err)
 	}
-	key, err := signature.ParseKey(rec.Key)
-	if err != nil {
-		return err
-	}
-	statement, err := signature.NewStatement(p.task.Reference, p.task.Digest, signature.Signed, struct{}{})
-	if err != nil {
-		return err
-	}
-	bundle, err := key.Sign(statement)
-	if err != nil {
-		return err
-	}
-	return p.repo.Attach(ctx, manifest, signature.BundleType, bundle)
+	return signature.ParseKey(rec.Key)
 }

@@ -86,23 +86,16 @@ func (n *Node) chainOf(ctx context.Context, img *model.Image, device string) (la
 	if i < 0 || img.BlockDevices[i].SnapshotID == "" {
 		return nil, nil
 	}
+	var top string
 	err = n.Store.View(ctx, func(tx *store.Tx) error {
 		snap, err := records.Snapshots.Get(tx, img.BlockDevices[i].SnapshotID)
-		if err != nil {
-			return err
-		}
-		layers, err = chain(tx, snap.LayerID)
+		top = snap.LayerID
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("reading disk %s of %s: %w", device, img.ID, err)
 	}
-	for i := range layers {
-		if err := n.digestLayer(ctx, &layers[i]); err != nil {
-			return nil, err
-		}
-	}
-	return layers, nil
+	return n.layersBelow(ctx, top)
 }
 
 // digestLayer sets the digest of a frozen layer's content, which never changes, and

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/model"
@@ -287,7 +288,7 @@ func (n *Node) setDone(ctx context.Context, s *set, swaps []swap, c model.Consis
 		if s.image == nil {
 			return nil
 		}
-		return imageDone(tx, s.image.ID)
+		return imageDone(tx, s.image.ID, n.Now().UTC())
 	})
 }
 
@@ -324,7 +325,7 @@ func swapDone(tx *store.Tx, s swap, c model.Consistency) error {
 var worst = []model.Consistency{model.ConsistencyStopped, model.ConsistencyFilesystem, model.ConsistencyCrash}
 
 // imageDone makes an image available when the last of its snapshots is completed.
-func imageDone(tx *store.Tx, id string) error {
+func imageDone(tx *store.Tx, id string, now time.Time) error {
 	img, err := records.Images.Get(tx, id)
 	if err != nil || img.State != model.ImagePending {
 		return err
@@ -348,6 +349,9 @@ func imageDone(tx *store.Tx, id string) error {
 		}
 	}
 	img.State, img.Consistency = model.ImageAvailable, c
+	if img.Made != nil {
+		img.Made.Finished = now
+	}
 	if img.Build != "" {
 		img.State = model.ImageTransient // its build has yet to pass
 	}

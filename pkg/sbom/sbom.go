@@ -28,7 +28,7 @@ import (
 const MediaType = "application/spdx+json"
 
 // MaxBytes is the longest document that is made or read.
-const MaxBytes = 64 << 20
+const MaxBytes = 16 << 20
 
 const (
 	// form is raised with every change of what is written for the same image: a

@@ -37,6 +37,8 @@ type Node interface {
 	Diff(ctx context.Context, c Comparison) (*bundttypes.DiffImagesOutput, error)
 	// SBOM lists what is in an image: an SPDX document, and its media type.
 	SBOM(ctx context.Context, img *model.Image) (document []byte, mediaType string, err error)
+	// Provenance says how an image was made, to an account that has a signing key.
+	Provenance(ctx context.Context, account string, img *model.Image) (*bundttypes.GetImageProvenanceOutput, error)
 	// Diagnose looks at what lies between this host and a TCP port of an instance.
 	Diagnose(ctx context.Context, inst *model.Instance, port uint16) ([]bundttypes.HostCheck, error)
 	// Host returns facts and checks of the host; refresh measures again what is

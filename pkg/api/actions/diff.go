@@ -33,6 +33,21 @@ func (a *Actions) registerDiff(t *api.Table) {
 	api.Register(t, api.Action[bundttypes.GetImageSbomInput, bundttypes.GetImageSbomOutput]{
 		Name: "GetImageSbom", Handler: a.getImageSbom, Acts: []string{"ImageId"},
 	})
+	api.Register(t, api.Action[bundttypes.GetImageProvenanceInput, bundttypes.GetImageProvenanceOutput]{
+		Name: "GetImageProvenance", Handler: a.getImageProvenance, Acts: []string{"ImageId"},
+	})
+}
+
+func (a *Actions) getImageProvenance(ctx context.Context, in *bundttypes.GetImageProvenanceInput) (*bundttypes.GetImageProvenanceOutput, error) {
+	account := a.account(ctx)
+	img, err := account.ExplainedImage(ctx, ec2types.Value(in.ImageId))
+	if err != nil {
+		return nil, err
+	}
+	if _, err := account.ImageKey(ctx); err != nil { // there is one from now on
+		return nil, err
+	}
+	return a.node.Provenance(ctx, account.ID(), &img)
 }
 
 func (a *Actions) getImageSbom(ctx context.Context, in *bundttypes.GetImageSbomInput) (*bundttypes.GetImageSbomOutput, error) {

@@ -405,6 +405,20 @@ type GetImageSbomOutput struct {
 	MediaType string `json:"MediaType" xml:"mediaType"`
 }
 
+// GetImageProvenanceInput is the request of GetImageProvenance.
+type GetImageProvenanceInput struct {
+	ImageId *string `json:"ImageId,omitempty" query:"ImageId" required:"true"`
+}
+
+// GetImageProvenanceOutput is the response of GetImageProvenance: how the image was
+// made, as an in-toto statement with SLSA provenance.
+type GetImageProvenanceOutput struct {
+	Bundle    string `json:"Bundle" xml:"bundle"`                         // the statement signed, a sigstore bundle
+	SignedBy  string `json:"SignedBy,omitempty" xml:"signedBy,omitempty"` // name of the trusted key; none: the account's own signed it now
+	Statement string `json:"Statement" xml:"statement"`
+	Summary   string `json:"Summary" xml:"summary"` // in one line
+}
+
 // GetImageHistoryInput is the request of GetImageHistory.
 type GetImageHistoryInput struct {
 	ImageId *string `json:"ImageId,omitempty" query:"ImageId" required:"true"`

@@ -1,6 +1,8 @@
 package artifact
 
 import (
+	"encoding/json"
+	"fmt"
 	"iter"
 	"regexp"
 	"slices"
@@ -56,10 +58,7 @@ type Disk struct {
 func NewConfig(img *model.Image, chains map[string][]string) Config {
 	c := Config{
 		Schema: schema, Name: img.Name, Description: img.Description, Architecture: img.Arch, Created: img.Baked(), RootDevice: img.RootDevice,
-		Boot: Boot{
-			Firmware: img.Boot.Firmware, Mode: img.Boot.Mode, Cmdline: img.Boot.Cmdline,
-			Kernel: img.Boot.KernelDigest, VMLinux: img.Boot.VMLinuxDigest, Initrd: img.Boot.InitrdDigest,
-		},
+		Boot:      bootOf(img.Boot),
 		LoginUser: img.LoginUser, ENA: img.ENA, SriovNet: img.SriovNet, IMDS: img.IMDS, Consistency: img.Consistency,
 	}
 	if img.Recipe != nil {
@@ -74,6 +73,36 @@ func NewConfig(img *model.Image, chains map[string][]string) Config {
 		})
 	}
 	return c
+}
+
+// Content is the digest of what an image is made of, whatever it is called and wherever
+// it is: its architecture, what it boots, and the contents of its disks. chains are as
+// in NewConfig.
+func Content(arch model.Arch, boot model.Boot, chains map[string][]string) (string, error) {
+	text, err := json.Marshal(struct {
+		Architecture model.Arch          `json:"architecture"`
+		Boot         Boot                `json:"boot"`
+		Disks        map[string][]string `json:"disks"`
+	}{arch, bootOf(boot), chains})
+	if err != nil {
+		return "", fmt.Errorf("encoding what an image is made of: %w", err)
+	}
+	return Digest(text), nil
+}
+
+// Content is that of the image that the config describes.
+func (c *Config) Content() (string, error) {
+	chains := map[string][]string{}
+	for _, d := range c.Disks {
+		if len(d.Layers) > 0 {
+			chains[d.Device] = d.Layers
+		}
+	}
+	return Content(c.Architecture, c.Image().Boot, chains)
+}
+
+func bootOf(b model.Boot) Boot {
+	return Boot{Firmware: b.Firmware, Mode: b.Mode, Cmdline: b.Cmdline, Kernel: b.KernelDigest, VMLinux: b.VMLinuxDigest, Initrd: b.InitrdDigest}
 }
 
 // Image is the image that a config describes, available, without an id, an owner

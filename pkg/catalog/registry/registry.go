@@ -68,6 +68,9 @@ func Open(ref artifact.Reference, o Options) (*Repository, error) {
 		client.Credential = auth.StaticCredential(ref.Registry, auth.Credential{RefreshToken: o.Password})
 	}
 	repo.Client, repo.PlainHTTP = client, o.PlainHTTP
+	// Where the referrers are listed by a tag, each list replaces the one before. That one
+	// would be deleted, which many registries refuse.
+	repo.SkipReferrersGC = true
 	return &Repository{ref, repo}, nil
 }
 
@@ -121,10 +124,15 @@ func (r *Repository) PushManifest(ctx context.Context, manifest []byte) (string,
 	return d.Digest.String(), nil
 }
 
+// Descriptor is that of a manifest.
+func Descriptor(manifest []byte) ocispec.Descriptor {
+	return content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, manifest)
+}
+
 // Attach sends something about a manifest that is there: a signature, say, which
 // Attached finds by the manifest's digest and its own type.
 func (r *Repository) Attach(ctx context.Context, manifest []byte, mediaType string, data []byte) error {
-	about := content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, manifest)
+	about := Descriptor(manifest)
 	m, err := r.pushSingle(ctx, mediaType, data, &about)
 	if err == nil {
 		err = r.repo.Manifests().Push(ctx, content.NewDescriptorFromBytes(ocispec.MediaTypeImageManifest, m), bytes.NewReader(m))

@@ -170,7 +170,17 @@ const Signed = "https://sigstore.dev/cosign/sign/v1"
 
 // NewStatement is a statement about one subject with the digest "sha256:…".
 func NewStatement(name, digest, predicateType string, predicate any) (Statement, error) {
-	s := Statement{Type: statementType, Subject: []Subject{{Name: name, Digest: map[string]string{"sha256": hexOf(digest)}}}, PredicateType: predicateType}
+	return NewStatementAbout([]Subject{NewSubject(name, digest)}, predicateType, predicate)
+}
+
+// NewSubject is a subject with the digest "sha256:…".
+func NewSubject(name, digest string) Subject {
+	return Subject{Name: name, Digest: map[string]string{"sha256": hexOf(digest)}}
+}
+
+// NewStatementAbout is a statement about subjects.
+func NewStatementAbout(subjects []Subject, predicateType string, predicate any) (Statement, error) {
+	s := Statement{Type: statementType, Subject: subjects, PredicateType: predicateType}
 	p, err := json.Marshal(predicate)
 	if err != nil {
 		return s, fmt.Errorf("encoding a statement: %w", err)
@@ -251,15 +261,33 @@ func Verify(bundle []byte, keys []*PublicKey) (Statement, *PublicKey, error) {
 	return Statement{}, nil, ErrUntrusted
 }
 
-// Signer returns which of the keys has signed a digest in one of the bundles, -1 if
-// none has. Bundles that cannot be read are somebody else's.
-func Signer(bundles [][]byte, digest string, keys []*PublicKey) int {
+// Claim is a statement that one of some keys has signed.
+type Claim struct {
+	Statement
+	Key    int    // index of who signed it
+	Bundle []byte // that it is in
+}
+
+// Claims are what the keys have signed in the bundles about a digest "sha256:…", in the
+// order of the keys. Bundles that cannot be read are somebody else's.
+func Claims(bundles [][]byte, digest string, keys []*PublicKey) (out []Claim) {
 	for i, k := range keys {
 		for _, b := range bundles {
 			s, _, err := Verify(b, []*PublicKey{k})
-			if err == nil && s.PredicateType == Signed && s.About(digest) {
-				return i
+			if err == nil && s.About(digest) {
+				out = append(out, Claim{s, i, b})
 			}
+		}
+	}
+	return out
+}
+
+// Signer returns which of the keys has signed a digest in one of the bundles, -1 if
+// none has.
+func Signer(bundles [][]byte, digest string, keys []*PublicKey) int {
+	for _, c := range Claims(bundles, digest, keys) {
+		if c.PredicateType == Signed {
+			return c.Key
 		}
 	}
 	return -1

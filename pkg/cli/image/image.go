@@ -41,7 +41,7 @@ from, which means the newest image of that recipe for this host's architecture.`
 	cmd.AddCommand(NewBuildCommand(f, nil), create, newListCommand(f), newShowCommand(f), NewDeleteCommand(f, nil),
 		newShareCommand(f, false), newShareCommand(f, true), newCopyCommand(f), newDeprecateCommand(f), newProtectCommand(f), newUnprotectCommand(f),
 		newDisableCommand(f), newEnableCommand(f), newRestoreCommand(f), newRetentionCommand(f), newImportCommand(f), newExportCommand(f),
-		newSbomCommand(f), newPushCommand(f), newPullCommand(f), newVerifyCommand(f), newTasksCommand(f), newCancelCommand(f))
+		newSbomCommand(f), newProvenanceCommand(f), newPushCommand(f), newPullCommand(f), newVerifyCommand(f), newTasksCommand(f), newCancelCommand(f))
 	return cmd
 }
 
