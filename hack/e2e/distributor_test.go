@@ -122,7 +122,7 @@ func TestDistributor(t *testing.T) {
 	if _, err := cmd.Output(); err != nil {
 		t.Fatalf("building: %v: %s", err, &progress)
 	}
-	for _, want := range []string{"verify checksums signed by ", "fetch ubuntu-24.04-server-cloudimg-amd64.img of 2026-10-01"} {
+	for _, want := range []string{"verify checksums signed by ", "fetch image ubuntu-24.04-server-cloudimg-amd64.img of 2026-10-01"} {
 		if !strings.Contains(progress.String(), want) {
 			t.Errorf("bundt build said %q, want %q", progress.String(), want)
 		}

@@ -72,7 +72,7 @@ func (b *baker) fetchImage(ctx context.Context) error {
 		}
 	}
 	name := spec.FileName(b.Arch)
-	step := "fetch " + name
+	const step = "fetch image"
 	err := b.step(ctx, step, func() (string, bool, error) {
 		var info arrived
 		var cached bool
@@ -92,7 +92,7 @@ func (b *baker) fetchImage(ctx context.Context) error {
 			}
 		}
 		b.inputs = append(b.inputs, model.Input{Name: "disk image " + name + of, Digest: "sha256:" + sum, URI: s.url})
-		return strings.TrimSpace(of), cached, nil
+		return name + of, cached, nil
 	})
 	if err == nil && spec.Checksums != nil {
 		b.inputs = append(b.inputs, s.checksumsInput(what))
@@ -105,6 +105,8 @@ func (s *imageSource) checksumsInput(p published) model.Input {
 	by := ", not signed"
 	if p.Signer != "" {
 		by = " signed by " + p.Signer
+	} else if there, mirrored := s.Fetch.Where(where); mirrored {
+		by += ", from the mirror " + hostOf(there)
 	}
 	return model.Input{Name: "checksums " + path.Base(where) + by, Digest: p.Checksums, URI: where}
 }
@@ -126,7 +128,8 @@ func (s *imageSource) readChecksums(ctx context.Context) (published, string, err
 		}
 		_, err := s.cache.create(ctx, "image-state", key, func(f *os.File) error { return json.NewEncoder(f).Encode(now) })
 		if now.Signer == "" {
-			return now, "not signed: as " + hostOf(where) + " has them", err
+			there, _ := s.Fetch.Where(where)
+			return now, "not signed: as " + hostOf(there) + " has them", err
 		}
 		return now, "signed by " + now.Signer, err
 	case unreachable(err) && ctx.Err() == nil && known && s.has(before.Digest):

@@ -241,7 +241,7 @@ func TestImageOfDistributors(t *testing.T) {
 				"/images/cloud/bookworm/latest/debian-12-genericcloud-amd64.qcow2": image,
 				"/images/cloud/bookworm/latest/SHA512SUMS":                         []byte(sha512Of(image) + "  debian-12-genericcloud-amd64.qcow2\n"),
 			},
-			"not signed: as images.example.org has them", "checksums SHA512SUMS, not signed",
+			"not signed: as 127.0.0.1:", "checksums SHA512SUMS, not signed, from the mirror 127.0.0.1:",
 		},
 		"Alpine": {
 			alpineSource, nil,

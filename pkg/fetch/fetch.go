@@ -152,12 +152,13 @@ func (f *Fetcher) request(ctx context.Context, d Download, header http.Header) (
 			return nil, err
 		}
 	}
-	client, target := f.client, d.URL
-	if d.Signed || d.Digest != "" {
+	target, mirrored := f.Where(d.URL)
+	client := f.client
+	switch {
+	case mirrored:
+		client = f.mirror
+	case d.Signed || d.Digest != "":
 		client = f.plain
-	}
-	if there, ok := f.mirrors.Rewrite(d.URL); ok {
-		client, target = f.mirror, there
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
@@ -166,7 +167,23 @@ func (f *Fetcher) request(ctx context.Context, d Download, header http.Header) (
 	for k, v := range header {
 		r.Header[k] = v
 	}
-	return client.Do(r)
+	response, err := client.Do(r)
+	var way *url.Error
+	if errors.As(err, &way) { // callers tell the URL, if it matters; a redirect or a mirror may have led elsewhere
+		if u, perr := url.Parse(way.URL); perr == nil {
+			way.Op, way.URL = "asking", u.Host
+		}
+	}
+	return response, err
+}
+
+// Where is where the content of a URL is asked for: at the owner's mirror, if there is
+// one for it.
+func (f *Fetcher) Where(target string) (_ string, mirrored bool) {
+	if there, ok := f.mirrors.Rewrite(target); ok {
+		return there, true
+	}
+	return target, false
 }
 
 // refusal is the error of an answer without content.

@@ -204,6 +204,9 @@ func TestMirrorIsTheOwners(t *testing.T) {
 	if _, err := f.Get(t.Context(), Download{URL: "https://images.example.org/pub/a/b", MaxBytes: 100}, &got); err != nil || got.String() != "/images/a/b" {
 		t.Errorf("by the mirror: %q, %v", got.String(), err)
 	}
+	if where, ok := f.Where("https://images.example.org/pub/a"); where != server.URL+"/images/a" || !ok {
+		t.Errorf("it is asked at %s", where)
+	}
 	if _, err := f.Get(t.Context(), Download{URL: server.URL + "/images/a/b", MaxBytes: 100}, &got); !errors.Is(err, ErrRefused) {
 		t.Errorf("to the mirror itself: %v", err)
 	}
