@@ -243,3 +243,38 @@ func FuzzFind(f *testing.F) {
 		}
 	})
 }
+
+// FuzzSignature has servers send whatever they like for signatures.
+func FuzzSignature(f *testing.F) {
+	now := time.Now()
+	e, err := openpgp.NewEntity("Images", "", "images@example.org", &packet.Config{Time: func() time.Time { return now.Add(-time.Hour) }, Algorithm: packet.PubKeyAlgoEdDSA})
+	if err != nil {
+		f.Fatal(err)
+	}
+	var binary, ascii, signed, public bytes.Buffer
+	w, err := clearsign.Encode(&signed, e.PrivateKey, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	_, err = w.Write([]byte("text\n- more\n"))
+	err = errors.Join(err, w.Close(), e.Serialize(&public), openpgp.DetachSign(&binary, e, strings.NewReader("text"), nil), openpgp.ArmoredDetachSign(&ascii, e, strings.NewReader("text"), nil))
+	if err != nil {
+		f.Fatal(err)
+	}
+	keys, err := ReadKeys(public.Bytes(), []string{fingerprint(e)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, seed := range [][]byte{binary.Bytes(), ascii.Bytes(), signed.Bytes(), public.Bytes()} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		if _, err := keys.Detached([]byte("another text"), sent, now.Add(time.Minute)); err == nil {
+			t.Error("a signature of something else holds")
+		}
+		if text, _, err := keys.Clearsigned(sent, now.Add(time.Minute)); err == nil && string(bytes.TrimRight(text, "\n")) != "text\n- more" {
+			t.Errorf("%q is signed", text)
+		}
+		_, _ = ReadKeys(sent, []string{fingerprint(e)})
+	})
+}
