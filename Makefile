@@ -73,6 +73,12 @@ test-unit: ## unit tests only
 test-vm: ## only the packages whose tests boot machines; a skipped test is a failure
 	GO=$(GO) $(GO) run ./hack/noskip -tags vm -p 1 -count=1 -timeout 45m $(vm_packages)
 
+.PHONY: test-slow
+test-slow: setup ## tests that take most of an hour: a whole Debian for other architectures, and one installed again byte for byte
+	@$(MAKE) --no-print-directory build
+	$(GO) test -tags slow -count=1 -timeout 2h -run 'TestSameLockSameBytes$$' ./pkg/bake
+	GO=$(GO) $(GO) run ./hack/noskip -tags 'vm slow' -p 1 -count=1 -timeout 2h -run 'TestSlowDebianBoots$$' ./hack/e2e
+
 # Many minutes for one test: for those who want Terraform itself to say that its
 # plan is empty. `terraform` has to be there.
 terraform_provider := bin/terraform-mirror/registry.terraform.io/hashicorp/aws/1.60.0/linux_$(shell $(GO) env GOARCH)

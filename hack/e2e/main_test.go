@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/bundt/bundt/hack/harness"
 	"github.com/bundt/bundt/images"
@@ -35,6 +34,9 @@ const bin = "../../bin"
 
 // tool is the path of a program of ours that a test runs.
 func tool(name string) string { return filepath.Join(cacheDir(), "bin", name) }
+
+// baked is an image that tests boot.
+type baked struct{ recipe, arch string }
 
 // warmCache builds and bakes everything that the tests use, while there is a
 // network for modules and packages. No guest is ever run here.
@@ -63,12 +65,14 @@ func warmCache() (err error) {
 			err = perr
 		}
 	}()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), warmFor)
 	defer cancel()
 	if err := d.Start(ctx); err != nil {
 		return err
 	}
-	for _, b := range []struct{ recipe, arch string }{{"tiny", "x86_64"}, {"tiny", "arm64"}, {"tiny", "i386"}, {"boot-sector", "x86_64"}, {"debian-12-offline", "x86_64"}} {
+	for _, b := range append([]baked{
+		{"tiny", "x86_64"}, {"tiny", "arm64"}, {"tiny", "i386"}, {"boot-sector", "x86_64"}, {"debian-12-offline", "x86_64"},
+	}, slowBakes()...) {
 		fsys, err := images.FS(b.recipe)
 		if err == nil {
 			_, err = d.Build(ctx, fsys, b.arch)

@@ -66,6 +66,8 @@ type Result struct {
 	Boot      model.Boot
 	LoginUser string
 	Inputs    []model.Input // every input with its digest, sorted by name
+	// Pins are the files that the recipe's packages stood for, for a lock file.
+	Pins []recipe.LockedPackage
 }
 
 // DiskFile is one disk of the AMI as a flat qcow2 file.
@@ -96,6 +98,7 @@ type baker struct {
 	Request
 	cache  cache
 	inputs []model.Input
+	pins   []recipe.LockedPackage
 	files  int    // host files made for the tree
 	image  string // the file that a source by URL gave
 }
@@ -177,7 +180,7 @@ func (b *baker) bake(ctx context.Context) (*Result, error) {
 		}
 	}
 	slices.SortFunc(b.inputs, func(x, y model.Input) int { return compareStrings(x.Name, y.Name) })
-	res.Inputs = b.inputs
+	res.Inputs, res.Pins = b.inputs, b.pins
 	return res, nil
 }
 

@@ -45,6 +45,24 @@ blockDevices: [{device: /dev/sda1, size: 64MiB}]
 // deb makes a package with these files.
 func deb(t *testing.T, files map[string]string) []byte {
 	t.Helper()
+	out := bytes.NewBufferString("!<arch>\n")
+	for _, m := range []struct {
+		name string
+		data []byte
+	}{
+		{"debian-binary", []byte("2.0\n")}, {"control.tar.xz", tarXZ(t, map[string]string{"./control": "Package: hello\nDescription: greets\n at length\n"})}, {"data.tar.xz", tarXZ(t, files)},
+	} {
+		fmt.Fprintf(out, "%-16s%-12d%-6d%-6d%-8s%-10d`\n", m.name, 0, 0, 0, "100644", len(m.data))
+		out.Write(m.data)
+		if len(m.data)%2 == 1 {
+			out.WriteByte('\n')
+		}
+	}
+	return out.Bytes()
+}
+
+func tarXZ(t *testing.T, files map[string]string) []byte {
+	t.Helper()
 	var data bytes.Buffer
 	x, err := xz.NewWriter(&data)
 	if err != nil {
@@ -60,18 +78,7 @@ func deb(t *testing.T, files map[string]string) []byte {
 	if err := errors.Join(w.Close(), x.Close()); err != nil {
 		t.Fatal(err)
 	}
-	out := bytes.NewBufferString("!<arch>\n")
-	for _, m := range []struct {
-		name string
-		data []byte
-	}{{"debian-binary", []byte("2.0\n")}, {"data.tar.xz", data.Bytes()}} {
-		fmt.Fprintf(out, "%-16s%-12d%-6d%-6d%-8s%-10d`\n", m.name, 0, 0, 0, "100644", len(m.data))
-		out.Write(m.data)
-		if len(m.data)%2 == 1 {
-			out.WriteByte('\n')
-		}
-	}
-	return out.Bytes()
+	return data.Bytes()
 }
 
 func sum(b []byte) string { return fmt.Sprintf("%x", sha256.Sum256(b)) }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -20,7 +21,7 @@ import (
 // Debian package (deb(5): an ar archive whose data.tar holds the files). Names
 // are clean and relative; a name that would leave the package's root is an error.
 func readDeb(r io.Reader, visit func(name string, h *tar.Header, content io.Reader) error) error {
-	data, err := openData(bufio.NewReaderSize(r, 1<<16))
+	data, err := openMember(bufio.NewReaderSize(r, 1<<16), "data.tar")
 	if err != nil {
 		return fmt.Errorf("reading the package: %w", err)
 	}
@@ -59,8 +60,36 @@ func packagePath(s string) (string, error) {
 	return path.Clean(name), nil
 }
 
-// openData finds the data member and returns its tar stream.
-func openData(r *bufio.Reader) (io.Reader, error) {
+// maxControl bounds what a package says of itself.
+const maxControl = 1 << 20
+
+// debControl returns the control file of a package: one paragraph of fields.
+func debControl(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	control, err := openMember(bufio.NewReader(f), "control.tar")
+	if err != nil {
+		return nil, fmt.Errorf("reading the package: %w", err)
+	}
+	for t := tar.NewReader(control); ; {
+		h, err := t.Next()
+		if err == io.EOF {
+			return nil, errors.New("the package has no control file")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the package: %w", err)
+		}
+		if path.Clean(h.Name) == "control" {
+			return io.ReadAll(io.LimitReader(t, maxControl))
+		}
+	}
+}
+
+// openMember finds the member of this name, before its extension, and returns its tar stream.
+func openMember(r *bufio.Reader, wanted string) (io.Reader, error) {
 	magic := make([]byte, 8)
 	if _, err := io.ReadFull(r, magic); err != nil || string(magic) != "!<arch>\n" {
 		return nil, errors.New("not a Debian package")
@@ -70,7 +99,7 @@ func openData(r *bufio.Reader) (io.Reader, error) {
 		if err != nil {
 			return nil, err
 		}
-		if strings.HasPrefix(name, "data.tar") {
+		if strings.HasPrefix(name, wanted) {
 			return decompress(name, io.LimitReader(r, size))
 		}
 		if _, err := io.CopyN(io.Discard, r, size+size%2); err != nil {
@@ -84,7 +113,7 @@ func openData(r *bufio.Reader) (io.Reader, error) {
 func arHeader(r io.Reader) (string, int64, error) {
 	h := make([]byte, 60)
 	if _, err := io.ReadFull(r, h); err != nil {
-		return "", 0, fmt.Errorf("no data member: %w", err)
+		return "", 0, fmt.Errorf("it ends before what is looked for: %w", err)
 	}
 	size, err := strconv.ParseInt(string(bytes.TrimSpace(h[48:58])), 10, 64)
 	if err != nil || size < 0 || string(h[58:]) != "`\n" {

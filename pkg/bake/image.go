@@ -245,7 +245,7 @@ func (s *imageSource) forget(d checksum.Digest) {
 	}
 	if info, err := os.Stat(name); err == nil && time.Since(info.ModTime()) > 24*time.Hour {
 		_ = os.Remove(name)
-		_ = os.Remove(s.cache.path("image-info", string(d.Algorithm()+"-"+d.Sum())))
+		_ = os.Remove(s.cache.path("image-info", d.Algorithm()+"-"+d.Sum()))
 	}
 }
 

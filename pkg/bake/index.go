@@ -93,10 +93,15 @@ func (b *baker) loadSuite(ctx context.Context, m mirror, p *recipe.Packages, sui
 	if size > maxPackages {
 		return fmt.Errorf("its index of %d bytes is too large", size)
 	}
+	return b.loadPackages(ctx, base, name, suiteState{suite, sum, size}, idx)
+}
+
+// loadPackages reads a suite's list of packages, which is named below base.
+func (b *baker) loadPackages(ctx context.Context, base, name string, s suiteState, idx index) error {
 	// By its digest first: the file of that name may be replaced at any moment.
-	file, _, err := b.fetchDigest(ctx, base+"/"+path.Dir(name)+"/by-hash/SHA256/"+sum, sum, size)
+	file, _, err := b.fetchDigest(ctx, base+"/"+path.Dir(name)+"/by-hash/SHA256/"+s.Index, s.Index, s.Size)
 	if errors.Is(err, errGone) {
-		file, _, err = b.fetchDigest(ctx, base+"/"+name, sum, size)
+		file, _, err = b.fetchDigest(ctx, base+"/"+name, s.Index, s.Size)
 	}
 	if err != nil {
 		return err
@@ -110,7 +115,7 @@ func (b *baker) loadSuite(ctx context.Context, m mirror, p *recipe.Packages, sui
 	if err != nil {
 		return fmt.Errorf("reading its index: %w", err)
 	}
-	return idx.add(x, suite)
+	return idx.add(x, s.Name)
 }
 
 // fetchRelease returns the verified text of the InRelease file of a suite, which is
@@ -228,12 +233,22 @@ func releaseDigest(release []byte, name string) (sum string, size int64, err err
 	return "", 0, fmt.Errorf("its release file does not list %s", name)
 }
 
-// add reads a Packages file: paragraphs of "Key: value" lines.
+// add reads a Packages file. Of a package in several versions the newest counts.
 func (idx index) add(r io.Reader, suite string) error {
+	return eachCandidate(r, suite, func(c candidate) {
+		if old, ok := idx[c.Package]; !ok || compareVersions(c.Version, old.Version) > 0 {
+			idx[c.Package] = c
+		}
+	})
+}
+
+// eachCandidate reads a list of packages: paragraphs of "Key: value" lines.
+// https://www.debian.org/doc/debian-policy/ch-controlfields.html
+func eachCandidate(r io.Reader, suite string, visit func(candidate)) error {
 	c := candidate{Suite: suite}
 	done := func() {
-		if old, ok := idx[c.Package]; c.Package != "" && (!ok || compareVersions(c.Version, old.Version) > 0) {
-			idx[c.Package] = c
+		if c.Package != "" {
+			visit(c)
 		}
 		c = candidate{Suite: suite}
 	}
@@ -245,23 +260,8 @@ func (idx index) add(r io.Reader, suite string) error {
 			done()
 			continue
 		}
-		key, value, ok := bytes.Cut(line, []byte(": "))
-		if !ok || line[0] == ' ' {
-			continue
-		}
-		switch string(key) {
-		case "Package":
-			c.Package = string(value)
-		case "Version":
-			c.Version = string(value)
-		case "Filename":
-			c.Filename = string(value)
-		case "SHA256":
-			c.SHA256 = string(value)
-		case "Depends":
-			c.Depends = string(value)
-		case "Size":
-			c.Size, _ = strconv.ParseInt(string(value), 10, 64)
+		if key, value, ok := bytes.Cut(line, []byte(": ")); ok && line[0] != ' ' {
+			c.set(string(key), string(value))
 		}
 	}
 	done()
@@ -269,6 +269,23 @@ func (idx index) add(r io.Reader, suite string) error {
 		return fmt.Errorf("reading its index: %w", err)
 	}
 	return nil
+}
+
+func (c *candidate) set(key, value string) {
+	switch key {
+	case "Package":
+		c.Package = value
+	case "Version":
+		c.Version = value
+	case "Filename":
+		c.Filename = value
+	case "SHA256":
+		c.SHA256 = value
+	case "Depends":
+		c.Depends = value
+	case "Size":
+		c.Size, _ = strconv.ParseInt(value, 10, 64)
+	}
 }
 
 // resolve finds what a recipe's package stands for today.
@@ -286,11 +303,16 @@ func (idx index) resolve(p recipe.Package) (recipe.LockedPackage, error) {
 			return recipe.LockedPackage{}, fmt.Errorf("the distribution has no package %s, which %s depends on", name, p.Name)
 		}
 	}
+	return c.pin(p.Name)
+}
+
+// pin is the pin of a package that a recipe calls by name.
+func (c candidate) pin(name string) (recipe.LockedPackage, error) {
 	if c.Size <= 0 || len(c.SHA256) != 64 || c.Filename == "" {
 		return recipe.LockedPackage{}, fmt.Errorf("the distribution's index of package %s is incomplete", c.Package)
 	}
 	return recipe.LockedPackage{
-		Name: p.Name, Package: c.Package, Version: c.Version, Suite: c.Suite, Path: c.Filename, Size: c.Size, SHA256: c.SHA256,
+		Name: name, Package: c.Package, Version: c.Version, Suite: c.Suite, Path: c.Filename, Size: c.Size, SHA256: c.SHA256,
 	}, nil
 }
 

@@ -19,42 +19,57 @@ import (
 )
 
 // ResolveLock returns the pins that a recipe's packages stand for today, for all
-// of its architectures: what "recipe.lock" should hold.
+// of its architectures: what "recipe.lock" should hold. For a whole system it installs it.
 func ResolveLock(ctx context.Context, req Request) (*recipe.Lock, error) {
-	p := req.Recipe.Source.Packages
-	if p == nil {
+	if req.Recipe.Source.Packages == nil && req.Recipe.Source.System == nil {
 		return nil, fmt.Errorf("recipe %s takes nothing from a distribution: there is nothing to lock", req.Recipe.Name)
-	}
-	m, err := chooseMirror(req.PackageMirror)
-	if err != nil {
-		return nil, err
 	}
 	lock := &recipe.Lock{APIVersion: recipe.APIVersion, Packages: map[model.Arch][]recipe.LockedPackage{}}
 	if req.Recipe.Lock != nil {
 		lock.Strict = req.Recipe.Lock.Strict
 	}
+	unlocked := *req.Recipe
+	unlocked.Lock = nil
+	req.Recipe = &unlocked
 	for _, arch := range req.Recipe.Architectures {
 		req.Arch = arch
 		b, err := newBaker(req)
 		if err != nil {
 			return nil, err
 		}
-		idx, err := b.loadIndex(ctx, m, p)
-		if err != nil {
+		if err := b.resolvePins(ctx); err != nil {
 			return nil, err
 		}
-		for _, pk := range p.Install {
-			if !pk.For(arch) {
-				continue
-			}
-			pin, err := idx.resolve(pk)
-			if err != nil {
-				return nil, err
-			}
-			lock.Packages[arch] = append(lock.Packages[arch], pin)
-		}
+		lock.Packages[arch] = b.pins
 	}
 	return lock, nil
+}
+
+func (b *baker) resolvePins(ctx context.Context) error {
+	m, err := chooseMirror(b.PackageMirror)
+	if err != nil {
+		return err
+	}
+	if s := b.Recipe.Source.System; s != nil {
+		_, err := (&installation{baker: b, mirror: m, spec: s}).install(ctx)
+		return err
+	}
+	p := b.Recipe.Source.Packages
+	idx, err := b.loadIndex(ctx, m, p)
+	if err != nil {
+		return err
+	}
+	for _, pk := range p.Install {
+		if !pk.For(b.Arch) {
+			continue
+		}
+		pin, err := idx.resolve(pk)
+		if err != nil {
+			return err
+		}
+		b.pins = append(b.pins, pin)
+	}
+	return nil
 }
 
 // addPackages fetches the recipe's packages and puts what is taken of them into
@@ -80,6 +95,7 @@ func (b *baker) addPackages(ctx context.Context, tree *disk.Tree, p *recipe.Pack
 		if err != nil {
 			return err
 		}
+		b.pins = append(b.pins, pin)
 		b.addPackage(p.Distribution, pin, src.note(pk.Name))
 		err = b.step(ctx, "extract "+pk.Name, func() (string, bool, error) {
 			return b.extract(ctx, tree, pk, pin, file)

@@ -35,47 +35,78 @@ var documentation = []string{
 }
 
 // addSystem installs a distribution and puts it into the tree. That takes minutes,
-// so it is cached by what is asked for and by the state of the archive.
+// so it is cached by what is asked for and by the pins or the state of the archive.
 func (b *baker) addSystem(ctx context.Context, tree *disk.Tree, s *recipe.System) error {
 	m, err := chooseMirror(b.PackageMirror)
 	if err != nil {
 		return err
 	}
 	in := &installation{baker: b, mirror: m, spec: s}
-	var key string
-	err = b.step(ctx, "read "+s.Suite, func() (string, bool, error) {
-		var detail string
-		var err error
-		key, detail, err = in.readArchive(ctx)
-		return detail, false, err
-	})
+	file, err := in.install(ctx)
 	if err != nil {
 		return err
 	}
-	var file string
-	err = b.step(ctx, "install "+s.Distribution, func() (string, bool, error) {
-		var cached bool
-		if file, cached = b.cache.lookup("system", key); !cached {
-			var err error
-			file, err = b.cache.create(ctx, "system", key, func(f *os.File) error { return in.run(ctx, f) })
-			if err != nil {
-				return "", false, err
-			}
-		}
-		return fmt.Sprintf("%s with %d packages and what they need", s.Suite, len(s.For(b.Arch))), cached, nil
-	})
-	if err != nil {
-		return err
-	}
-	sum, err := fileSHA256(file)
-	if err != nil {
-		return err
-	}
-	b.addInput("system "+s.Distribution+" "+s.Suite, "sha256:"+sum)
 	return b.step(ctx, "unpack "+s.Distribution, func() (string, bool, error) {
 		n, err := b.addSystemTar(ctx, tree, file)
 		return fmt.Sprintf("%d paths", n), false, err
 	})
+}
+
+// install returns the installed system as a file of the cache, and takes down what it
+// is made of as inputs and pins.
+func (in *installation) install(ctx context.Context) (file string, err error) {
+	key, err := in.prepare(ctx)
+	if err != nil {
+		return "", err
+	}
+	err = in.step(ctx, "install "+in.spec.Distribution, func() (string, bool, error) {
+		var cached bool
+		if file, cached = in.cache.lookup("system", key); !cached {
+			if err := in.usePins(ctx); err != nil {
+				return "", false, err
+			}
+			if file, err = in.cache.create(ctx, "system", key, func(f *os.File) error { return in.run(ctx, f) }); err != nil {
+				return "", false, err
+			}
+		}
+		if err := in.takePins(ctx, key, file); err != nil {
+			return "", false, err
+		}
+		return fmt.Sprintf("%s with %d packages and what they need, %d in all", in.spec.Suite, len(in.spec.For(in.Arch)), len(in.pins)), cached, nil
+	})
+	// By what it is made of: the host keys in it, which are left out, are always others.
+	in.addInput("system "+in.spec.Distribution+" "+in.spec.Suite, "sha256:"+key)
+	for _, p := range in.pins {
+		in.addInput("package "+p.Package+" "+p.Version, "sha256:"+p.SHA256)
+	}
+	return file, err
+}
+
+// prepare finds out what to install, and returns its key in the cache.
+func (in *installation) prepare(ctx context.Context) (key string, err error) {
+	note := ""
+	if in.locked = in.Recipe.Lock.For(in.Arch); len(in.locked) > 0 {
+		err := in.step(ctx, "fetch packages", func() (string, bool, error) { return in.fetchPins(ctx) })
+		switch {
+		case err == nil:
+			return in.pinnedKey()
+		case !errors.Is(err, errGone):
+			return "", err
+		case in.Recipe.Lock.Strict:
+			return "", fmt.Errorf("%w: %w", ErrLockDrift, err)
+		}
+		note = fmt.Sprintf("; recipe.lock is not used, as the mirror has not all of it: %v", err)
+		in.locked = nil
+	} else if l := in.Recipe.Lock; l != nil && l.Strict {
+		return "", fmt.Errorf("recipe.lock has no packages for %s, and is strict: %w", in.Arch, ErrLockDrift)
+	}
+	err = in.step(ctx, "read "+in.spec.Suite, func() (string, bool, error) {
+		var detail string
+		var err error
+		key, detail, err = in.readArchive(ctx)
+		return detail + note, false, err
+	})
+	return key, err
 }
 
 // installation is one system on its way.
@@ -84,12 +115,15 @@ type installation struct {
 	mirror mirror
 	spec   *recipe.System
 	suites []suiteState // those that the mirror has
+	locked []recipe.LockedPackage
+	repo   string // directory with the archive of what is locked, "" for the mirror
 }
 
 // suiteState is a suite as it was when it was read.
 type suiteState struct {
 	Name  string `json:"name"`
 	Index string `json:"index"` // SHA-256 of its list of packages, as the distribution signed it
+	Size  int64  `json:"size"`  // of that list
 }
 
 // readArchive returns the key of what would be installed now, and something for
@@ -100,7 +134,7 @@ func (in *installation) readArchive(ctx context.Context) (key, detail string, er
 	if err != nil {
 		return "", "", err
 	}
-	what := fmt.Sprintf("system 1\n%s\n%s\n", asked, in.Arch)
+	what := fmt.Sprintf("system 2\n%s\n%s\n", asked, in.Arch)
 	last := hexDigest(what + in.mirror.base + "\n" + in.mirror.security)
 	in.suites, err = in.readSuites(ctx)
 	var unreachable *url.Error
@@ -137,11 +171,11 @@ func (in *installation) readSuites(ctx context.Context) ([]suiteState, error) {
 		if err != nil {
 			return nil, fmt.Errorf("suite %s: %w", suite, err)
 		}
-		sum, _, err := releaseDigest(release, in.indexName("main"))
+		sum, size, err := releaseDigest(release, in.indexName("main"))
 		if err != nil {
 			return nil, fmt.Errorf("suite %s: %w", suite, err)
 		}
-		out = append(out, suiteState{suite, sum})
+		out = append(out, suiteState{suite, sum, size})
 	}
 	return out, nil
 }
@@ -156,7 +190,10 @@ func ArchiveState(ctx context.Context, req Request) (string, error) {
 		return imageState(ctx, req)
 	}
 	spec := req.Recipe.Source.System
-	if p := req.Recipe.Source.Packages; p != nil && req.Recipe.Lock == nil {
+	if len(req.Recipe.Lock.For(req.Arch)) > 0 {
+		return "", nil
+	}
+	if p := req.Recipe.Source.Packages; p != nil {
 		spec = &recipe.System{Distribution: p.Distribution, Suite: p.Suite, Keyring: p.Keyring}
 	}
 	if spec == nil {
@@ -201,28 +238,15 @@ func (in *installation) run(ctx context.Context, out *os.File) error {
 	if err != nil {
 		return fmt.Errorf("%s, which installs distributions, is not there: install the package %s (with uidmap, unless the daemon runs as root): %w", systemTool, systemTool, err)
 	}
-	keyring, err := in.keyringFile()
+	how, err := executionOf(in.Arch)
 	if err != nil {
 		return err
 	}
-	args := []string{
-		"--mode=auto", "--variant=minbase", "--format=tar", "--skip=output/dev", "--quiet",
-		"--architectures=" + debArch(in.Arch), "--keyring=" + keyring,
-		"--include=" + strings.Join(in.spec.For(in.Arch), ","),
-		"--aptopt=Apt::Install-Recommends \"false\"", "--dpkgopt=force-unsafe-io",
+	args, err := in.arguments(how)
+	if err != nil {
+		return err
 	}
-	for _, d := range documentation {
-		args = append(args, "--dpkgopt="+d)
-	}
-	args = append(args, in.spec.Suite, "-")
-	for _, suite := range in.suites {
-		archive := in.mirror.archive(suite.Name)
-		if p, ok := strings.CutPrefix(archive, "file:"); ok {
-			archive = "copy:" + p // apt would leave "file:" packages where the new root does not see them
-		}
-		args = append(args, fmt.Sprintf("deb %s %s main", archive, suite.Name))
-	}
-	cmd := exec.CommandContext(ctx, program, args...)
+	cmd := how.command(ctx, program, args...)
 	cmd.Dir = in.WorkDir
 	// It takes nothing from this host's settings, its proxy apart.
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
@@ -234,9 +258,44 @@ func (in *installation) run(ctx context.Context, out *os.File) error {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 20 * time.Second
 	if err := cmd.Run(); err != nil {
-		return errors.Join(ctx.Err(), fmt.Errorf("%s: %w: %s", systemTool, err, lastLines(stderr.String(), 12)))
+		return errors.Join(ctx.Err(), fmt.Errorf("%s: %w: %s", systemTool, how.explain(err), lastLines(stderr.String(), 12)))
 	}
 	return nil
+}
+
+// arguments are the installer's.
+func (in *installation) arguments(how execution) ([]string, error) {
+	mode := "auto"
+	if how.register != "" {
+		mode = "root" // of namespaces that are there already
+	}
+	args := []string{
+		"--mode=" + mode, "--variant=minbase", "--format=tar", "--skip=output/dev", "--quiet",
+		"--architectures=" + debArch(in.Arch), "--include=" + strings.Join(in.spec.For(in.Arch), ","),
+		"--aptopt=Apt::Install-Recommends \"false\"", "--dpkgopt=force-unsafe-io",
+	}
+	if how.foreign {
+		args = append(args, "--skip=check/qemu") // it would want one more program, to try
+	}
+	for _, d := range documentation {
+		args = append(args, "--dpkgopt="+d)
+	}
+	if in.repo != "" {
+		return append(args, in.spec.Suite, "-", fmt.Sprintf("deb [trusted=yes] copy:%s %s main", in.repo, in.spec.Suite)), nil
+	}
+	keyring, err := in.keyringFile()
+	if err != nil {
+		return nil, err
+	}
+	args = append(args, "--keyring="+keyring, in.spec.Suite, "-")
+	for _, suite := range in.suites {
+		archive := in.mirror.archive(suite.Name)
+		if p, ok := strings.CutPrefix(archive, "file:"); ok {
+			archive = "copy:" + p // apt would leave "file:" packages where the new root does not see them
+		}
+		args = append(args, fmt.Sprintf("deb %s %s main", archive, suite.Name))
+	}
+	return args, nil
 }
 
 // keyringFile returns the path of the keyring on this host.

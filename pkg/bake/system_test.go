@@ -9,12 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
 
 	"github.com/bundt/bundt/pkg/bake"
 	"github.com/bundt/bundt/pkg/disk"
+	"github.com/bundt/bundt/pkg/model"
 )
 
 const systemRecipe = `apiVersion: bundt/v1
@@ -43,18 +45,22 @@ func systemTar(t *testing.T) []byte {
 		{Name: "./vmlinuz", Typeflag: tar.TypeSymlink, Linkname: "boot/vmlinuz-6"},
 		{Name: "./usr/bin/sudo", Typeflag: tar.TypeReg, Mode: 0o4755},
 		{Name: "./usr/bin/sudoedit", Typeflag: tar.TypeLink, Linkname: "./usr/bin/sudo"},
+		{Name: "./var/lib/dpkg/status", Typeflag: tar.TypeReg, Mode: 0o644},
 		{Name: "./etc/hostname", Typeflag: tar.TypeReg, Mode: 0o644},
 		{Name: "./etc/ssh/ssh_host_rsa_key", Typeflag: tar.TypeReg, Mode: 0o600},
 	} {
+		content := ""
 		if h.Typeflag == tar.TypeReg {
-			h.Size = int64(len(h.Name))
+			content = h.Name
 		}
+		if strings.HasSuffix(h.Name, "/status") {
+			content = "Package: hello\nStatus: install ok installed\nVersion: 1\n"
+		}
+		h.Size = int64(len(content))
 		if err := w.WriteHeader(&h); err != nil {
 			t.Fatal(err)
 		}
-		if h.Typeflag == tar.TypeReg {
-			fmt.Fprint(w, h.Name)
-		}
+		fmt.Fprint(w, content)
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
@@ -74,10 +80,16 @@ func installer(t *testing.T, script string) {
 
 func systemRequest(t *testing.T) (bake.Request, *httptest.Server) {
 	t.Helper()
+	req, _, srv := systemArchive(t)
+	return req, srv
+}
+
+func systemArchive(t *testing.T) (bake.Request, *archive, *httptest.Server) {
+	t.Helper()
 	a := newArchive(t, deb(t, map[string]string{"./bin/x": "x"}), "1")
 	srv := httptest.NewServer(a)
 	t.Cleanup(srv.Close)
-	return request(t, systemRecipe, fstest.MapFS{"keys.gpg": {Data: a.keys}}, srv.URL+"/debian"), srv
+	return request(t, systemRecipe, fstest.MapFS{"keys.gpg": {Data: a.keys}}, srv.URL+"/debian"), a, srv
 }
 
 // TestSystem checks what is asked of the installer, that its work is done once, and
@@ -152,5 +164,68 @@ func TestSystemThatFails(t *testing.T) {
 		if !errors.As(err, &exit) || !strings.Contains(err.Error(), "no such package: hello") {
 			t.Errorf("got %v", err)
 		}
+	}
+}
+
+// TestSystemLock: what was installed is pinned, and of the pins the same is installed,
+// whatever the mirror has by then.
+func TestSystemLock(t *testing.T) {
+	dir := t.TempDir()
+	content, repo := filepath.Join(dir, "tar"), filepath.Join(dir, "repo")
+	if err := os.WriteFile(content, systemTar(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	installer(t, fmt.Sprintf(`for a; do
+	case $a in "deb [trusted=yes] copy:"*) d=${a#*copy:}; cp -RL "${d%%%% *}" %s;; esac
+done
+exec cat %s
+`, repo, content))
+	req, a, _ := systemArchive(t)
+	lock, err := bake.ResolveLock(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pin := lock.For(req.Arch)[0]
+	if len(lock.For(req.Arch)) != 1 || pin.Package != "hello" || pin.Version != "1" || pin.Path != "pool/hello_1.deb" || pin.Suite != "bookworm" {
+		t.Fatalf("%+v", lock)
+	}
+	index, release := a.files["/debian/dists/bookworm/main/binary-amd64/Packages.xz"], a.files["/debian/dists/bookworm/InRelease"]
+	delete(a.files, "/debian/dists/bookworm/main/binary-amd64/Packages.xz")
+	delete(a.files, "/debian/dists/bookworm/InRelease")
+	lock.Strict = true
+	req.Recipe.Lock = lock
+	req.CacheDir, req.WorkDir = t.TempDir(), t.TempDir()
+	res := mustBake(t, req)
+	if len(res.Pins) != 1 || res.Pins[0] != pin || !slices.Contains(res.Inputs, model.Input{Name: "package hello 1", Digest: "sha256:" + pin.SHA256}) {
+		t.Errorf("%+v, %+v", res.Pins, res.Inputs)
+	}
+	list, err := os.ReadFile(filepath.Join(repo, "dists/bookworm/main/binary-amd64/Packages"))
+	want := fmt.Sprintf("Package: hello\nDescription: greets\n at length\nFilename: %[1]s.deb\nSize: %[2]d\nSHA256: %[1]s\n\n", pin.SHA256, pin.Size)
+	if err != nil || string(list) != want {
+		t.Errorf("the archive lists %q (%v), want %q", list, err, want)
+	}
+	if r, err := os.ReadFile(filepath.Join(repo, "dists/bookworm/Release")); err != nil || !strings.Contains(string(r), fmt.Sprintf("\n %s %d main/binary-amd64/Packages\n", sum(list), len(list))) {
+		t.Errorf("the archive's Release is %q (%v)", r, err)
+	}
+	if pkg, err := os.ReadFile(filepath.Join(repo, pin.SHA256+".deb")); err != nil || sum(pkg) != pin.SHA256 {
+		t.Errorf("the archive has no such package (%v)", err)
+	}
+	if state, err := bake.ArchiveState(t.Context(), req); err != nil || state != "" {
+		t.Errorf("what is pinned changes: %q (%v)", state, err)
+	}
+
+	// What is gone from the mirror cannot be installed again.
+	delete(a.files, "/debian/"+pin.Path)
+	req.CacheDir, req.WorkDir = t.TempDir(), t.TempDir()
+	if _, err := bake.Bake(t.Context(), req); !errors.Is(err, bake.ErrLockDrift) || !strings.Contains(err.Error(), "hello 1") {
+		t.Errorf("got %v", err)
+	}
+	a.files["/debian/dists/bookworm/main/binary-amd64/Packages.xz"], a.files["/debian/dists/bookworm/InRelease"] = index, release
+	lock.Strict = false
+	said := ""
+	req.Progress = func(e bake.Event) { said += e.Detail + "\n" }
+	mustBake(t, req)
+	if !strings.Contains(said, "recipe.lock is not used") {
+		t.Errorf("it says %q", said)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/api/jsonapi"
 	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/recipe"
 	"github.com/bundt/bundt/pkg/version"
 )
 
@@ -98,6 +100,7 @@ func (c *toyCloud) table() *api.Table {
 	register(t, "ImportKeyPair", []string{"KeyName", "PublicKeyMaterial"}, c.importKey)
 	register(t, "DescribeKeyPairs", []string{"KeyNames", "KeyPairIds", "IncludePublicKey"}, c.describeKeys)
 	register(t, "DeleteKeyPair", []string{"KeyPairId"}, c.deleteKey)
+	register(t, "GetImageLock", []string{"ImageId"}, c.lock)
 	register(t, "BuildImage", []string{"ContextDigest", "Architecture", "ClientToken", "Name", "NoCache"}, c.build)
 	register(t, "DescribeBuilds", []string{"BuildIds", "MaxResults", "NextToken"}, func(*bundttypes.DescribeBuildsInput) (*bundttypes.DescribeBuildsOutput, error) {
 		return &bundttypes.DescribeBuildsOutput{Builds: []bundttypes.Build{{
@@ -383,6 +386,22 @@ func (c *toyCloud) build(in *bundttypes.BuildImageInput) (*bundttypes.BuildImage
 	}
 	c.builds = append(c.builds, b)
 	return &bundttypes.BuildImageOutput{BuildId: b.BuildId, ImageId: b.ImageId}, nil
+}
+
+// lock pins one package of each image, for the architecture that its name ends with.
+func (c *toyCloud) lock(in *bundttypes.GetImageLockInput) (*bundttypes.GetImageLockOutput, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, b := range c.builds {
+		if b.ImageId == *in.ImageId {
+			l := recipe.Lock{APIVersion: recipe.APIVersion, Packages: map[model.Arch][]recipe.LockedPackage{model.Arch(b.Architecture): {{
+				Name: "hello", Package: "hello", Version: "1-" + b.Architecture, Suite: "bookworm", Path: "pool/hello.deb", Size: 1, SHA256: strings.Repeat("0", 64),
+			}}}}
+			text, err := l.Marshal()
+			return &bundttypes.GetImageLockOutput{Lock: string(text)}, err
+		}
+	}
+	return nil, model.Errorf("InvalidAMIID.NotFound", "The image id '[%s]' does not exist", *in.ImageId)
 }
 
 func (c *toyCloud) watch(_ context.Context, in *bundttypes.WatchBuildInput, send func(bundttypes.Build) error) error {

@@ -43,6 +43,11 @@ func (c *Client) DescribeInstanceDetails(ctx context.Context, in *bundttypes.Des
 	return call[bundttypes.DescribeInstanceDetailsOutput](ctx, c, "DescribeInstanceDetails", in)
 }
 
+// GetImageLock returns the lock file of an image that was baked of packages.
+func (c *Client) GetImageLock(ctx context.Context, in *bundttypes.GetImageLockInput) (*bundttypes.GetImageLockOutput, error) {
+	return call[bundttypes.GetImageLockOutput](ctx, c, "GetImageLock", in)
+}
+
 // GetImageSbom lists what is in an image, as an SPDX document.
 func (c *Client) GetImageSbom(ctx context.Context, in *bundttypes.GetImageSbomInput) (*bundttypes.GetImageSbomOutput, error) {
 	return call[bundttypes.GetImageSbomOutput](ctx, c, "GetImageSbom", in)

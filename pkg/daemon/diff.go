@@ -43,6 +43,8 @@ func (v *view) Provenance(ctx context.Context, account string, img *model.Image)
 	return &bundttypes.GetImageProvenanceOutput{Statement: string(p.Statement), Bundle: string(p.Bundle), SignedBy: p.SignedBy, Summary: p.Summary}, nil
 }
 
+func (v *view) Lock(img *model.Image) ([]byte, error) { return v.daemon.node.Lock(img) }
+
 func (v *view) LayerBytes(id string) (int64, error) {
 	info, err := v.daemon.layers.Info(id)
 	return info.AllocatedBytes, err

@@ -136,6 +136,7 @@ type RecipeRef struct {
 	Digest  string  `json:"digest"` // "sha256:…" of the recipe's canonical form
 	BuildID string  `json:"buildID"`
 	Inputs  []Input `json:"inputs,omitempty"`
+	Lock    string  `json:"lock,omitempty"` // blob: the lock file that has it baked of the same packages
 }
 
 // Input is one thing that went into a bake.

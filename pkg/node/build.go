@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/bundt/bundt/pkg/bake"
 	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/recipe"
 	"github.com/bundt/bundt/pkg/recipe/archive"
 	"github.com/bundt/bundt/pkg/records"
 	"github.com/bundt/bundt/pkg/store"
@@ -146,23 +148,23 @@ func (n *Node) publish(ctx context.Context, b *model.Build, res *bake.Result, st
 	}
 	img.Boot.Mode = model.BootModeOf(img.Boot.Firmware)
 	if b.Guest {
-		var err error
-		if img.Content, err = contentOf(res); err != nil {
+		content, err := contentOf(res)
+		if err != nil {
 			return fmt.Errorf("reading what was baked: %w", err)
 		}
+		img.Content = content
 	}
+	lock, err := n.putLock(ctx, b.Arch, res.Pins)
+	if err != nil {
+		return fmt.Errorf("storing the lock file: %w", err)
+	}
+	defer func() { n.unpinBlob(lock) }()
+	img.Recipe.Lock = lock
 	var layers []model.Layer
 	var snaps []model.Snapshot
 	defer func() { n.unpin(layers, img.Boot) }()
-	var err error
-	if img.Boot.KernelDigest, err = n.putBlob(ctx, res.Kernel); err != nil {
-		return fmt.Errorf("storing the kernel: %w", err)
-	}
-	if img.Boot.InitrdDigest, err = n.putBlob(ctx, res.Initrd); err != nil {
-		return fmt.Errorf("storing the initrd: %w", err)
-	}
-	if img.Boot.VMLinuxDigest, err = n.putBlob(ctx, res.VMLinux); err != nil {
-		return fmt.Errorf("storing the uncompressed kernel: %w", err)
+	if err := n.putBoot(ctx, res, &img.Boot); err != nil {
+		return err
 	}
 	for _, d := range res.Disks {
 		l := model.Layer{ID: model.NewID(model.LayerPrefix), Frozen: true, SizeBytes: d.SizeBytes, Node: n.ID}
@@ -228,6 +230,49 @@ func contentOf(res *bake.Result) (string, error) {
 		}
 	}
 	return "sha256:" + hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// putBoot stores what a bake has for starting its image without firmware.
+func (n *Node) putBoot(ctx context.Context, res *bake.Result, boot *model.Boot) (err error) {
+	if boot.KernelDigest, err = n.putBlob(ctx, res.Kernel); err != nil {
+		return fmt.Errorf("storing the kernel: %w", err)
+	}
+	if boot.InitrdDigest, err = n.putBlob(ctx, res.Initrd); err != nil {
+		return fmt.Errorf("storing the initrd: %w", err)
+	}
+	if boot.VMLinuxDigest, err = n.putBlob(ctx, res.VMLinux); err != nil {
+		return fmt.Errorf("storing the uncompressed kernel: %w", err)
+	}
+	return nil
+}
+
+// putLock stores the pins of a bake as a lock file; "" if there are none.
+func (n *Node) putLock(ctx context.Context, arch model.Arch, pins []recipe.LockedPackage) (digest string, err error) {
+	if len(pins) == 0 {
+		return "", nil
+	}
+	lock := recipe.Lock{APIVersion: recipe.APIVersion, Packages: map[model.Arch][]recipe.LockedPackage{arch: pins}}
+	text, err := lock.Marshal()
+	if err != nil {
+		return "", err
+	}
+	if digest, _, err = n.Layers.PutBlob(ctx, bytes.NewReader(text)); err == nil {
+		n.pin(digest)
+	}
+	return digest, err
+}
+
+// Lock is the lock file that has an image baked again of the same packages.
+func (n *Node) Lock(img *model.Image) ([]byte, error) {
+	if img.Recipe == nil || img.Recipe.Lock == "" {
+		return nil, model.Errorf(model.CodeUnsupportedOperation, "The image %s was not baked here of a distribution's packages: there is nothing to lock", img.ID)
+	}
+	blob, err := n.Layers.OpenBlob(img.Recipe.Lock)
+	if err != nil {
+		return nil, fmt.Errorf("opening the lock file: %w", err)
+	}
+	defer blob.Close()
+	return io.ReadAll(blob)
 }
 
 func (n *Node) putBlob(ctx context.Context, path string) (string, error) {

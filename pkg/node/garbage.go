@@ -207,6 +207,13 @@ func (u *usage) markBlobs(b model.Boot) {
 	}
 }
 
+func (u *usage) markImage(i *model.Image) {
+	u.markBlobs(i.Boot)
+	if i.Recipe != nil {
+		u.blobs[i.Recipe.Lock] = true
+	}
+}
+
 // markBoots marks the kernels and initrds of images and instances, and the
 // recipes of builds under way.
 func (u *usage) markBoots(tx *store.Tx) error {
@@ -216,7 +223,7 @@ func (u *usage) markBoots(tx *store.Tx) error {
 	}
 	for _, i := range images {
 		u.alive[i.ID] = true
-		u.markBlobs(i.Boot)
+		u.markImage(&i)
 	}
 	binned, err := records.BinImages.List(tx)
 	if err != nil {
@@ -224,7 +231,7 @@ func (u *usage) markBoots(tx *store.Tx) error {
 	}
 	for _, b := range binned {
 		u.alive[b.Image.ID] = true
-		u.markBlobs(b.Image.Boot)
+		u.markImage(&b.Image)
 	}
 	insts, err := records.Instances.List(tx)
 	if err != nil {

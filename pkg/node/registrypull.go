@@ -364,6 +364,9 @@ func (p *pull) publish(ctx context.Context, tops map[string]model.Layer) error {
 	if p.task.SignedBy == "" {
 		img.Recipe = nil // anybody can claim one
 	}
+	if img.Recipe != nil {
+		img.Recipe.Lock = "" // which stayed where it was baked
+	}
 	img.Origin = &model.ImageOrigin{Reference: p.task.Reference, Digest: p.task.Digest, SignedBy: p.task.SignedBy, Baked: p.img.Config.Created, Provenance: p.said.Bundle, Inputs: attestation.Inputs(p.said.Provenance)}
 	if product := p.task.Product; product != nil {
 		img.Origin.PublisherID, img.Launch.Public = product.PublisherID, true

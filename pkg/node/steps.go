@@ -79,6 +79,13 @@ func (n *Node) pin(id string) {
 	n.pinned[id]++
 }
 
+// unpinBlob ends one pin of a blob; "" is none.
+func (n *Node) unpinBlob(digest string) {
+	if digest != "" {
+		n.unpin(nil, model.Boot{KernelDigest: digest})
+	}
+}
+
 func (n *Node) unpin(layers []model.Layer, b model.Boot) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

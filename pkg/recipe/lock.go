@@ -86,13 +86,21 @@ func (l *Lock) Find(arch model.Arch, name string) (LockedPackage, bool) {
 	return l.Packages[arch][i], true
 }
 
+// For returns the pins of an architecture, in the lock file's order.
+func (l *Lock) For(arch model.Arch) []LockedPackage {
+	if l == nil {
+		return nil
+	}
+	return l.Packages[arch]
+}
+
 // Marshal returns the lock file's text, in a fixed order.
 func (l *Lock) Marshal() ([]byte, error) {
 	for _, ps := range l.Packages {
 		slices.SortFunc(ps, func(a, b LockedPackage) int { return strings.Compare(a.Name, b.Name) })
 	}
 	var b bytes.Buffer
-	b.WriteString("# The packages that the recipe's names stood for. Written by \"go run ./hack/relock images/NAME\".\n")
+	b.WriteString("# The packages that the recipe's names stood for. Written by \"bundt build --write-lock\".\n")
 	enc := yaml.NewEncoder(&b)
 	enc.SetIndent(2)
 	if err := enc.Encode(l); err != nil {

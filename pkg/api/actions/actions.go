@@ -35,6 +35,8 @@ type Node interface {
 	LayerBytes(layerID string) (int64, error)
 	// Diff compares what is on two disks.
 	Diff(ctx context.Context, c Comparison) (*bundttypes.DiffImagesOutput, error)
+	// Lock is the lock file of a baked image.
+	Lock(img *model.Image) ([]byte, error)
 	// SBOM lists what is in an image: an SPDX document, and its media type.
 	SBOM(ctx context.Context, img *model.Image) (document []byte, mediaType string, err error)
 	// Provenance says how an image was made, to an account that has a signing key.

@@ -36,6 +36,9 @@ func (a *Actions) registerDiff(t *api.Table) {
 	api.Register(t, api.Action[bundttypes.GetImageProvenanceInput, bundttypes.GetImageProvenanceOutput]{
 		Name: "GetImageProvenance", Handler: a.getImageProvenance, Acts: []string{"ImageId"},
 	})
+	api.Register(t, api.Action[bundttypes.GetImageLockInput, bundttypes.GetImageLockOutput]{
+		Name: "GetImageLock", Handler: a.getImageLock, Acts: []string{"ImageId"},
+	})
 }
 
 func (a *Actions) getImageProvenance(ctx context.Context, in *bundttypes.GetImageProvenanceInput) (*bundttypes.GetImageProvenanceOutput, error) {
@@ -48,6 +51,15 @@ func (a *Actions) getImageProvenance(ctx context.Context, in *bundttypes.GetImag
 		return nil, err
 	}
 	return a.node.Provenance(ctx, account.ID(), &img)
+}
+
+func (a *Actions) getImageLock(ctx context.Context, in *bundttypes.GetImageLockInput) (*bundttypes.GetImageLockOutput, error) {
+	img, err := a.account(ctx).MadeImage(ctx, ec2types.Value(in.ImageId))
+	if err != nil {
+		return nil, err
+	}
+	text, err := a.node.Lock(&img)
+	return &bundttypes.GetImageLockOutput{Lock: string(text)}, err
 }
 
 func (a *Actions) getImageSbom(ctx context.Context, in *bundttypes.GetImageSbomInput) (*bundttypes.GetImageSbomOutput, error) {

@@ -392,6 +392,17 @@ type ItemDiff struct {
 	What   string `json:"What" xml:"what"` // package, service, user or group
 }
 
+// GetImageLockInput is the request of GetImageLock.
+type GetImageLockInput struct {
+	ImageId *string `json:"ImageId,omitempty" query:"ImageId" required:"true"`
+}
+
+// GetImageLockOutput is the response of GetImageLock: the recipe.lock that has the image baked
+// again of the same packages, for its architecture.
+type GetImageLockOutput struct {
+	Lock string `json:"Lock" xml:"lock"`
+}
+
 // GetImageSbomInput is the request of GetImageSbom.
 type GetImageSbomInput struct {
 	ImageId *string `json:"ImageId,omitempty" query:"ImageId" required:"true"`

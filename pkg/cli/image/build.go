@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,6 +41,8 @@ type BuildOptions struct {
 	// ShellOnFailure lets the user into an instance in which a step failed.
 	ShellOnFailure bool
 	NoCache        bool
+	// WriteLock pins the packages that were taken in the recipe's lock file.
+	WriteLock bool
 }
 
 // NewBuildCommand returns the command "build".
@@ -57,6 +60,9 @@ that is built in (` + strings.Join(f.Recipes.Names(), ", ") + `). Prints the ima
 A recipe with components then runs their steps in an instance: build and validate, makes an image
 of it, and runs those of test in an instance of that. Only an image that passed is kept. Components
 that an earlier build has run on the same parent, with the same ones before them, are not run again.
+
+--write-lock pins the packages of a distribution that went into the image, by version and digest, in
+recipe.lock beside recipe.yaml: from then on, the recipe is built of these same files.
 
 Building the same recipe again gives the image that is there. --arch chooses the
 architectures, of those that the recipe has; the default is this host's, or the
@@ -80,6 +86,7 @@ recipe's only one.`,
 	o.Wait.AddFlags(cmd)
 	cmd.Flags().BoolVar(&o.ShellOnFailure, "shell-on-failure", false, "log in to the instance in which a step fails, before it goes")
 	cmd.Flags().BoolVar(&o.NoCache, "no-cache", false, "run every step, even if the cache has what comes of it")
+	cmd.Flags().BoolVar(&o.WriteLock, "write-lock", false, "pin the packages that were taken in the recipe's "+recipe.LockFileName)
 	cmd.Flags().StringSliceVarP(&o.Archs, "arch", "a", nil, "`architectures` to bake for: "+archNames()+" or all")
 	cmd.Flags().StringVarP(&o.Name, "name", "n", "", "`name` of the image; default: RECIPE-VERSION-ARCHITECTURE")
 	_ = cmd.RegisterFlagCompletionFunc("arch", cobra.FixedCompletions(append(strings.Split(archNames(), ", "), allArchs), cobra.ShellCompDirectiveNoFileComp))
@@ -139,6 +146,9 @@ func (o *BuildOptions) bake(ctx context.Context) ([]string, error) {
 	if o.Name != "" && len(archs) > 1 {
 		return nil, failure.Usagef("--name names one image, but %d are built: %v", len(archs), archs)
 	}
+	if err := o.checkLock(rec); err != nil {
+		return nil, err
+	}
 	c, err := o.Factory.Client()
 	if err != nil {
 		return nil, err
@@ -147,17 +157,65 @@ func (o *BuildOptions) bake(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	lock := rec.Lock
 	var ids []string
 	for _, arch := range archs {
 		id, err := o.buildFor(ctx, c, digest, arch)
 		if err != nil {
 			return ids, err
 		}
-		if id != "" {
-			ids = append(ids, id)
+		if id == "" {
+			continue
+		}
+		ids = append(ids, id)
+		if o.WriteLock && !o.Plan.DryRun {
+			if lock, err = o.writeLock(ctx, c, lock, id); err != nil {
+				return ids, err
+			}
 		}
 	}
 	return ids, nil
+}
+
+func (o *BuildOptions) checkLock(rec *recipe.Recipe) error {
+	if !o.WriteLock {
+		return nil
+	}
+	switch info, err := os.Stat(o.Recipe); {
+	case err != nil || !info.IsDir():
+		return failure.Usagef("--write-lock is for a recipe in a directory; %s is built in", o.Recipe)
+	case o.Wait.NoWait:
+		return failure.Usagef("--write-lock needs the built image: it cannot be had with --no-wait")
+	case rec.Source.Packages == nil && rec.Source.System == nil:
+		return failure.Usagef("--write-lock: the recipe %s takes nothing from a distribution, there is nothing to lock", rec.Name)
+	}
+	return nil
+}
+
+// writeLock replaces what the recipe's lock file has for the image's architecture.
+func (o *BuildOptions) writeLock(ctx context.Context, c *client.Client, lock *recipe.Lock, id string) (*recipe.Lock, error) {
+	out, err := c.GetImageLock(ctx, &bundttypes.GetImageLockInput{ImageId: &id})
+	if err != nil {
+		return lock, err
+	}
+	pins, err := recipe.ParseLock(recipe.LockFileName, []byte(out.Lock))
+	if err != nil {
+		return lock, fmt.Errorf("reading the daemon's lock file: %w", err)
+	}
+	if lock == nil {
+		lock = &recipe.Lock{APIVersion: recipe.APIVersion, Packages: map[model.Arch][]recipe.LockedPackage{}}
+	}
+	maps.Copy(lock.Packages, pins.Packages)
+	text, err := lock.Marshal()
+	if err != nil {
+		return lock, err
+	}
+	name := filepath.Join(o.Recipe, recipe.LockFileName)
+	if err := os.WriteFile(name, text, 0o644); err != nil {
+		return lock, fmt.Errorf("writing the lock file: %w", err)
+	}
+	fmt.Fprintf(o.Factory.IO.Err, "wrote %s\n", name)
+	return lock, nil
 }
 
 // UploadRecipe sends the recipe that ref means, a directory or one that is built in, to

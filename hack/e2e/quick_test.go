@@ -1,0 +1,10 @@
+//go:build vm && !slow
+
+package e2e
+
+import "time"
+
+// warmFor is how long all that is baked may take.
+const warmFor = 20 * time.Minute
+
+func slowBakes() []baked { return nil }
