@@ -71,8 +71,8 @@ func readModel(svc service, path string) (*model, error) {
 //go:embed additions.json
 var additions []byte
 
-// add gives EC2's model the members that EC2 got after the model was published.
-// Shapes that exist get more members; others are new.
+// add gives EC2's model the members that EC2 got after the model was published, and values
+// that bundt takes beside EC2's own. Shapes that exist get more of both; others are new.
 func (m *model) add(svc service) error {
 	if svc.name != "ec2" {
 		return nil
@@ -93,6 +93,10 @@ func (m *model) add(svc service) error {
 			continue
 		}
 		maps.Copy(have.Members, s.Members)
+		have.Enum = append(have.Enum, s.Enum...)
+		slices.Sort(have.Enum)
+		have.Enum = slices.Compact(have.Enum) // trimmed models have them already
+		m.Shapes[name] = have
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/bundt/bundt/pkg/model"
@@ -277,6 +278,10 @@ func (c *Account) newExport(tx *store.Tx, r ImageExport) ([]string, error) {
 	if err := mayLeave(&img, "exported"); err != nil {
 		return nil, err
 	}
+	if r.Format == model.FormatOVA && img.Arch == model.ARM64 {
+		return nil, model.Errorf(model.CodeUnsupportedOperation, "The image %s is for arm64, and machines in OVA archives are PCs", img.ID).
+			WithHint("export its disks, as RAW, QCOW2, VMDK or VHD")
+	}
 	node, err := c.bakery(tx)
 	if err != nil {
 		return nil, err
@@ -284,8 +289,9 @@ func (c *Account) newExport(tx *store.Tx, r ImageExport) ([]string, error) {
 	t := model.ExportTask{
 		ID: model.NewID(model.ExportPrefix), OwnerID: c.id, Node: node, State: model.TaskActive, Message: "pending", Description: r.Description,
 		ImageID: img.ID, Format: r.Format, Bucket: r.Bucket, Prefix: r.Prefix, Created: c.Now(), Tags: r.Tags,
+		Name: img.Name, Arch: img.Arch, UEFI: img.Boot.Firmware == model.FirmwareUEFI,
 	}
-	for _, b := range img.BlockDevices {
+	for _, b := range rootFirst(&img) {
 		if b.SnapshotID == "" {
 			continue
 		}
@@ -294,12 +300,29 @@ func (c *Account) newExport(tx *store.Tx, r ImageExport) ([]string, error) {
 			return nil, err
 		}
 		key := r.Prefix + t.ID
-		if b.Device != img.RootDevice {
+		if b.Device != img.RootDevice && r.Format != model.FormatOVA {
 			key += "-" + path.Base(b.Device)
 		}
 		t.Disks = append(t.Disks, model.ExportDisk{LayerID: snap.LayerID, Key: fmt.Sprintf("%s.%s", key, strings.ToLower(string(r.Format)))})
 	}
 	return []string{t.ID}, records.Exports.Put(tx, &t)
+}
+
+// rootFirst are an image's disks, the root disk first.
+func rootFirst(img *model.Image) []model.BlockDevice {
+	all := slices.Clone(img.BlockDevices)
+	slices.SortStableFunc(all, func(a, b model.BlockDevice) int {
+		switch {
+		case a.Device == b.Device:
+			return 0
+		case a.Device == img.RootDevice:
+			return -1
+		case b.Device == img.RootDevice:
+			return 1
+		}
+		return 0
+	})
+	return all
 }
 
 // ExportTasks returns the account's export tasks.

@@ -28,7 +28,7 @@ const (
 	FormatVHD   DiskFormat = "VHD"
 	FormatQcow2 DiskFormat = "QCOW2"
 	FormatVHDX  DiskFormat = "VHDX" // to import
-	FormatOVA   DiskFormat = "OVA"  // to import: a machine of several disks
+	FormatOVA   DiskFormat = "OVA"  // a machine of one or more disks
 )
 
 // ImportTask makes an image of disk images from elsewhere.
@@ -82,13 +82,16 @@ type ExportTask struct {
 	Format      DiskFormat   `json:"format"`
 	Bucket      string       `json:"bucket"`
 	Prefix      string       `json:"prefix,omitempty"`
-	Disks       []ExportDisk `json:"disks"`
+	Disks       []ExportDisk `json:"disks"`          // the root disk first
+	Name        string       `json:"name,omitempty"` // of the machine of an OVA
+	Arch        Arch         `json:"arch,omitempty"`
+	UEFI        bool         `json:"uefi,omitempty"`
 	Created     time.Time    `json:"created"`
 	Finished    time.Time    `json:"finished,omitzero"`
 	Tags        Tags         `json:"tags,omitempty"`
 }
 
-// ExportDisk is one disk of an export. Its layer stays until the task is over.
+// ExportDisk is one disk of an export; those of an OVA have the same file. Its layer stays until the task is over.
 type ExportDisk struct {
 	LayerID string `json:"layerID"`
 	Key     string `json:"key"` // of the file in the bucket

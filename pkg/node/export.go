@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bundt/bundt/pkg/disk"
+	"github.com/bundt/bundt/pkg/disk/ova"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
 	"github.com/bundt/bundt/pkg/store"
@@ -47,15 +48,12 @@ func (n *Node) exportDisks(ctx context.Context, t *model.ExportTask, work string
 		return err
 	}
 	defer root.Close()
+	if t.Format == model.FormatOVA {
+		return n.exportMachine(ctx, root, t, work)
+	}
 	for i, d := range t.Disks {
 		made := filepath.Join(work, "disk")
-		progress := func(percent int) {
-			t.Message, t.Progress = "converting", (100*i+percent)/len(t.Disks)
-			if err := n.Store.Update(ctx, func(tx *store.Tx) error { return records.Exports.Put(tx, t) }); err != nil && ctx.Err() == nil {
-				n.Logger.Warn("recording the progress of an export failed", "task", t.ID, "error", err)
-			}
-		}
-		if err := disk.Export(ctx, n.Layers.Path(d.LayerID), made, qemuFormats[t.Format], disk.ConvertOptions{Progress: progress}); err != nil {
+		if err := n.exportDisk(ctx, t, i, made, qemuFormats[t.Format]); err != nil {
 			return err
 		}
 		if err := placeExport(root, made, filepath.Join(t.Bucket, d.Key)); err != nil {
@@ -68,22 +66,58 @@ func (n *Node) exportDisks(ctx context.Context, t *model.ExportTask, work string
 	return nil
 }
 
-// placeExport puts a finished file where it was asked for, whole or not at all.
-func placeExport(root *os.Root, made, name string) (err error) {
-	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return err
+// exportDisk writes one disk of an export to a file.
+func (n *Node) exportDisk(ctx context.Context, t *model.ExportTask, i int, made, format string) error {
+	progress := func(percent int) {
+		t.Message, t.Progress = "converting", (100*i+percent)/len(t.Disks)
+		if err := n.Store.Update(ctx, func(tx *store.Tx) error { return records.Exports.Put(tx, t) }); err != nil && ctx.Err() == nil {
+			n.Logger.Warn("recording the progress of an export failed", "task", t.ID, "error", err)
+		}
 	}
+	return disk.Export(ctx, n.Layers.Path(t.Disks[i].LayerID), made, format, disk.ConvertOptions{Progress: progress, Compress: t.Format == model.FormatQcow2})
+}
+
+// exportMachine writes an export's disks into one archive.
+func (n *Node) exportMachine(ctx context.Context, root *os.Root, t *model.ExportTask, work string) error {
+	m := ova.Machine{Name: t.Name, UEFI: t.UEFI, Bits32: t.Arch == model.I386}
+	for i, d := range t.Disks {
+		info, err := n.Layers.Info(d.LayerID)
+		if err != nil {
+			return err
+		}
+		name := fmt.Sprintf("disk%d.vmdk", i+1)
+		if err := n.exportDisk(ctx, t, i, filepath.Join(work, name), disk.FormatVMDK); err != nil {
+			return err
+		}
+		m.Disks, m.Sizes = append(m.Disks, name), append(m.Sizes, info.SizeBytes)
+	}
+	return placeStream(root, filepath.Join(t.Bucket, t.Disks[0].Key), func(w io.Writer) error { return ova.Write(ctx, w, work, &m) })
+}
+
+// placeExport puts a finished file where it was asked for, whole or not at all.
+func placeExport(root *os.Root, made, name string) error {
 	in, err := os.Open(made)
 	if err != nil {
 		return err
 	}
 	defer in.Close()
+	return placeStream(root, name, func(w io.Writer) error {
+		_, err := io.Copy(w, in)
+		return err
+	})
+}
+
+// placeStream is placeExport of what write writes.
+func placeStream(root *os.Root, name string, write func(io.Writer) error) error {
+	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
 	temp := name + ".part"
 	out, err := root.OpenFile(temp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(out, in)
+	err = write(out)
 	err = errors.Join(err, out.Sync(), out.Close())
 	if err == nil {
 		err = root.Rename(temp, name)

@@ -66,6 +66,27 @@ func (w *world) imported(r cloud.ImageImport) model.ImportTask {
 	return task
 }
 
+func (w *world) exported(image string, format model.DiskFormat) model.ExportTask {
+	w.t.Helper()
+	task, err := w.cloud.ExportImage(w.t.Context(), cloud.ImageExport{ImageID: image, Format: format, Bucket: "outgoing", Prefix: "a/"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.eventually("export as "+string(format), func() error {
+		all, err := w.cloud.ExportTasks(w.t.Context())
+		for _, e := range all {
+			if e.ID == task.ID && e.State == model.TaskCompleted {
+				return err
+			}
+			if e.ID == task.ID {
+				err = fmt.Errorf("it is %s: %s", e.State, e.Message)
+			}
+		}
+		return errors.Join(errors.New("not done"), err)
+	})
+	return task
+}
+
 func TestExportAndImport(t *testing.T) {
 	w := newWorld(t)
 	w.eventually("accept an import", func() error {
@@ -85,31 +106,17 @@ func TestExportAndImport(t *testing.T) {
 	if img.Name != "raw" || img.Arch != model.X8664 || img.Boot.Firmware != model.FirmwareUEFI || img.Boot.Mode != model.BootModeUEFI {
 		t.Errorf("imported %+v", img)
 	}
-	for format, name := range map[model.DiskFormat]string{model.FormatRaw: "raw", model.FormatVMDK: "vmdk", model.FormatVHD: "vhd"} {
-		export, err := w.cloud.ExportImage(t.Context(), cloud.ImageExport{ImageID: img.ID, Format: format, Bucket: "outgoing", Prefix: "a/"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.eventually("export as "+name, func() error {
-			all, err := w.cloud.ExportTasks(t.Context())
-			for _, e := range all {
-				if e.ID == export.ID && e.State == model.TaskCompleted {
-					return err
-				}
-				if e.ID == export.ID {
-					err = fmt.Errorf("it is %s: %s", e.State, e.Message)
-				}
-			}
-			return errors.Join(errors.New("not done"), err)
-		})
+	for format, name := range map[model.DiskFormat]string{model.FormatRaw: "raw", model.FormatQcow2: "qcow2", model.FormatVMDK: "vmdk", model.FormatVHD: "vhd", model.FormatOVA: "ova"} {
+		export := w.exported(img.ID, format)
 		again := w.imported(cloud.ImageImport{
-			Disks: []model.ImportDisk{{URL: "s3://outgoing/a/" + export.ID + "." + name, Format: format}}, Tags: model.Tags{cloud.ImageNameTag: "again-" + name},
+			Disks: []model.ImportDisk{{URL: "s3://outgoing/" + export.Disks[0].Key, Format: format}}, Tags: model.Tags{cloud.ImageNameTag: "again-" + name},
 		})
 		if again.State != model.TaskCompleted {
 			t.Fatalf("importing %s is %s: %s", name, again.State, again.Message)
 		}
-		if got := w.mark(w.image(again.ImageID)); got != "the mark" {
-			t.Errorf("after %s the disk has %q", name, got)
+		made := w.image(again.ImageID)
+		if got := w.mark(made); got != "the mark" || made.Boot.Firmware != model.FirmwareUEFI {
+			t.Errorf("after %s the disk has %q, and boots by %s", name, got, made.Boot.Firmware)
 		}
 	}
 }
@@ -164,6 +171,9 @@ func TestImportPacked(t *testing.T) {
 		if got := w.mark(img); got != "the mark" {
 			t.Errorf("%s: the disk has %q", key, got)
 		}
+		if key == "vm.ova" {
+			w.twinOf(img)
+		}
 	}
 	if err := os.WriteFile(filepath.Join(in, "bad.ova"), []byte("no tar at all"), 0o600); err != nil {
 		t.Fatal(err)
@@ -171,6 +181,20 @@ func TestImportPacked(t *testing.T) {
 	task := w.imported(cloud.ImageImport{Disks: []model.ImportDisk{{Bucket: "incoming", Key: "bad.ova", Format: model.FormatOVA}}, Tags: model.Tags{cloud.ImageNameTag: "bad"}})
 	if task.State != model.TaskDeleted || !strings.Contains(task.Message, "OVA refused") {
 		t.Errorf("no OVA: %s: %s", task.State, task.Message)
+	}
+}
+
+// twinOf exports a machine of two disks as one file, and imports it again.
+func (w *world) twinOf(img model.Image) {
+	w.t.Helper()
+	export := w.exported(img.ID, model.FormatOVA)
+	if len(export.Disks) != 2 || export.Disks[0].Key != export.Disks[1].Key {
+		w.t.Errorf("the disks are to go into %+v", export.Disks)
+	}
+	again := w.imported(cloud.ImageImport{Disks: []model.ImportDisk{{Bucket: "outgoing", Key: export.Disks[0].Key, Format: model.FormatOVA}}, Tags: model.Tags{cloud.ImageNameTag: "twin"}})
+	twin := w.image(again.ImageID)
+	if again.State != model.TaskCompleted || len(twin.BlockDevices) != 2 || twin.BlockDevices[1].Device != "/dev/sdb" || w.mark(twin) != "the mark" {
+		w.t.Errorf("the twin is %s %s: %+v", again.State, again.Message, twin.BlockDevices)
 	}
 }
 

@@ -124,8 +124,8 @@ func TestExportImage(t *testing.T) {
 	if len(got.ExportImageTasks) != 1 || *got.ExportImageTasks[0].Progress != "0" {
 		t.Errorf("got %+v", got.ExportImageTasks)
 	}
-	ova := request("my-bucket", "")
-	ova.DiskImageFormat = new("OVA")
+	vhdx := request("my-bucket", "")
+	vhdx.DiskImageFormat = new("VHDX") // which can be imported
 	role := request("my-bucket", "")
 	role.RoleName = new("another")
 	for code, in := range map[string]*ec2types.ExportImageInput{
@@ -133,7 +133,16 @@ func TestExportImage(t *testing.T) {
 	} {
 		refused[ec2types.ExportImageOutput](w, w.me, code, "ExportImage", in)
 	}
-	refused[ec2types.ExportImageOutput](w, w.me, model.CodeInvalidParameterValue, "ExportImage", ova)
+	refused[ec2types.ExportImageOutput](w, w.me, model.CodeInvalidParameterValue, "ExportImage", vhdx)
+	arm := w.registration("arm", w.snapshot(w.me, 8))
+	arm.Architecture = new("arm64")
+	machine := request("my-bucket", "")
+	machine.DiskImageFormat = new("OVA")
+	if out := must[ec2types.ExportImageOutput](w, "ExportImage", machine); *out.DiskImageFormat != "OVA" {
+		t.Errorf("got %+v", out)
+	}
+	machine.ImageId = must[ec2types.RegisterImageOutput](w, "RegisterImage", arm).ImageId
+	refused[ec2types.ExportImageOutput](w, w.me, model.CodeUnsupportedOperation, "ExportImage", machine)
 	refused[ec2types.ExportImageOutput](w, other, model.CodeImageIDNotFound, "ExportImage", request("my-bucket", ""))
 	refused[ec2types.DescribeExportImageTasksOutput](w, other, "InvalidExportTaskID.NotFound", "DescribeExportImageTasks", &ec2types.DescribeExportImageTasksInput{ExportImageTaskIds: []string{*out.ExportImageTaskId}})
 	refused[ec2types.DescribeExportImageTasksOutput](w, w.me, "InvalidExportTaskID.Malformed", "DescribeExportImageTasks", &ec2types.DescribeExportImageTasksInput{ExportImageTaskIds: []string{"x"}})

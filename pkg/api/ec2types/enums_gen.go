@@ -146,9 +146,11 @@ const (
 
 // The values of DiskImageFormat.
 const (
-	DiskImageFormatRAW  = "RAW"
-	DiskImageFormatVHD  = "VHD"
-	DiskImageFormatVMDK = "VMDK"
+	DiskImageFormatOVA   = "OVA"
+	DiskImageFormatQCOW2 = "QCOW2"
+	DiskImageFormatRAW   = "RAW"
+	DiskImageFormatVHD   = "VHD"
+	DiskImageFormatVMDK  = "VMDK"
 )
 
 // The values of DiskType.
@@ -905,7 +907,7 @@ var enums = map[string][]string{
 	"CopyTagsFromSource":                          {CopyTagsFromSourceVolume},
 	"CpuManufacturer":                             {CpuManufacturerAmazonWebServices, CpuManufacturerAmd, CpuManufacturerIntel},
 	"DeviceType":                                  {DeviceTypeEbs, DeviceTypeInstanceStore},
-	"DiskImageFormat":                             {DiskImageFormatRAW, DiskImageFormatVHD, DiskImageFormatVMDK},
+	"DiskImageFormat":                             {DiskImageFormatOVA, DiskImageFormatQCOW2, DiskImageFormatRAW, DiskImageFormatVHD, DiskImageFormatVMDK},
 	"DiskType":                                    {DiskTypeHdd, DiskTypeSsd},
 	"DomainType":                                  {DomainTypeStandard, DomainTypeVpc},
 	"EbsEncryptionSupport":                        {EbsEncryptionSupportSupported, EbsEncryptionSupportUnsupported},

@@ -181,9 +181,10 @@ func newExportCommand(f *factory.Factory) *cobra.Command {
 	o := &exportOptions{factory: f}
 	cmd := &cobra.Command{
 		Use: "export IMAGE --bucket NAME", Short: "Write an image's disks to files",
-		Long: `Write an image's disks to files, as RAW, VMDK or VHD, in a bucket: a directory of
-the daemon's bucket directory. Prints the root disk's file, from the bucket on.`,
-		Example:           "  bundt image export web-v2 --bucket exports --format vmdk",
+		Long: `Write an image's disks to files, as RAW, QCOW2 (compressed), VMDK or VHD, in a bucket: a directory of
+the daemon's bucket directory. Prints the root disk's file, from the bucket on. An OVA is one
+file with all disks and a machine for them, which other hypervisors import.`,
+		Example:           "  bundt image export web-v2 --bucket exports --format vmdk\n  bundt image export web-v2 --bucket exports --format ova",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: complete.First(complete.Images(f)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -195,19 +196,21 @@ the daemon's bucket directory. Prints the root disk's file, from the bucket on.`
 	o.wait.AddFlags(cmd)
 	cmd.Flags().StringVar(&o.bucket, "bucket", "", "`name` of the bucket (required)")
 	cmd.Flags().StringVar(&o.prefix, "prefix", "", "what the files' names begin with, like `dir/`")
-	cmd.Flags().StringVar(&o.format, "format", "raw", "`format`: raw, vmdk or vhd")
+	cmd.Flags().StringVar(&o.format, "format", "raw", "`format`: "+strings.Join(exportFormats(), ", "))
 	_ = cmd.RegisterFlagCompletionFunc("bucket", cobra.NoFileCompletions)
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"raw", "vmdk", "vhd"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(exportFormats(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
+
+func exportFormats() []string { return []string{"raw", "qcow2", "vmdk", "vhd", "ova"} }
 
 func (o *exportOptions) run(ctx context.Context) error {
 	format := strings.ToUpper(o.format)
 	switch {
 	case o.bucket == "":
 		return failure.Usagef("--bucket is required: where the files shall go")
-	case !slices.Contains([]string{ec2types.DiskImageFormatRAW, ec2types.DiskImageFormatVMDK, ec2types.DiskImageFormatVHD}, format):
-		return failure.Usagef("--format %s: must be raw, vmdk or vhd", o.format)
+	case !slices.Contains(exportFormats(), strings.ToLower(o.format)):
+		return failure.Usagef("--format %s: must be one of %s", o.format, strings.Join(exportFormats(), ", "))
 	}
 	c, err := o.factory.Client()
 	if err != nil {

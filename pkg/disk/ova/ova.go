@@ -1,5 +1,5 @@
-// Package ova owns reading OVA archives: virtual machines in one file, a tar of an OVF
-// descriptor and disks (DMTF DSP0243). Nobody trusts them. It may import pkg/disk only.
+// Package ova owns reading and writing OVA archives: virtual machines in one file, a tar of an OVF
+// descriptor and disks (DMTF DSP0243). What is read is not trusted. It may import pkg/disk only.
 package ova
 
 import (
@@ -48,6 +48,9 @@ type Machine struct {
 	Name  string
 	Disks []string // files in the directory, VMDK; the one that it boots from first
 	UEFI  bool
+	// To write: the disks' virtual sizes in bytes, and whether the guest is of 32 bits.
+	Sizes  []int64
+	Bits32 bool
 }
 
 // Extract writes the files of an archive into a directory that is empty, checks them
