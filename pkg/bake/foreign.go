@@ -123,15 +123,13 @@ const ids = 65536
 
 // execution is how this host runs an architecture's programs in another root.
 type execution struct {
-	foreign  bool   // by an emulator
-	register string // what to tell the kernel of it, in namespaces of our own; "" if it knows
+	register string // an emulator, of which to tell the kernel in namespaces of our own; "" if there is no need
 }
 
 func executionOf(arch model.Arch) (x execution, err error) {
 	if runsItself(runtime.GOARCH, arch) {
 		return x, nil
 	}
-	x.foreign = true
 	e := emulators[arch]
 	if e.registered() {
 		return x, nil

@@ -48,9 +48,6 @@ func TestForeign(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !how.foreign {
-		t.Error("it is not foreign")
-	}
 	program := exits(t, 42)
 	chroot, err := exec.LookPath("chroot")
 	if err != nil {
@@ -64,7 +61,7 @@ func TestForeign(t *testing.T) {
 }
 
 func TestForeignNamespaceThatFails(t *testing.T) {
-	how := execution{foreign: true, register: "nonsense"}
+	how := execution{register: "nonsense"}
 	err := how.command(t.Context(), "true").Run()
 	if got := how.explain(err); got == nil || !strings.Contains(got.Error(), "qemu-user-static") {
 		t.Errorf("got %v", got)

@@ -271,11 +271,9 @@ func (in *installation) arguments(how execution) ([]string, error) {
 	}
 	args := []string{
 		"--mode=" + mode, "--variant=minbase", "--format=tar", "--skip=output/dev", "--quiet",
+		"--skip=check/qemu", // for other architectures than dpkg's, i386 too, it would want one more program, to try
 		"--architectures=" + debArch(in.Arch), "--include=" + strings.Join(in.spec.For(in.Arch), ","),
 		"--aptopt=Apt::Install-Recommends \"false\"", "--dpkgopt=force-unsafe-io",
-	}
-	if how.foreign {
-		args = append(args, "--skip=check/qemu") // it would want one more program, to try
 	}
 	for _, d := range documentation {
 		args = append(args, "--dpkgopt="+d)
