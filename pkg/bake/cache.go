@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -68,6 +69,22 @@ func (c cache) create(ctx context.Context, kind, key string, fill func(f *os.Fil
 		return "", fmt.Errorf("writing to the cache: %w", err)
 	}
 	return final, os.Rename(f.Name(), final)
+}
+
+// createJSON keeps a value.
+func (c cache) createJSON(ctx context.Context, kind, key string, value any) error {
+	_, err := c.create(ctx, kind, key, func(f *os.File) error { return json.NewEncoder(f).Encode(value) })
+	return err
+}
+
+// lookupJSON reads a value that createJSON has kept; false if there is none that can be read.
+func (c cache) lookupJSON(kind, key string, value any) bool {
+	name, ok := c.lookup(kind, key)
+	if !ok {
+		return false
+	}
+	b, err := os.ReadFile(name)
+	return err == nil && json.Unmarshal(b, value) == nil
 }
 
 func fileSHA256(name string) (string, error) {

@@ -126,7 +126,7 @@ func (s *imageSource) readChecksums(ctx context.Context) (published, string, err
 		if known && before.Digest != now.Digest {
 			s.forget(before.Digest)
 		}
-		_, err := s.cache.create(ctx, "image-state", key, func(f *os.File) error { return json.NewEncoder(f).Encode(now) })
+		err := s.cache.createJSON(ctx, "image-state", key, now)
 		if now.Signer == "" {
 			there, _ := s.Fetch.Where(where)
 			return now, "not signed: as " + hostOf(there) + " has them", err
@@ -154,15 +154,10 @@ func (s *imageSource) key() (string, error) {
 }
 
 func (s *imageSource) recall(key string) (p published, ok bool) {
-	name, ok := s.cache.lookup("image-state", key)
-	if !ok {
+	if !s.cache.lookupJSON("image-state", key, &p) {
 		return p, false
 	}
-	b, err := os.ReadFile(name)
-	if err != nil || json.Unmarshal(b, &p) != nil {
-		return p, false
-	}
-	_, err = checksum.Parse(string(p.Digest))
+	_, err := checksum.Parse(string(p.Digest))
 	return p, err == nil
 }
 
@@ -286,7 +281,7 @@ func (s *imageSource) fetch(ctx context.Context, d checksum.Digest, step string)
 		return "", arrived{}, false, err
 	}
 	info := arrived{got.Modified}
-	_, err = s.cache.create(ctx, "image-info", key, func(f *os.File) error { return json.NewEncoder(f).Encode(info) })
+	err = s.cache.createJSON(ctx, "image-info", key, info)
 	if err := errors.Join(err, file.Sync(), os.MkdirAll(filepath.Dir(final), 0o755)); err != nil {
 		return "", info, false, fmt.Errorf("writing to the cache: %w", err)
 	}
@@ -317,9 +312,7 @@ func (s *imageSource) cached(name string, d checksum.Digest) (bool, error) {
 }
 
 func (s *imageSource) info(key string) (a arrived) {
-	if b, err := os.ReadFile(s.cache.path("image-info", key)); err == nil {
-		_ = json.Unmarshal(b, &a)
-	}
+	s.cache.lookupJSON("image-info", key, &a)
 	return a
 }
 

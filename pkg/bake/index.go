@@ -90,14 +90,14 @@ func (b *baker) loadSuite(ctx context.Context, m mirror, p *recipe.Packages, sui
 	if err != nil {
 		return err
 	}
-	if size > maxPackages {
-		return fmt.Errorf("its index of %d bytes is too large", size)
-	}
 	return b.loadPackages(ctx, base, name, suiteState{suite, sum, size}, idx)
 }
 
 // loadPackages reads a suite's list of packages, which is named below base.
 func (b *baker) loadPackages(ctx context.Context, base, name string, s suiteState, idx index) error {
+	if s.Size > maxPackages {
+		return fmt.Errorf("its index of %d bytes is too large", s.Size)
+	}
 	// By its digest first: the file of that name may be replaced at any moment.
 	file, _, err := b.fetchDigest(ctx, base+"/"+path.Dir(name)+"/by-hash/SHA256/"+s.Index, s.Index, s.Size)
 	if errors.Is(err, errGone) {

@@ -35,12 +35,8 @@ func (in *installation) pinnedKey() (string, error) {
 // downloads is how many packages are fetched at a time.
 const downloads = 4
 
-// fetchPins fetches the locked packages, unless what is installed of them is there.
-func (in *installation) fetchPins(ctx context.Context) (detail string, cached bool, err error) {
-	key, err := in.pinnedKey()
-	if err != nil {
-		return "", false, err
-	}
+// fetchPins fetches the locked packages, unless what is installed of them is there, by its key.
+func (in *installation) fetchPins(ctx context.Context, key string) (detail string, cached bool, err error) {
 	detail = fmt.Sprintf("%d, as recipe.lock says", len(in.locked))
 	if _, installed := in.cache.lookup("system", key); installed {
 		return detail, true, nil
@@ -63,7 +59,7 @@ func (in *installation) fetchPins(ctx context.Context) (detail string, cached bo
 // usePins makes an archive of the locked packages alone, so that nothing else can be
 // installed; it does nothing if none are locked.
 // https://wiki.debian.org/DebianRepository/Format
-func (in *installation) usePins(context.Context) error {
+func (in *installation) usePins() error {
 	if len(in.locked) == 0 {
 		return nil
 	}
@@ -100,21 +96,15 @@ func (in *installation) takePins(ctx context.Context, key, file string) error {
 		in.pins = in.locked
 		return nil
 	}
-	name, cached := in.cache.lookup("system-pins", key)
-	if !cached {
-		pins, err := in.findPins(ctx, file)
-		if err != nil {
-			return fmt.Errorf("finding out which packages were installed: %w", err)
-		}
-		if name, err = in.cache.create(ctx, "system-pins", key, func(f *os.File) error { return json.NewEncoder(f).Encode(pins) }); err != nil {
-			return err
-		}
+	if in.cache.lookupJSON("system-pins", key, &in.pins) {
+		return nil
 	}
-	b, err := os.ReadFile(name)
-	if err == nil {
-		err = json.Unmarshal(b, &in.pins)
+	pins, err := in.findPins(ctx, file)
+	if err != nil {
+		return fmt.Errorf("finding out which packages were installed: %w", err)
 	}
-	return err
+	in.pins = pins
+	return in.cache.createJSON(ctx, "system-pins", key, pins)
 }
 
 // findPins looks the system's packages up in the lists that they were chosen from.

@@ -62,7 +62,7 @@ func (in *installation) install(ctx context.Context) (file string, err error) {
 	err = in.step(ctx, "install "+in.spec.Distribution, func() (string, bool, error) {
 		var cached bool
 		if file, cached = in.cache.lookup("system", key); !cached {
-			if err := in.usePins(ctx); err != nil {
+			if err := in.usePins(); err != nil {
 				return "", false, err
 			}
 			if file, err = in.cache.create(ctx, "system", key, func(f *os.File) error { return in.run(ctx, f) }); err != nil {
@@ -74,22 +74,28 @@ func (in *installation) install(ctx context.Context) (file string, err error) {
 		}
 		return fmt.Sprintf("%s with %d packages and what they need, %d in all", in.spec.Suite, len(in.spec.For(in.Arch)), len(in.pins)), cached, nil
 	})
+	if err != nil {
+		return "", err
+	}
 	// By what it is made of: the host keys in it, which are left out, are always others.
 	in.addInput("system "+in.spec.Distribution+" "+in.spec.Suite, "sha256:"+key)
 	for _, p := range in.pins {
 		in.addInput("package "+p.Package+" "+p.Version, "sha256:"+p.SHA256)
 	}
-	return file, err
+	return file, nil
 }
 
 // prepare finds out what to install, and returns its key in the cache.
 func (in *installation) prepare(ctx context.Context) (key string, err error) {
 	note := ""
 	if in.locked = in.Recipe.Lock.For(in.Arch); len(in.locked) > 0 {
-		err := in.step(ctx, "fetch packages", func() (string, bool, error) { return in.fetchPins(ctx) })
+		if key, err = in.pinnedKey(); err != nil {
+			return "", err
+		}
+		err := in.step(ctx, "fetch packages", func() (string, bool, error) { return in.fetchPins(ctx, key) })
 		switch {
 		case err == nil:
-			return in.pinnedKey()
+			return key, nil
 		case !errors.Is(err, errGone):
 			return "", err
 		case in.Recipe.Lock.Strict:
@@ -140,9 +146,9 @@ func (in *installation) readArchive(ctx context.Context) (key, detail string, er
 	var unreachable *url.Error
 	switch {
 	case err == nil:
-		err = in.remember(ctx, last)
+		err = in.cache.createJSON(ctx, "system-state", last, in.suites)
 		detail = fmt.Sprintf("%d suites", len(in.suites))
-	case errors.As(err, &unreachable) && ctx.Err() == nil && in.recall(last):
+	case errors.As(err, &unreachable) && ctx.Err() == nil && in.cache.lookupJSON("system-state", last, &in.suites) && len(in.suites) > 0:
 		detail = "as it last was, because now: " + err.Error()
 		err = nil
 	}
@@ -213,20 +219,6 @@ func ArchiveState(ctx context.Context, req Request) (string, error) {
 		return "", err
 	}
 	return "sha256:" + hexDigest(string(text)), nil
-}
-
-func (in *installation) remember(ctx context.Context, key string) error {
-	_, err := in.cache.create(ctx, "system-state", key, func(f *os.File) error { return json.NewEncoder(f).Encode(in.suites) })
-	return err
-}
-
-func (in *installation) recall(key string) bool {
-	name, ok := in.cache.lookup("system-state", key)
-	if !ok {
-		return false
-	}
-	b, err := os.ReadFile(name)
-	return err == nil && json.Unmarshal(b, &in.suites) == nil && len(in.suites) > 0
 }
 
 func hexDigest(s string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(s))) }

@@ -311,17 +311,10 @@ func (c *Account) newExport(tx *store.Tx, r ImageExport) ([]string, error) {
 // rootFirst are an image's disks, the root disk first.
 func rootFirst(img *model.Image) []model.BlockDevice {
 	all := slices.Clone(img.BlockDevices)
-	slices.SortStableFunc(all, func(a, b model.BlockDevice) int {
-		switch {
-		case a.Device == b.Device:
-			return 0
-		case a.Device == img.RootDevice:
-			return -1
-		case b.Device == img.RootDevice:
-			return 1
-		}
-		return 0
-	})
+	if i := slices.IndexFunc(all, func(b model.BlockDevice) bool { return b.Device == img.RootDevice }); i > 0 {
+		root := all[i]
+		all = slices.Insert(slices.Delete(all, i, i+1), 0, root)
+	}
 	return all
 }
 

@@ -84,13 +84,7 @@ func (c *Account) CreatePipeline(ctx context.Context, r PipelineRequest) (p mode
 
 func (c *Account) pipelineRoom(tx *store.Tx) error {
 	all, err := records.Pipelines.List(tx)
-	n := 0
-	for i := range all {
-		if all[i].OwnerID == c.id {
-			n++
-		}
-	}
-	if n >= maxPipelines {
+	if count(all, func(p model.Pipeline) bool { return p.OwnerID == c.id }) >= maxPipelines {
 		return model.Errorf(codeResourceLimit, "There can be %d pipelines in an account at most", maxPipelines)
 	}
 	return err

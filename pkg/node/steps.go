@@ -81,23 +81,25 @@ func (n *Node) pin(id string) {
 
 // unpinBlob ends one pin of a blob; "" is none.
 func (n *Node) unpinBlob(digest string) {
-	if digest != "" {
-		n.unpin(nil, model.Boot{KernelDigest: digest})
-	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.unpinLocked(digest)
 }
 
 func (n *Node) unpin(layers []model.Layer, b model.Boot) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	drop := func(id string) {
-		if n.pinned[id]--; n.pinned[id] <= 0 {
-			delete(n.pinned, id)
-		}
-	}
 	for _, l := range layers {
-		drop(l.ID)
+		n.unpinLocked(l.ID)
 	}
 	for _, d := range b.Blobs() {
-		drop(d)
+		n.unpinLocked(d)
+	}
+}
+
+// unpinLocked is for whoever holds mu.
+func (n *Node) unpinLocked(id string) {
+	if n.pinned[id]--; n.pinned[id] <= 0 {
+		delete(n.pinned, id)
 	}
 }
