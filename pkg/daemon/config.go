@@ -44,7 +44,9 @@ type Config struct {
 	// ImportFromHost lets imports by URL reach the host's own addresses, loopback
 	// included.
 	ImportFromHost bool
-	PublicPool     string // CIDR of loopback addresses given to instances; "" gives none
+	// VolumesUnlimited leaves volumes without the limits of their types.
+	VolumesUnlimited bool
+	PublicPool       string // CIDR of loopback addresses given to instances; "" gives none
 	// HostAddresses are the host's own, which accounts get as elastic addresses when
 	// they ask for one of them.
 	HostAddresses []string

@@ -132,7 +132,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 		mtu = jumboMTU
 	}
 	d.node = node.New(node.Options{
-		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath, MTU: mtu,
+		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath, MTU: mtu, Unlimited: d.cfg.VolumesUnlimited,
 		Cloud: d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"), ArrivingDir: d.path("arriving"), BucketDir: d.path("buckets"),
 		Fetch: d.cfg.fetcher(), Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Roles: roles{d.accounts},
 		Logger: d.log, Version: version.Get().Version,
@@ -210,8 +210,8 @@ func (d *Daemon) upload(ctx context.Context, blob io.Reader) (digest string, siz
 	return digest, size, err
 }
 
-// maxUpload is the largest upload, which may be a disk: 16 TiB, like a volume.
-const maxUpload = 16 << 40
+// maxUpload is the largest upload, which may be a disk: 64 TiB, like a volume.
+const maxUpload = 64 << 40
 
 // spacedBytes is how much of an upload is taken before the space is looked at again.
 const spacedBytes = 64 << 20

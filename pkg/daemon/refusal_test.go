@@ -173,7 +173,7 @@ func TestRefusedCalls(t *testing.T) {
 	c.refused("more than fit", model.CodeInsufficientCapacity, "bundt type ls", launch(func(in *ec2types.RunInstancesInput) {
 		in.InstanceType, in.MinCount, in.MaxCount = new("m5.large"), new(int32(1000)), new(int32(1000))
 	}))
-	c.refused("disk too large", model.CodeInvalidParameterValue, "maximum is 16384GiB", size(16385))
+	c.refused("disk too large", model.CodeInvalidParameterValue, "maximum is 65536GiB", size(65537))
 	c.refused("disk of nothing", model.CodeInvalidBlockDeviceMapping, "", size(-1))
 
 	states := func(id string) map[string]func() error {

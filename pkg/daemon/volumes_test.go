@@ -111,7 +111,7 @@ func TestCreateVolume(t *testing.T) {
 		"wrong zone":          {in{AvailabilityZone: new("mars-1a"), Size: new(int32(1))}, "InvalidZone.NotFound"},
 		"no size":             {in{AvailabilityZone: new(zone)}, "MissingParameter"},
 		"size 0":              {in{AvailabilityZone: new(zone), Size: new(int32(0))}, "InvalidParameterValue"},
-		"too large":           {in{AvailabilityZone: new(zone), Size: new(int32(16385))}, "InvalidParameterValue"},
+		"too large":           {in{AvailabilityZone: new(zone), Size: new(int32(65537))}, "InvalidParameterValue"},
 		"too large standard":  {in{AvailabilityZone: new(zone), Size: new(int32(1025)), VolumeType: new("standard")}, "InvalidParameterValue"},
 		"too small st1":       {in{AvailabilityZone: new(zone), Size: new(int32(124)), VolumeType: new("st1")}, "InvalidParameterValue"},
 		"unknown type":        {in{AvailabilityZone: new(zone), Size: new(int32(1)), VolumeType: new("floppy")}, "InvalidParameterValue"},
@@ -264,7 +264,7 @@ func TestModifyVolume(t *testing.T) {
 	}{
 		"nothing":        {in{VolumeId: vol}, "MissingParameter"},
 		"smaller":        {in{VolumeId: vol, Size: new(int32(1))}, "InvalidParameterValue"},
-		"too large":      {in{VolumeId: vol, Size: new(int32(16385))}, "InvalidParameterValue"},
+		"too large":      {in{VolumeId: vol, Size: new(int32(65537))}, "InvalidParameterValue"},
 		"io1 no iops":    {in{VolumeId: vol, Size: new(int32(4)), VolumeType: new("io1")}, "MissingParameter"},
 		"multi-attach":   {in{VolumeId: vol, MultiAttachEnabled: new(true)}, "UnsupportedOperation"},
 		"no such volume": {in{VolumeId: new("vol-00000000000000000"), Size: new(int32(4))}, "InvalidVolume.NotFound"},

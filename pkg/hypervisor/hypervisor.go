@@ -85,6 +85,8 @@ type DiskPlugger interface {
 	DetachDisk(ctx context.Context, id, diskID string, force bool) error
 	// ResizeDisk lets a disk's head and its guest have at least that many bytes.
 	ResizeDisk(ctx context.Context, id, diskID string, bytes int64) error
+	// LimitDisk changes what a disk may do from now on, whatever its head becomes.
+	LimitDisk(ctx context.Context, id, diskID string, limits model.IOLimits) error
 }
 
 // NICPlugger is the capability to change the network interfaces of a running
@@ -175,6 +177,8 @@ type BootSpec struct {
 type Disk struct {
 	ID     string  // volume id; the guest sees it as the disk's serial number, without the dash as on EC2
 	Layers []Layer // head first, then its backing chain to the base
+	// Limits hold as long as the guest has the disk.
+	Limits model.IOLimits `json:",omitzero"`
 }
 
 // Layer is one qcow2 file of a disk's chain.

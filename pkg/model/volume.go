@@ -134,23 +134,23 @@ type volumeType struct {
 	throughput       bool
 }
 
-// MaxVolumeGiB is the size of the largest volume of any type: 16 TiB.
-const MaxVolumeGiB = 16 << 10
+// MaxVolumeGiB is the size of the largest volume of any type: 64 TiB.
+const MaxVolumeGiB = 64 << 10
 
 var volumeTypes = map[string]volumeType{
 	"standard": {minGiB: 1, maxGiB: 1024},
-	"gp2":      {minGiB: 1, maxGiB: MaxVolumeGiB},
-	"gp3":      {minGiB: 1, maxGiB: MaxVolumeGiB, minIOPS: 3000, maxIOPS: 16000, iopsPerGiB: 500, throughput: true},
-	"io1":      {minGiB: 4, maxGiB: MaxVolumeGiB, minIOPS: 100, maxIOPS: 64000, iopsPerGiB: 50, iopsRequired: true},
-	"io2":      {minGiB: 4, maxGiB: MaxVolumeGiB, minIOPS: 100, maxIOPS: 64000, iopsPerGiB: 500, iopsRequired: true},
-	"st1":      {minGiB: 125, maxGiB: MaxVolumeGiB},
-	"sc1":      {minGiB: 125, maxGiB: MaxVolumeGiB},
+	"gp2":      {minGiB: 1, maxGiB: 16 << 10},
+	"gp3":      {minGiB: 1, maxGiB: MaxVolumeGiB, minIOPS: 3000, maxIOPS: 80000, iopsPerGiB: 500, throughput: true},
+	"io1":      {minGiB: 4, maxGiB: 16 << 10, minIOPS: 100, maxIOPS: 64000, iopsPerGiB: 50, iopsRequired: true},
+	"io2":      {minGiB: 4, maxGiB: MaxVolumeGiB, minIOPS: 100, maxIOPS: 256000, iopsPerGiB: 1000, iopsRequired: true},
+	"st1":      {minGiB: 125, maxGiB: 16 << 10},
+	"sc1":      {minGiB: 125, maxGiB: 16 << 10},
 }
 
 // gp3's throughput, in MiB/s.
 const (
 	minThroughput = 125
-	maxThroughput = 1000
+	maxThroughput = 2000
 )
 
 // Complete returns the kind with what EC2 fills in for a volume of this size, or

@@ -75,7 +75,7 @@ func (n *Node) nicOf(nic *model.NetworkInterface) hypervisor.NIC {
 
 // diskOf describes a volume's chain of layers.
 func (n *Node) diskOf(tx *store.Tx, vol *model.Volume) (hypervisor.Disk, error) {
-	d := hypervisor.Disk{ID: vol.ID}
+	d := hypervisor.Disk{ID: vol.ID, Limits: n.limitsOf(vol.VolumeKind, vol.SizeGiB)}
 	for id := vol.Head; id != ""; {
 		l, err := records.Layers.Get(tx, id)
 		if err != nil {
@@ -85,6 +85,18 @@ func (n *Node) diskOf(tx *store.Tx, vol *model.Volume) (hypervisor.Disk, error) 
 		id = l.Parent
 	}
 	return d, nil
+}
+
+// limitsOf is what a volume of that kind and size may do: anything, if the owner of
+// the host does not want limits.
+func (n *Node) limitsOf(kind model.VolumeKind, sizeGiB int64) model.IOLimits {
+	if n.Unlimited {
+		return model.IOLimits{}
+	}
+	if full, err := kind.Complete(sizeGiB); err == nil {
+		kind = full // one of before kinds were complete
+	}
+	return kind.Limits(sizeGiB)
 }
 
 func (n *Node) blob(digest string) (string, error) {

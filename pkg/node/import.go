@@ -21,8 +21,8 @@ import (
 // errCancelled ends a task that its owner has cancelled.
 var errCancelled = errors.New("the task was cancelled")
 
-// maxImportBytes is the largest disk that a volume can hold: 16 TiB.
-const maxImportBytes = 16 << 40
+// maxImportBytes is the largest disk that a volume can hold: 64 TiB.
+const maxImportBytes = 64 << 40
 
 // qemuFormats are QEMU's names of the formats of disk images.
 var qemuFormats = map[model.DiskFormat]string{

@@ -36,11 +36,13 @@ type Options struct {
 	Driver   hypervisor.Driver
 	Layers   *layer.Store
 	Datapath network.Datapath
-	MTU      int // of guests' interfaces, in bytes; 0 is Ethernet's, as outside a VPC
-	Cloud    records.Cloud
-	Zone     string
-	CacheDir string // of bakes
-	WorkDir  string // of bakes; emptied at start
+	// Unlimited leaves volumes without the limits of their types.
+	Unlimited bool
+	MTU       int // of guests' interfaces, in bytes; 0 is Ethernet's, as outside a VPC
+	Cloud     records.Cloud
+	Zone      string
+	CacheDir  string // of bakes
+	WorkDir   string // of bakes; emptied at start
 	// ArrivingDir is where blobs of registries are that have not arrived whole.
 	ArrivingDir string
 	// BucketDir has a directory for each account, and in it one for each bucket that

@@ -44,6 +44,7 @@ type world struct {
 	grace   time.Duration
 	buckets string
 	fetch   *fetch.Fetcher
+	limits  bool // of volumes
 
 	stop func()
 }
@@ -51,7 +52,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	dir := t.TempDir()
-	w := &world{t: t, host: fakehv.NewHost(), net: &fakenet.Datapath{}, grace: 2 * time.Second, buckets: filepath.Join(dir, "buckets")}
+	w := &world{t: t, host: fakehv.NewHost(), net: &fakenet.Datapath{}, grace: 2 * time.Second, limits: true, buckets: filepath.Join(dir, "buckets")}
 	err := os.Mkdir(w.buckets, 0o700)
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +88,7 @@ func (w *world) start() {
 	}
 	w.node = node.New(node.Options{
 		ID: "here", Store: w.store, Driver: fakehv.New(w.host), Layers: w.layers, Datapath: path,
-		Cloud: w.cloud.Info(), Zone: w.cloud.Zone(), WorkDir: w.t.TempDir(), ArrivingDir: filepath.Join(w.buckets, "..", "arriving"), BucketDir: w.buckets, Fetch: w.fetch, ShutdownGrace: w.grace,
+		Cloud: w.cloud.Info(), Zone: w.cloud.Zone(), WorkDir: w.t.TempDir(), ArrivingDir: filepath.Join(w.buckets, "..", "arriving"), BucketDir: w.buckets, Fetch: w.fetch, Unlimited: !w.limits, ShutdownGrace: w.grace,
 		Logger: slog.New(slog.DiscardHandler), Bake: bakeNothing,
 	})
 	ctx, cancel := context.WithCancel(context.Background())

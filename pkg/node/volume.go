@@ -151,6 +151,11 @@ func (n *Node) modifyVolume(ctx context.Context, id, machine string) error {
 			return n.modified(ctx, id, head, fmt.Errorf("growing volume %s: %w", id, err))
 		}
 	}
+	if machine != "" {
+		if err := n.limit(ctx, &vol, machine); err != nil {
+			return n.modified(ctx, id, head, fmt.Errorf("limiting volume %s: %w", id, err))
+		}
+	}
 	return n.modified(ctx, id, head, nil)
 }
 
@@ -166,6 +171,15 @@ func (n *Node) grow(ctx context.Context, id, head, machine string, size int64) e
 		return err
 	}
 	return nil // its instance has not started yet: it is made with its new size
+}
+
+// limit makes a machine's disk as fast as its modification says.
+func (n *Node) limit(ctx context.Context, vol *model.Volume, machine string) error {
+	p, err := n.plugger()
+	if err != nil {
+		return err
+	}
+	return p.LimitDisk(ctx, machine, vol.ID, n.limitsOf(vol.Modification.Target, vol.Modification.TargetSize))
 }
 
 // modified records how a modification ended. One that failed can be asked for again.

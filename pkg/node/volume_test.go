@@ -264,3 +264,46 @@ func TestVolumesSurviveTheDaemon(t *testing.T) {
 	}
 	w.clean(1)
 }
+
+// A volume may do what its type says: from the start, when it is attached and
+// when it is modified; without limits, anything.
+func TestVolumesAreLimited(t *testing.T) {
+	w := newWorld(t)
+	w.start()
+	inst := w.run(w.build().ID)
+	w.wait(inst.ID, model.InstanceRunning)
+	vol := w.newVolume(4, "")
+	w.attach(vol.ID, inst.ID, "/dev/sdf")
+	gp3 := model.VolumeKind{Type: "gp3", IOPS: 3000, Throughput: 125}.Limits(4)
+	limited := func(disk int, want model.IOLimits) {
+		t.Helper()
+		w.eventually("the limits are set", func() error {
+			if spec, _ := w.host.Spec(inst.ID); spec.Disks[disk].Limits != want {
+				return fmt.Errorf("they are %+v, not %+v", spec.Disks[disk].Limits, want)
+			}
+			return nil
+		})
+	}
+	limited(0, gp3)
+	limited(1, gp3)
+	io1 := model.VolumeKind{Type: "io1", IOPS: 200}
+	if _, err := w.cloud.ModifyVolume(t.Context(), cloud.VolumeChange{VolumeID: vol.ID, Kind: io1}); err != nil {
+		t.Fatal(err)
+	}
+	limited(1, io1.Limits(4))
+	limited(0, gp3)
+	w.eventually("it is modified", func() error {
+		v, err := w.cloud.Volume(t.Context(), vol.ID)
+		if err == nil && (v.Modifying() || v.VolumeKind != io1) {
+			err = fmt.Errorf("it is %+v", v)
+		}
+		return err
+	})
+	w.stop()
+	w.limits = false
+	w.start()
+	if _, err := w.cloud.ModifyVolume(t.Context(), cloud.VolumeChange{VolumeID: vol.ID, SizeGiB: 5}); err != nil {
+		t.Fatal(err)
+	}
+	limited(1, model.IOLimits{})
+}

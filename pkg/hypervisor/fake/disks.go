@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/bundt/bundt/pkg/hypervisor"
+	"github.com/bundt/bundt/pkg/model"
 )
 
 // Disks returns the ids of a machine's disks.
@@ -80,6 +81,28 @@ func (d *Driver) ResizeDisk(ctx context.Context, id, diskID string, bytes int64)
 			m.sizes = map[string]int64{}
 		}
 		m.sizes[diskID] = max(m.sizes[diskID], bytes)
+	})
+	if err == nil {
+		err = failure
+	}
+	return err
+}
+
+// LimitDisk remembers the limits.
+func (d *Driver) LimitDisk(ctx context.Context, id, diskID string, limits model.IOLimits) error {
+	if err := d.fault(ctx, OpLimitDisk, id); err != nil {
+		return err
+	}
+	var failure error
+	err := d.host.control(id, func(m *machine) {
+		i := diskIndex(m, diskID)
+		if i < 0 {
+			failure = fmt.Errorf("machine %s has no disk %s", id, diskID)
+			return
+		}
+		next := clone(m.spec)
+		next.Disks[i].Limits = limits
+		m.spec = next
 	})
 	if err == nil {
 		err = failure

@@ -41,7 +41,17 @@ func TestConformance(t *testing.T) {
 				t.Error(err)
 			}
 		},
-		Size:   func(_ *testing.T, id, diskID string, _ hypervisor.Layer) int64 { return host.DiskSize(id, diskID) },
+		Size: func(_ *testing.T, id, diskID string, _ hypervisor.Layer) int64 { return host.DiskSize(id, diskID) },
+		Limits: func(t *testing.T, _ hypervisor.Driver, id, diskID string) model.IOLimits {
+			spec, _ := host.Spec(id)
+			for _, disk := range spec.Disks {
+				if disk.ID == diskID {
+					return disk.Limits
+				}
+			}
+			t.Fatalf("machine %s has no disk %s", id, diskID)
+			return model.IOLimits{}
+		},
 		Banner: "is up",
 		Crash: func(t *testing.T, s hypervisor.Status) {
 			if err := host.Crash(s.ID, "crashed by the test"); err != nil {

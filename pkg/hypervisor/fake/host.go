@@ -51,6 +51,7 @@ const (
 	OpAttachDisk  Op = "AttachDisk"
 	OpDetachDisk  Op = "DetachDisk"
 	OpResizeDisk  Op = "ResizeDisk"
+	OpLimitDisk   Op = "LimitDisk"
 	OpNICs        Op = "NICs"
 	OpAttachNIC   Op = "AttachNIC"
 	OpDetachNIC   Op = "DetachNIC"

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/bundt/bundt/pkg/hypervisor"
+	"github.com/bundt/bundt/pkg/model"
 )
 
 const secondDisk = "vol-00000000000000002"
@@ -24,7 +25,8 @@ func (s *suite) disks(t *testing.T, d hypervisor.Driver) {
 	}
 	s.start(t, d, spec)
 	s.console(t, d, spec.ID, 1)
-	extra := hypervisor.Disk{ID: secondDisk, Layers: []hypervisor.Layer{s.Overlay(t, base), base}}
+	limits := model.IOLimits{Operations: model.Rate{PerSecond: 3000}, Bytes: model.Rate{PerSecond: 100 << 20}, OperationBytes: 256 << 10}
+	extra := hypervisor.Disk{ID: secondDisk, Layers: []hypervisor.Layer{s.Overlay(t, base), base}, Limits: limits}
 	for range 2 { // the second changes nothing
 		if err := p.AttachDisk(ctx, spec.ID, extra); err != nil {
 			t.Fatalf("attaching: %v", err)
@@ -32,7 +34,20 @@ func (s *suite) disks(t *testing.T, d hypervisor.Driver) {
 	}
 	s.has(t, p, spec.ID, root.ID, extra.ID)
 
+	s.limited(t, d, spec.ID, extra.ID, limits)
+
 	extra = s.moment(t, d, spec, extra)
+	s.limited(t, d, spec.ID, extra.ID, limits)
+	limits = model.IOLimits{
+		Operations: model.Rate{PerSecond: 100, Burst: 3000, BurstSeconds: 1800}, Bytes: model.Rate{PerSecond: 128 << 20}, OperationBytes: 256 << 10,
+	}
+	if err := p.LimitDisk(ctx, spec.ID, extra.ID, limits); err != nil {
+		t.Fatalf("limiting: %v", err)
+	}
+	if err := p.LimitDisk(ctx, spec.ID, "vol-0000000000000dead", limits); err == nil {
+		t.Error("a disk that is not there was limited")
+	}
+	extra.Limits = limits
 
 	// A driver that comes later knows the disk and goes on with it.
 	s.close(t, d)
@@ -40,6 +55,7 @@ func (s *suite) disks(t *testing.T, d hypervisor.Driver) {
 	p = d.(hypervisor.DiskPlugger)
 	s.has(t, p, spec.ID, root.ID, extra.ID)
 	extra = s.moment(t, d, spec, extra)
+	s.limited(t, d, spec.ID, extra.ID, limits)
 	for _, size := range []int64{8 << 20, 8 << 20, 4 << 20} { // it never shrinks
 		if err := p.ResizeDisk(ctx, spec.ID, extra.ID, size); err != nil {
 			t.Fatalf("resizing: %v", err)
@@ -61,7 +77,7 @@ func (s *suite) disks(t *testing.T, d hypervisor.Driver) {
 		t.Errorf("detaching what is not there: %v", err)
 	}
 	// And back again, on a new head.
-	again := hypervisor.Disk{ID: extra.ID, Layers: slices.Insert(slices.Clone(extra.Layers), 0, s.Overlay(t, extra.Layers[0]))}
+	again := hypervisor.Disk{ID: extra.ID, Layers: slices.Insert(slices.Clone(extra.Layers), 0, s.Overlay(t, extra.Layers[0])), Limits: limits}
 	if err := p.AttachDisk(ctx, spec.ID, again); err != nil {
 		t.Fatalf("attaching again: %v", err)
 	}
@@ -83,7 +99,22 @@ func (s *suite) disks(t *testing.T, d hypervisor.Driver) {
 	spec.Disks[0].Layers = s.chains[root.ID]
 	s.start(t, d, spec) // with both from the start
 	s.has(t, p, spec.ID, root.ID, extra.ID)
+	s.limited(t, d, spec.ID, extra.ID, limits)
+	if err := p.LimitDisk(ctx, spec.ID, root.ID, limits); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.LimitDisk(ctx, spec.ID, root.ID, model.IOLimits{}); err != nil {
+		t.Fatal(err)
+	}
+	s.limited(t, d, spec.ID, root.ID, model.IOLimits{})
 	s.detach(t, d, spec.ID, extra.ID)
+}
+
+func (s *suite) limited(t *testing.T, d hypervisor.Driver, id, diskID string, want model.IOLimits) {
+	t.Helper()
+	if got := s.Limits(t, d, id, diskID); got != want {
+		t.Errorf("the limits of disk %s are %+v, want %+v", diskID, got, want)
+	}
 }
 
 func (s *suite) has(t *testing.T, p hypervisor.DiskPlugger, id string, want ...string) {

@@ -36,6 +36,8 @@ type Harness struct {
 	Release func(t *testing.T, d hypervisor.Driver, id string)
 	// Size is how large a machine's disk is, in bytes.
 	Size func(t *testing.T, id, diskID string, head hypervisor.Layer) int64
+	// Limits are those of a machine's disk, as the hypervisor has them.
+	Limits func(t *testing.T, d hypervisor.Driver, id, diskID string) model.IOLimits
 	// Banner is what the guest prints when it is up.
 	Banner string
 	// Crash ends a machine's process behind the driver's back.

@@ -52,6 +52,9 @@ func (d *Driver) AttachDisk(ctx context.Context, id string, disk hypervisor.Disk
 			if gone, err := pulled(ctx, client, diskDevice(disk.ID)); gone || err != nil {
 				return errors.Join(err, fmt.Errorf("disk %s was taken from the guest by force: %w", disk.ID, hypervisor.ErrBusy))
 			}
+			if err := throttle(ctx, client, disk.ID, disk.Limits); err != nil {
+				return err
+			}
 			return m.noteDisk(disk)
 		}
 		at, err := freePlace(devices, diskPlaces(m.x86()))
@@ -65,6 +68,9 @@ func (d *Driver) AttachDisk(ctx context.Context, id string, disk hypervisor.Disk
 		if err != nil {
 			closeNodes(client, opened)
 			return err
+		}
+		if err := throttle(ctx, client, disk.ID, disk.Limits); err != nil {
+			return err // called again, it goes on from here
 		}
 		return m.noteDisk(disk)
 	})

@@ -83,7 +83,11 @@ func (m *machine) tryConnect(r *run) (*qmp.Client, *qmp.Subscription, error) {
 	}
 	m.mu.Lock()
 	r.client = client
+	disks := m.rec.Spec.Disks
 	m.mu.Unlock()
+	if err := throttleAll(ctx, client, disks); err != nil { // a guest may have let go of one meanwhile
+		m.driver.log.Debug("limiting the disks of an adopted machine", "machine", m.id, "error", err)
+	}
 	m.apply(r, state)
 	m.thawIfLeft(client)
 	select {

@@ -145,8 +145,9 @@ func (m *machine) launch(ctx context.Context, argv []string, taps []*os.File, re
 			save(m.paths.process(), processRecord{PID: proc.pid, Start: proc.start}, false))
 	}()
 	events := client.Subscribe()
-	state, err := queryState(ctx, client)
-	if err = errors.Join(err, <-recorded); err != nil {
+	err = throttleAll(ctx, client, rec.Spec.Disks)
+	state, serr := queryState(ctx, client)
+	if err = errors.Join(err, serr, <-recorded); err != nil {
 		_ = client.Close()
 		return m.giveUp(r, err)
 	}

@@ -194,6 +194,7 @@ func (w *world) harness(patience time.Duration) hvtest.Harness {
 			}
 			return info.Size
 		},
+		Limits:      limitsOf,
 		RealSockets: true,
 		Patience:    patience,
 	}
