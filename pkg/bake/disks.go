@@ -44,7 +44,7 @@ func (b *baker) makeDisk(ctx context.Context, i int, d recipe.BlockDevice, tree 
 	}
 	if i == 0 && b.image != "" {
 		convert = func() (err error) {
-			out.SizeBytes, err = b.convertImage(ctx, raw, out.Path, out.SizeBytes)
+			out.SizeBytes, err = b.convertImage(ctx, out.Path, out.SizeBytes)
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package bake
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -365,24 +366,15 @@ func (s *imageSource) sweepPartials() {
 
 // convertImage makes a flat qcow2 file of the image, at least size bytes large, and
 // returns how large it is. The file is a stranger's: it is inspected before QEMU sees it.
-func (b *baker) convertImage(ctx context.Context, plain, dst string, size int64) (int64, error) {
-	src, format := b.image, b.Recipe.Source.URL.Format
-	if format == "" {
-		format = disk.FormatQcow2
-	}
-	packed, err := disk.Unpack(ctx, src, plain, maxImageDisk, func(int64) error {
+func (b *baker) convertImage(ctx context.Context, dst string, size int64) (int64, error) {
+	format := cmp.Or(b.Recipe.Source.URL.Format, disk.FormatQcow2)
+	err := disk.Convert(ctx, b.image, format, dst, disk.ConvertOptions{MaxBytes: maxImageDisk, Packed: true, Unpacking: func(int64) error {
 		if b.CheckSpace != nil {
 			return b.CheckSpace()
 		}
 		return nil
-	})
+	}})
 	if err != nil {
-		return 0, err
-	}
-	if packed != disk.Uncompressed {
-		src = plain
-	}
-	if err := disk.Convert(ctx, src, format, dst, disk.ConvertOptions{MaxBytes: maxImageDisk}); err != nil {
 		return 0, err
 	}
 	h, err := disk.ReadHeader(dst)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,22 +40,89 @@ type ConvertOptions struct {
 	MaxCPU time.Duration
 	// Progress, if not nil, is told how many per cent are done.
 	Progress func(percent int)
+	// Packed says that the source may be compressed, which its beginning tells;
+	// MaxBytes bounds what it is unpacked, too: more is ErrHostile.
+	Packed bool
+	// Unpacking, if not nil, is told how many bytes have been read of a source that
+	// is compressed; its error ends the work.
+	Unpacking func(read int64) error
 }
 
 // Convert makes a flat qcow2 file dst, which must not exist, of the image src,
 // and returns when it is on stable storage (the directory's entry is the caller's
 // to synchronise). srcFormat is "raw", "qcow2", "vmdk" or "vpc" (VHD) and never
 // probed. What is not raw is inspected first, because such formats can name files
-// on the host that QEMU would read. On an error dst does not exist.
+// on the host that QEMU would read. A raw disk is read once, from its beginning to
+// its end, unpacked meanwhile if it is compressed; other formats are unpacked into a
+// file beside dst before. On an error dst does not exist.
 func Convert(ctx context.Context, src, srcFormat, dst string, o ConvertOptions) error {
-	err := checkSource(src, srcFormat)
-	if err == nil {
-		err = convert(ctx, src, srcFormat, dst, "qcow2", o)
+	plain := src
+	if o.Packed && srcFormat != FormatRaw {
+		plain = dst + ".plain"
+		defer os.Remove(plain)
+		packed, err := Unpack(ctx, src, plain, o.most(), o.Unpacking)
+		if err != nil {
+			return fmt.Errorf("converting %s to qcow2: %w", src, err)
+		}
+		if packed == Uncompressed {
+			plain = src
+		}
+	}
+	err := checkSource(plain, srcFormat)
+	if err == nil && srcFormat == FormatRaw && !o.Compress {
+		err = convertRaw(ctx, src, dst, o)
+	} else if err == nil {
+		err = convert(ctx, plain, srcFormat, dst, "qcow2", o)
 	}
 	if err != nil {
 		return fmt.Errorf("converting %s to qcow2: %w", src, err)
 	}
 	return nil
+}
+
+func (o ConvertOptions) most() int64 {
+	if o.MaxBytes == 0 {
+		return MaxVirtualBytes
+	}
+	return o.MaxBytes
+}
+
+// convertRaw makes a flat qcow2 file of a raw disk in one pass.
+func convertRaw(ctx context.Context, src, dst string, o ConvertOptions) error {
+	if o.MaxBytes < 0 {
+		return errors.New("limits must not be negative")
+	}
+	return newFile(dst, func(out *os.File) error {
+		in, err := os.Open(src)
+		if err != nil {
+			return err
+		}
+		defer in.Close()
+		if o.Packed {
+			_, err := unpacked(ctx, in, o.most(), o.Unpacking, func(plain io.Reader) error {
+				return flatten(ctx, plain, out, MaxVirtualBytes) // what is read is bounded already
+			})
+			if err == nil || !errors.Is(err, errNotPacked) {
+				return err
+			}
+		}
+		st, err := in.Stat()
+		if err != nil {
+			return err
+		}
+		return flatten(ctx, &rawFile{f: in, size: st.Size(), tell: o.percent(st.Size())}, out, o.most())
+	})
+}
+
+// percent makes a function that tells Progress of bytes that were read.
+func (o ConvertOptions) percent(size int64) func(read int64) {
+	last := int64(-1)
+	return func(read int64) {
+		if p := 100 * read / max(size, 1); o.Progress != nil && p != last {
+			last = p
+			o.Progress(int(p))
+		}
+	}
 }
 
 // Export makes a file dst, which must not exist, of the disk in the qcow2 file
@@ -67,7 +135,7 @@ func Export(ctx context.Context, src, dst, format string, o ConvertOptions) erro
 	return nil
 }
 
-func convert(ctx context.Context, src, srcFormat, dst, dstFormat string, o ConvertOptions) (err error) {
+func convert(ctx context.Context, src, srcFormat, dst, dstFormat string, o ConvertOptions) error {
 	// Absolute names cannot be taken for options or protocols.
 	src, errSrc := filepath.Abs(src)
 	dst, errDst := filepath.Abs(dst)
@@ -75,20 +143,28 @@ func convert(ctx context.Context, src, srcFormat, dst, dstFormat string, o Conve
 	if err := errors.Join(errSrc, errDst, errArgs); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(dst, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	return newFile(dst, func(*os.File) error {
+		if srcFormat == FormatVMDK {
+			src = sourceWithoutParent(srcFormat, src)
+		}
+		return runQemuImg(ctx, append(args, src, dst), o.Progress)
+	})
+}
+
+// newFile makes a file, has it filled and waits until it is on stable storage. On
+// an error it does not exist.
+func newFile(path string, fill func(*os.File) error) (err error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return NoSpace(err)
 	}
 	defer func() {
 		err = errors.Join(err, f.Close())
 		if err != nil {
-			err = errors.Join(NoSpace(err), os.Remove(dst))
+			err = errors.Join(NoSpace(err), os.Remove(path))
 		}
 	}()
-	if srcFormat == FormatVMDK {
-		src = sourceWithoutParent(srcFormat, src)
-	}
-	if err := runQemuImg(ctx, append(args, src, dst), o.Progress); err != nil {
+	if err := fill(f); err != nil {
 		return err
 	}
 	return f.Sync()
@@ -148,10 +224,7 @@ func convertArgs(srcFormat, dstFormat string, o ConvertOptions) ([]string, error
 
 // limitedQemuImg is the command line of qemu-img under limits, up to its verb.
 func limitedQemuImg(o ConvertOptions) ([]string, error) {
-	maxBytes, maxCPU := o.MaxBytes, o.MaxCPU
-	if maxBytes == 0 {
-		maxBytes = MaxVirtualBytes
-	}
+	maxCPU := o.MaxCPU
 	if maxCPU == 0 {
 		maxCPU = defaultConvertCPU
 	}
@@ -166,7 +239,7 @@ func limitedQemuImg(o ConvertOptions) ([]string, error) {
 	return []string{
 		prlimit,
 		fmt.Sprintf("--as=%d", int64(convertMemory)),
-		fmt.Sprintf("--fsize=%d", maxBytes),
+		fmt.Sprintf("--fsize=%d", o.most()),
 		fmt.Sprintf("--cpu=%d", int64((maxCPU+time.Second-1)/time.Second)),
 		fmt.Sprintf("--nofile=%d", convertFiles),
 		"--core=0",

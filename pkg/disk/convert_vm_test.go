@@ -4,6 +4,7 @@ package disk
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -110,7 +111,10 @@ func TestConvertRefuses(t *testing.T) {
 }
 
 func TestConvertWithoutQemuImg(t *testing.T) {
-	raw := randomRaw(t, 1<<20, 1<<20)
+	qcow2 := filepath.Join(t.TempDir(), "disk.qcow2")
+	if err := WriteOverlay(qcow2, Overlay{SizeBytes: 1 << 20}); err != nil {
+		t.Fatal(err)
+	}
 	prlimit, err := exec.LookPath("prlimit")
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +123,111 @@ func TestConvertWithoutQemuImg(t *testing.T) {
 	if err := os.Symlink(prlimit, filepath.Join(os.Getenv("PATH"), "prlimit")); err != nil {
 		t.Fatal(err)
 	}
-	if err := Convert(t.Context(), raw, "raw", raw+".qcow2", ConvertOptions{}); !errors.Is(err, ErrNoQemuImg) {
+	if err := Convert(t.Context(), qcow2, "qcow2", qcow2+".2", ConvertOptions{}); !errors.Is(err, ErrNoQemuImg) {
 		t.Errorf("got %v, want ErrNoQemuImg", err)
 	}
+}
+
+// TestConvertRaw has QEMU check what was written of raw disks of many shapes.
+func TestConvertRaw(t *testing.T) {
+	pattern := bytes.Repeat([]byte("bundt"), 100_000)
+	const table = 512 << 20 // what one L2 table maps
+	for name, tt := range map[string]struct {
+		size int64
+		at   map[int64]int // bytes of data by offset
+	}{
+		"one sector":               {512, map[int64]int{0: 512}},
+		"not a whole sector":       {700, map[int64]int{0: 700}},
+		"nothing":                  {1 << 30, nil},
+		"the last byte":            {5<<30 + 512, map[int64]int{5<<30 + 511: 1}},
+		"across two tables":        {2 * table, map[int64]int{table - 100_000: 300_000}},
+		"tables between are none":  {3 << 40, map[int64]int{1000: 1, 1 << 40: 70_000, 3<<40 - 500_000: 500_000}},
+		"zeros within a cluster":   {4 << 20, map[int64]int{65536: 1, 131071: 2, 3<<20 + 4096: 4096}},
+		"holes and data in turn":   {1 << 20, map[int64]int{0: 65536, 131072: 65536, 262144: 65536, 983040: 65536}},
+		"two tables of its own":    {5 << 40, map[int64]int{5<<40 - 4096: 4096}},
+		"its end is within a hole": {100<<20 + 512, map[int64]int{0: 512}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			raw, flat := filepath.Join(dir, "raw"), filepath.Join(dir, "flat")
+			f, err := os.Create(raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for at, n := range tt.at {
+				if _, err := f.WriteAt(pattern[:n], at); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := errors.Join(f.Truncate(tt.size), f.Close(), Convert(t.Context(), raw, FormatRaw, flat, ConvertOptions{})); err != nil {
+				t.Fatal(err)
+			}
+			info, err := inspectPath(flat)
+			if want := (tt.size + 511) / 512 * 512; err != nil || info.SizeBytes != want {
+				t.Fatalf("inspecting: %d bytes, not %d (%v)", info.SizeBytes, want, err)
+			}
+			qemuImg(t, "check", "-f", "qcow2", flat)
+			qemuImg(t, "compare", "-f", "raw", "-F", "qcow2", raw, flat)
+		})
+	}
+}
+
+// TestConvertPacked unpacks raw disks while it converts them, and others before.
+func TestConvertPacked(t *testing.T) {
+	raw := randomRaw(t, 8<<20, 3<<20)
+	qcow2 := filepath.Join(t.TempDir(), "disk.qcow2")
+	if err := Convert(t.Context(), raw, FormatRaw, qcow2, ConvertOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for format, src := range map[string]string{FormatRaw: raw, FormatQcow2: qcow2} {
+		t.Run(format, func(t *testing.T) {
+			packed := filepath.Join(t.TempDir(), "disk.gz")
+			if err := os.WriteFile(packed, zipped(t, src), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			dst := filepath.Join(t.TempDir(), "flat")
+			var told int64
+			o := ConvertOptions{Packed: true, MaxBytes: 16 << 20, Unpacking: func(n int64) error { told = max(told, n); return nil }}
+			for _, from := range []string{packed, src} { // packed or not
+				if err := Convert(t.Context(), from, format, dst, o); err != nil {
+					t.Fatal(err)
+				}
+				qemuImg(t, "compare", "-f", "raw", "-F", "qcow2", raw, dst)
+				if err := os.Remove(dst); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if told == 0 {
+				t.Error("nothing was told of what was read")
+			}
+			stop := errors.New("stop")
+			for what, o := range map[string]ConvertOptions{
+				"more than allowed": {Packed: true, MaxBytes: 1 << 20},
+				"stopped":           {Packed: true, Unpacking: func(int64) error { return stop }},
+			} {
+				err := Convert(t.Context(), packed, format, dst, o)
+				if want := map[bool]error{true: stop, false: ErrHostile}[what == "stopped"]; !errors.Is(err, want) {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			if left, _ := os.ReadDir(filepath.Dir(dst)); len(left) != 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+func zipped(t *testing.T, path string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, err = z.Write(content)
+	if err := errors.Join(err, z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }

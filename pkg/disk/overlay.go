@@ -68,8 +68,17 @@ func (o Overlay) l1Clusters() int64 {
 
 func (o Overlay) fileBytes() int64 { return (overlayL1 + o.l1Clusters()) * overlayClusterBytes }
 
+// qcow2Layout is where a file has its tables.
+type qcow2Layout struct {
+	l1, reftab, reftabClusters int64
+}
+
 // header is the first cluster's content up to its trailing zeros.
 func (o Overlay) header() []byte {
+	return o.headerFor(qcow2Layout{overlayL1 * overlayClusterBytes, overlayReftab * overlayClusterBytes, 1})
+}
+
+func (o Overlay) headerFor(layout qcow2Layout) []byte {
 	const reserved = 8 // compression type and padding, as QEMU writes them
 	b := make([]byte, 0, 256)
 	be := binary.BigEndian
@@ -85,9 +94,9 @@ func (o Overlay) header() []byte {
 	b = be.AppendUint64(b, uint64(o.SizeBytes))
 	b = be.AppendUint32(b, 0) // no encryption
 	b = be.AppendUint32(b, uint32(o.l1Entries()))
-	b = be.AppendUint64(b, overlayL1*overlayClusterBytes)
-	b = be.AppendUint64(b, overlayReftab*overlayClusterBytes)
-	b = be.AppendUint32(b, 1) // cluster of refcount table
+	b = be.AppendUint64(b, uint64(layout.l1))
+	b = be.AppendUint64(b, uint64(layout.reftab))
+	b = be.AppendUint32(b, uint32(layout.reftabClusters))
 	b = be.AppendUint32(b, 0) // internal snapshots
 	b = be.AppendUint64(b, 0)
 	b = be.AppendUint64(b, 0) // incompatible features

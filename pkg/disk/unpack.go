@@ -48,16 +48,42 @@ func CompressionOf(head []byte) Compression {
 	return Uncompressed
 }
 
+// errNotPacked: a file is not compressed.
+var errNotPacked = errors.New("not compressed")
+
 // Unpack unpacks src into the new file dst, which has holes where there are zeros, if
 // src is compressed; else it makes none. More than most bytes are ErrHostile. now, if
 // not nil, is told what has been read of src, in bytes; its error ends the work. On
 // an error dst does not exist.
-func Unpack(ctx context.Context, src, dst string, most int64, now func(read int64) error) (c Compression, err error) {
+func Unpack(ctx context.Context, src, dst string, most int64, now func(read int64) error) (Compression, error) {
 	in, err := os.Open(src)
 	if err != nil {
 		return "", err
 	}
 	defer in.Close()
+	c, err := unpacked(ctx, in, most, now, func(plain io.Reader) error {
+		out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			return err
+		}
+		n, err := copySparse(ctx, out, plain)
+		if err == nil {
+			err = out.Truncate(n)
+		}
+		if err = errors.Join(err, out.Close()); err != nil {
+			return errors.Join(err, os.Remove(dst))
+		}
+		return nil
+	})
+	if errors.Is(err, errNotPacked) {
+		return Uncompressed, nil
+	}
+	return c, err
+}
+
+// unpacked gives use what a compressed file has, as Unpack does; one that is not
+// compressed is errNotPacked, and is at its beginning again.
+func unpacked(ctx context.Context, in *os.File, most int64, now func(read int64) error, use func(io.Reader) error) (c Compression, err error) {
 	counted := &counter{r: in, ctx: ctx, now: now}
 	r := bufio.NewReaderSize(counted, 1<<20)
 	head, err := r.Peek(sectorBytes)
@@ -65,32 +91,41 @@ func Unpack(ctx context.Context, src, dst string, most int64, now func(read int6
 		return "", err
 	}
 	if c = CompressionOf(head); c == Uncompressed {
-		return c, nil
+		_, err := in.Seek(0, io.SeekStart)
+		return c, errors.Join(errNotPacked, err)
 	}
 	plain, done, err := unpacker(c, r)
 	if err != nil {
 		return c, hostile("it is no %s file: %v", c, err)
 	}
 	defer done()
-	out, err := os.OpenFile(dst, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return c, err
-	}
-	n, err := copySparse(ctx, out, io.LimitReader(plain, most+1))
+	bounded := &bound{r: plain, left: most}
+	err = use(bounded)
 	switch {
+	case err == nil:
+		return c, nil
 	case counted.err != nil:
 		err = counted.err
+	case bounded.left < 0:
+		err = hostile("unpacked it has more than %d bytes", most)
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		err = hostile("it is cut off")
-	case err == nil && n > most:
-		err = hostile("unpacked it has more than %d bytes", most)
-	case err == nil:
-		err = out.Truncate(n)
 	}
-	if err = errors.Join(err, out.Close()); err != nil {
-		return c, errors.Join(fmt.Errorf("unpacking %s: %w", c, NoSpace(err)), os.Remove(dst))
+	return c, fmt.Errorf("unpacking %s: %w", c, NoSpace(err))
+}
+
+// bound ends with an error when more is read of r than is left.
+type bound struct {
+	r    io.Reader
+	left int64
+}
+
+func (b *bound) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, ErrHostile
 	}
-	return c, nil
+	return n, err
 }
 
 func unpacker(c Compression, r io.Reader) (io.Reader, func(), error) {
@@ -135,18 +170,13 @@ func (c *counter) Read(p []byte) (int, error) {
 
 // copySparse writes what r has, and leaves out blocks of zeros.
 func copySparse(ctx context.Context, f *os.File, r io.Reader) (n int64, _ error) {
-	buf, zeros := make([]byte, 64<<10), make([]byte, 64<<10)
+	buf := make([]byte, overlayClusterBytes)
 	for {
-		k, rerr := 0, error(nil)
 		if ctx.Err() != nil { // little that is read can become much
 			return n, ctx.Err()
 		}
-		for k < len(buf) && rerr == nil { // io.ReadFull would hide that r was cut off
-			var m int
-			m, rerr = r.Read(buf[k:])
-			k += m
-		}
-		if k > 0 && !bytes.Equal(buf[:k], zeros[:k]) {
+		k, rerr := readFull(r, buf)
+		if !allZero(buf[:k]) {
 			if _, err := f.WriteAt(buf[:k], n); err != nil {
 				return n, err
 			}

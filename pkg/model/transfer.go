@@ -64,6 +64,9 @@ type ImportDisk struct {
 	Member      string     `json:"member,omitempty"`     // file in the OVA that the source is; "" until that was looked into
 	SnapshotID  string     `json:"snapshotID,omitempty"` // given, or once completed the one that was made
 	SizeBytes   int64      `json:"sizeBytes,omitempty"`  // of the image file
+	// Source names the content that was read and its format, for the next import of
+	// it; "" if nothing tells that it is the same.
+	Source string `json:"source,omitempty"`
 }
 
 // Owner is the account that the task belongs to.

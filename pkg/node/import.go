@@ -1,12 +1,15 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/bundt/bundt/pkg/checksum"
@@ -72,13 +75,14 @@ func (n *Node) importImage(ctx context.Context, t *model.ImportTask) error {
 		if err := n.openArchive(ctx, t, work); err != nil {
 			return err
 		}
-		var made []string // the disks' qcow2 files, "" for a snapshot that is there
+		var made []importedDisk
+		defer func() { n.unpin(known(made), model.Boot{}) }()
 		for i := range t.Disks {
-			path, err := n.convertDisk(ctx, t, i, work)
+			d, err := n.importDisk(ctx, t, i, work)
 			if err != nil {
 				return fmt.Errorf("disk %s: %w", t.Disks[i].Device, err)
 			}
-			made = append(made, path)
+			made = append(made, d)
 		}
 		if err := n.importStep(ctx, t, "booting", 95); err != nil {
 			return err
@@ -88,6 +92,124 @@ func (n *Node) importImage(ctx context.Context, t *model.ImportTask) error {
 		}
 		return n.publishImport(ctx, t, made)
 	})
+}
+
+// importedDisk is what a disk of a task became: a flat qcow2 file, or a layer that is
+// in the store already, pinned if it is not that of the task's own snapshot.
+type importedDisk struct {
+	path  string
+	layer model.Layer
+	pin   bool
+}
+
+// known are the layers that are pinned because a task found them in the store.
+func known(made []importedDisk) (layers []model.Layer) {
+	for _, d := range made {
+		if d.pin {
+			layers = append(layers, d.layer)
+		}
+	}
+	return layers
+}
+
+// importDisk makes a disk of the task, or finds what an earlier one made of the same file.
+func (n *Node) importDisk(ctx context.Context, t *model.ImportTask, i int, work string) (importedDisk, error) {
+	d := &t.Disks[i]
+	if d.SnapshotID != "" {
+		l, err := n.layerOf(ctx, d.SnapshotID)
+		return importedDisk{layer: l}, err
+	}
+	var err error
+	if d.Source, err = n.identity(t.OwnerID, d); err != nil {
+		return importedDisk{}, err
+	}
+	if l, err := n.importedBefore(ctx, t.OwnerID, d.Source); err != nil || l.ID != "" {
+		return importedDisk{layer: l, pin: err == nil}, err
+	}
+	path, err := n.convertDisk(ctx, t, i, work)
+	if err != nil {
+		return importedDisk{}, err
+	}
+	// Who writes to the file meanwhile gets what was read, which is not this file.
+	if now, err := n.identity(t.OwnerID, d); err != nil || now != d.Source {
+		d.Source = ""
+	}
+	return importedDisk{path: path}, nil
+}
+
+// identity names the content of a disk's source and how it is read: by its digest, or
+// as the one state of a file that it is. It is "" where nothing does.
+func (n *Node) identity(account string, d *model.ImportDisk) (string, error) {
+	content := cmp.Or(d.Blob, d.Digest)
+	if d.Bucket != "" {
+		_, info, err := n.bucketFile(account, d)
+		if err != nil {
+			return "", err
+		}
+		st, ok := info.Sys().(*syscall.Stat_t)
+		if !ok {
+			return "", nil
+		}
+		content = fmt.Sprintf("file:%d:%d:%d:%d.%09d", st.Dev, st.Ino, st.Size, st.Ctim.Sec, st.Ctim.Nsec)
+		// A clock's tick may hide a write that comes right after: a file that was
+		// just changed is known by what it will be.
+		if time.Since(time.Unix(st.Ctim.Unix())) < time.Second {
+			return "", nil
+		}
+	}
+	if content == "" || d.Member != "" {
+		return "", nil
+	}
+	return string(d.Format) + " " + content, nil
+}
+
+// importedBefore finds the layer that an earlier task of the account made of a source,
+// and pins it; none has no id.
+func (n *Node) importedBefore(ctx context.Context, account, source string) (found model.Layer, err error) {
+	if source == "" {
+		return found, nil
+	}
+	err = n.Store.View(ctx, func(tx *store.Tx) error {
+		tasks, err := records.Imports.List(tx)
+		if err != nil {
+			return err
+		}
+		for _, t := range tasks {
+			if t.OwnerID != account || t.State != model.TaskCompleted || t.Node != n.ID {
+				continue
+			}
+			for _, d := range t.Disks {
+				if d.Source != source {
+					continue
+				}
+				s, err := records.Snapshots.Get(tx, d.SnapshotID)
+				if errors.Is(err, store.ErrNotFound) {
+					continue // deleted since
+				}
+				if err == nil {
+					found, err = records.Layers.Get(tx, s.LayerID)
+				}
+				if err == nil {
+					n.pin(found.ID)
+				}
+				return err
+			}
+		}
+		return nil
+	})
+	return found, err
+}
+
+// layerOf is the layer of a snapshot.
+func (n *Node) layerOf(ctx context.Context, snapshot string) (l model.Layer, err error) {
+	err = n.Store.View(ctx, func(tx *store.Tx) error {
+		s, err := records.Snapshots.Get(tx, snapshot)
+		if err == nil {
+			l, err = records.Layers.Get(tx, s.LayerID)
+		}
+		return err
+	})
+	return l, err
 }
 
 // inWorkDir gives work a directory of its own that is empty, and removes it.
@@ -124,9 +246,6 @@ func (n *Node) importStep(ctx context.Context, t *model.ImportTask, message stri
 // convertDisk makes a flat qcow2 file, in the directory work, of one of the task's disks.
 func (n *Node) convertDisk(ctx context.Context, t *model.ImportTask, i int, work string) (string, error) {
 	d := &t.Disks[i]
-	if d.SnapshotID != "" {
-		return "", nil
-	}
 	dst, format := filepath.Join(work, fmt.Sprintf("%d.qcow2", i)), d.Format
 	var src string
 	var err error
@@ -139,22 +258,16 @@ func (n *Node) convertDisk(ctx context.Context, t *model.ImportTask, i int, work
 	if err := n.importStep(ctx, t, "validating", 90*i/len(t.Disks)); err != nil {
 		return "", err
 	}
-	plain := dst + ".plain"
-	defer os.Remove(plain)
-	packed, err := n.unpack(ctx, t, src, plain)
-	if err != nil {
-		return "", err
-	}
-	if packed {
-		src = plain
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	err = disk.Convert(ctx, src, qemuFormats[format], dst, disk.ConvertOptions{MaxBytes: maxImportBytes, Progress: func(percent int) {
-		if err := n.importStep(ctx, t, "converting", 90*(100*i+percent)/(100*len(t.Disks))); err != nil {
-			cancel(err)
-		}
-	}})
+	err = disk.Convert(ctx, src, qemuFormats[format], dst, disk.ConvertOptions{
+		MaxBytes: maxImportBytes, Packed: d.Member == "", Unpacking: n.unpacking(ctx, t),
+		Progress: func(percent int) {
+			if err := n.importStep(ctx, t, "converting", 90*(100*i+percent)/(100*len(t.Disks))); err != nil {
+				cancel(err)
+			}
+		},
+	})
 	if err != nil {
 		return "", err
 	}
@@ -192,11 +305,11 @@ func (n *Node) openArchive(ctx context.Context, t *model.ImportTask, work string
 	defer os.Remove(filepath.Join(work, "source"))
 	plain := filepath.Join(work, "plain")
 	defer os.Remove(plain)
-	packed, err := n.unpack(ctx, t, src, plain)
+	packed, err := disk.Unpack(ctx, src, plain, maxImportBytes, n.unpacking(ctx, t))
 	if err != nil {
 		return err
 	}
-	if packed {
+	if packed != disk.Uncompressed {
 		src = plain
 	}
 	if err := n.importStep(ctx, t, "reading the OVA", t.Progress); err != nil {
@@ -228,10 +341,10 @@ func (n *Node) openArchive(ctx context.Context, t *model.ImportTask, work string
 // unpackStep is how much of a compressed file is read between two looks at the task.
 const unpackStep = 64 << 20
 
-// unpack unpacks a compressed disk.
-func (n *Node) unpack(ctx context.Context, t *model.ImportTask, src, dst string) (packed bool, err error) {
+// unpacking makes a function that tells the task how much of its source has been unpacked.
+func (n *Node) unpacking(ctx context.Context, t *model.ImportTask) func(read int64) error {
 	next := int64(unpackStep)
-	c, err := disk.Unpack(ctx, src, dst, maxImportBytes, func(read int64) error {
+	return func(read int64) error {
 		if read < next {
 			return nil
 		}
@@ -240,8 +353,7 @@ func (n *Node) unpack(ctx context.Context, t *model.ImportTask, src, dst string)
 			return err
 		}
 		return n.importStep(ctx, t, fmt.Sprintf("unpacking: %d MiB", read>>20), t.Progress)
-	})
-	return c != disk.Uncompressed, err
+	}
 }
 
 // downloadDisk gets a disk that an http URL names.
@@ -291,21 +403,30 @@ func (n *Node) source(account string, d *model.ImportDisk) (string, error) {
 	if d.Bucket == "" {
 		return "", nil
 	}
-	root, err := n.buckets(account)
+	path, info, err := n.bucketFile(account, d)
 	if err != nil {
 		return "", err
+	}
+	d.SizeBytes = info.Size()
+	return path, nil
+}
+
+// bucketFile is a disk's file in the account's buckets.
+func (n *Node) bucketFile(account string, d *model.ImportDisk) (string, fs.FileInfo, error) {
+	root, err := n.buckets(account)
+	if err != nil {
+		return "", nil, err
 	}
 	defer root.Close()
 	name := filepath.Join(d.Bucket, d.Key)
 	info, err := root.Stat(name)
 	if err != nil {
-		return "", fmt.Errorf("opening %s in the account's bucket directory: %w", name, errors.Unwrap(err))
+		return "", nil, fmt.Errorf("opening %s in the account's bucket directory: %w", name, errors.Unwrap(err))
 	}
 	if !info.Mode().IsRegular() {
-		return "", fmt.Errorf("%s is not a regular file", name)
+		return "", nil, fmt.Errorf("%s is not a regular file", name)
 	}
-	d.SizeBytes = info.Size()
-	return filepath.Join(root.Name(), name), nil
+	return filepath.Join(root.Name(), name), info, nil
 }
 
 // buckets opens the directory of an account's buckets, and makes it if need be.
@@ -323,20 +444,13 @@ func (n *Node) buckets(account string) (*os.Root, error) {
 
 // findBoot fills in what the request left open: architecture and boot mode, by
 // what the root disk's partitions say.
-func (n *Node) findBoot(ctx context.Context, t *model.ImportTask, path, work string) error {
+func (n *Node) findBoot(ctx context.Context, t *model.ImportTask, root importedDisk, work string) error {
 	if t.Arch != "" && t.Mode != "" {
 		return nil
 	}
+	path := root.path
 	if path == "" {
-		var snap model.Snapshot
-		err := n.Store.View(ctx, func(tx *store.Tx) (err error) {
-			snap, err = records.Snapshots.Get(tx, t.Disks[0].SnapshotID)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		path = n.Layers.Path(snap.LayerID)
+		path = n.Layers.Path(root.layer.ID)
 	}
 	info, err := disk.ProbeBoot(ctx, path, work)
 	if err != nil {
@@ -364,7 +478,7 @@ func (n *Node) findBoot(ctx context.Context, t *model.ImportTask, path, work str
 }
 
 // publishImport moves the converted disks into the layer store and makes the image.
-func (n *Node) publishImport(ctx context.Context, t *model.ImportTask, made []string) error {
+func (n *Node) publishImport(ctx context.Context, t *model.ImportTask, made []importedDisk) error {
 	img := model.Image{
 		ID: t.ImageID, OwnerID: t.OwnerID, Name: t.ImageName, Description: t.Description, Arch: t.Arch, State: model.ImageAvailable,
 		Created: n.Now().UTC(), RootDevice: t.Disks[0].Device, ENA: true, Consistency: model.ConsistencyStopped,
@@ -379,21 +493,24 @@ func (n *Node) publishImport(ctx context.Context, t *model.ImportTask, made []st
 	defer func() { n.unpin(layers, model.Boot{}) }()
 	for i := range t.Disks {
 		d := &t.Disks[i]
-		if made[i] == "" {
+		if d.SnapshotID != "" {
 			continue
 		}
-		h, err := disk.ReadHeader(made[i])
-		if err != nil {
-			return err
-		}
-		l := model.Layer{ID: model.NewID(model.LayerPrefix), Frozen: true, SizeBytes: h.SizeBytes, Node: n.ID}
-		layers = append(layers, l)
-		n.pin(l.ID)
-		if _, err := n.Layers.Import(ctx, l.ID, made[i]); err != nil {
-			return fmt.Errorf("storing disk %s: %w", d.Device, err)
+		l := made[i].layer
+		if l.ID == "" {
+			h, err := disk.ReadHeader(made[i].path)
+			if err != nil {
+				return err
+			}
+			l = model.Layer{ID: model.NewID(model.LayerPrefix), Frozen: true, SizeBytes: h.SizeBytes, Node: n.ID}
+			layers = append(layers, l)
+			n.pin(l.ID)
+			if _, err := n.Layers.Import(ctx, l.ID, made[i].path); err != nil {
+				return fmt.Errorf("storing disk %s: %w", d.Device, err)
+			}
 		}
 		s := model.Snapshot{
-			ID: model.NewID(model.SnapshotPrefix), OwnerID: t.OwnerID, LayerID: l.ID, SizeGiB: max(1, (h.SizeBytes+1<<30-1)>>30),
+			ID: model.NewID(model.SnapshotPrefix), OwnerID: t.OwnerID, LayerID: l.ID, SizeGiB: max(1, (l.SizeBytes+1<<30-1)>>30),
 			State: model.SnapshotCompleted, Started: img.Created, Description: "Imported by " + t.ID,
 		}
 		snaps, d.SnapshotID = append(snaps, s), s.ID
@@ -411,6 +528,8 @@ func (n *Node) publishImport(ctx context.Context, t *model.ImportTask, made []st
 			if err := records.Layers.Put(tx, &layers[i]); err != nil {
 				return err
 			}
+		}
+		for i := range snaps {
 			if err := records.Snapshots.Put(tx, &snaps[i]); err != nil {
 				return err
 			}

@@ -15,11 +15,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/disk"
 	"github.com/bundt/bundt/pkg/fetch"
 	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/store"
 )
 
 // bootable writes a raw disk with a GPT, one partition, and a mark in it.
@@ -117,6 +120,57 @@ func TestExportAndImport(t *testing.T) {
 		made := w.image(again.ImageID)
 		if got := w.mark(made); got != "the mark" || made.Boot.Firmware != model.FirmwareUEFI {
 			t.Errorf("after %s the disk has %q, and boots by %s", name, got, made.Boot.Firmware)
+		}
+	}
+}
+
+// TestImportAgain: what was imported is not read again, unless it has been changed.
+func TestImportAgain(t *testing.T) {
+	w := newWorld(t)
+	raw := filepath.Join(w.buckets, w.cloud.ID(), "incoming", "disk.raw")
+	if err := os.MkdirAll(filepath.Dir(raw), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	bootable(t, raw)
+	time.Sleep(1100 * time.Millisecond) // until then its state is not believed
+	w.eventually("accept an import", func() error {
+		_, err := w.cloud.ImportImage(t.Context(), cloud.ImageImport{Disks: []model.ImportDisk{{Bucket: "incoming", Key: "none", Format: model.FormatRaw}}})
+		return err
+	})
+	layer := func() (string, *model.Image) {
+		t.Helper()
+		task := w.imported(cloud.ImageImport{Disks: []model.ImportDisk{{Bucket: "incoming", Key: "disk.raw", Format: model.FormatRaw}}})
+		if task.State != model.TaskCompleted {
+			t.Fatalf("the import is %s: %s", task.State, task.Message)
+		}
+		img := w.image(task.ImageID)
+		var snap model.Snapshot
+		err := w.store.View(t.Context(), func(tx *store.Tx) (err error) {
+			snap, err = records.Snapshots.Get(tx, img.BlockDevices[0].SnapshotID)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return snap.LayerID, &img
+	}
+	first, img := layer()
+	second, twin := layer()
+	if first != second || img.BlockDevices[0].SnapshotID == twin.BlockDevices[0].SnapshotID || w.mark(*twin) != "the mark" {
+		t.Errorf("imported again: layers %s and %s, snapshots %v and %v", first, second, img.BlockDevices, twin.BlockDevices)
+	}
+	f, err := os.OpenFile(raw, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteAt([]byte("the Mark"), 8<<20)
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, after := range []time.Duration{0, 1100 * time.Millisecond} {
+		time.Sleep(after)
+		if third, changed := layer(); third == first || w.mark(*changed) != "the Mark" {
+			t.Errorf("imported %s after a change: layer %s has %q", after, third, w.mark(*changed))
 		}
 	}
 }
