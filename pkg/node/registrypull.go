@@ -34,6 +34,7 @@ type pull struct {
 
 	img    *artifact.Image
 	here   map[place]model.Layer // layers that the account may use, and those made
+	files  map[string]bool       // boot files of images that the account may use, by digest
 	made   []model.Layer         // in the order in which they were made
 	pinned []model.Layer
 	boot   model.Boot // the boot files that were stored
@@ -174,11 +175,24 @@ func (p *pull) takeName(ctx context.Context) error {
 	})
 }
 
-// findLayers finds the layers that need not be fetched: those of snapshots that the
-// image's owner may use. What others have is fetched, though it is here: who knows a
-// digest has not got what it is of.
+// findLayers finds the layers and boot files that need not be fetched: those of
+// snapshots and images that the image's owner may use. What others have is fetched,
+// though it is here: who knows a digest has not got what it is of.
 func (p *pull) findLayers(ctx context.Context) error {
 	return p.node.Store.View(ctx, func(tx *store.Tx) error {
+		images, err := records.Images.List(tx)
+		if err != nil {
+			return err
+		}
+		p.files = map[string]bool{}
+		for _, i := range images {
+			if i.State != model.ImageAvailable || !i.UsableBy(p.task.ImageOwner()) {
+				continue
+			}
+			for _, b := range i.Boot.Blobs() {
+				p.files[b] = true
+			}
+		}
 		p.here = map[place]model.Layer{}
 		snaps, err := records.Snapshots.List(tx)
 		if err != nil {
@@ -348,6 +362,19 @@ func (p *pull) bootFile(ctx context.Context, content string) (string, error) {
 	blob, ok := p.img.Blob(content)
 	if !ok {
 		return "", errors.New("it has no blob")
+	}
+	if p.files[content] {
+		p.node.pin(content)
+		path, err := p.node.Layers.BlobPath(content)
+		if err == nil {
+			_, err = os.Stat(path)
+		}
+		if err == nil {
+			p.task.Reused += blob.BlobBytes
+			p.done++
+			return content, nil
+		}
+		p.node.unpinBlob(content) // it was forgotten meanwhile
 	}
 	path := filepath.Join(p.work, "boot")
 	if err := p.fetch(ctx, blob, path); err != nil {
