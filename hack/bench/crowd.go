@@ -75,7 +75,7 @@ type crowd struct {
 // prepare bakes the image and makes room: the default subnet has 4,091 addresses.
 func (c *crowd) prepare(ctx context.Context) error {
 	var err error
-	if c.image, err = (&bench{daemon: c.daemon}).image(ctx); err != nil {
+	if c.image, err = (&bench{daemon: c.daemon}).image(ctx, "tiny"); err != nil {
 		return err
 	}
 	have, err := c.daemon.API.DescribeSubnets(ctx, &ec2types.DescribeSubnetsInput{})
