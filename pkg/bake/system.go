@@ -262,7 +262,7 @@ func (in *installation) arguments(how execution) ([]string, error) {
 		mode = "root" // of namespaces that are there already
 	}
 	args := []string{
-		"--mode=" + mode, "--variant=minbase", "--format=tar", "--skip=output/dev", "--quiet",
+		"--mode=" + mode, "--variant=minbase", "--format=tar", "--skip=output/dev",
 		"--skip=check/qemu", // for other architectures than dpkg's, i386 too, it would want one more program, to try
 		"--architectures=" + debArch(in.Arch), "--include=" + strings.Join(in.spec.For(in.Arch), ","),
 		"--aptopt=Apt::Install-Recommends \"false\"", "--dpkgopt=force-unsafe-io",
