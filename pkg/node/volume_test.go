@@ -269,7 +269,6 @@ func TestVolumesSurviveTheDaemon(t *testing.T) {
 // when it is modified; without limits, anything.
 func TestVolumesAreLimited(t *testing.T) {
 	w := newWorld(t)
-	w.start()
 	inst := w.run(w.build().ID)
 	w.wait(inst.ID, model.InstanceRunning)
 	vol := w.newVolume(4, "")
