@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -37,7 +38,7 @@ const RecipeTag = "bundt:recipe"
 // BuildImage writes the intent to bake a recipe. If an image of that name was
 // already baked from exactly this recipe, that build is returned instead.
 func (c *Account) BuildImage(ctx context.Context, r BuildRequest) (model.Build, error) {
-	rec, err := c.openRecipe(r.ContextDigest)
+	rec, unlocked, err := c.openContext(r.ContextDigest)
 	if err != nil {
 		return model.Build{}, err
 	}
@@ -59,18 +60,18 @@ func (c *Account) BuildImage(ctx context.Context, r BuildRequest) (model.Build, 
 	}
 	var b model.Build
 	err = c.store.Update(ctx, func(tx *store.Tx) error {
-		b, err = c.newBuild(tx, r, rec)
+		b, err = c.newBuild(tx, r, rec, unlocked)
 		return err
 	})
 	return b, err
 }
 
-func (c *Account) newBuild(tx *store.Tx, r BuildRequest, rec *recipe.Recipe) (model.Build, error) {
+func (c *Account) newBuild(tx *store.Tx, r BuildRequest, rec *recipe.Recipe, unlocked string) (model.Build, error) {
 	parent, err := c.parentImage(tx, rec, r.Arch)
 	if err != nil {
 		return model.Build{}, err
 	}
-	if old, ok, err := c.sameBuild(tx, r, parent.ID); err != nil || ok {
+	if old, ok, err := c.sameBuild(tx, r, rec.Lock, unlocked, parent.ID); err != nil || ok {
 		return old, err
 	}
 	if err := oneMore(c, tx, records.Images, model.QuotaImages, codeResourceLimit); err != nil {
@@ -85,7 +86,7 @@ func (c *Account) newBuild(tx *store.Tx, r BuildRequest, rec *recipe.Recipe) (mo
 	b := model.Build{
 		ID: model.NewID(model.BuildPrefix), OwnerID: c.id, Node: node, State: model.BuildPending,
 		Arch: r.Arch, RecipeName: rec.Name, RecipeVersion: rec.Version, RecipeDigest: rec.Digest(),
-		ContextDigest: r.ContextDigest, ImageName: r.ImageName, ImageID: model.NewID(model.ImagePrefix),
+		ContextDigest: r.ContextDigest, Unlocked: unlocked, ImageName: r.ImageName, ImageID: model.NewID(model.ImagePrefix),
 		ParentImage: parent.ID, StageImage: parent.ID, Guest: len(rec.Components) > 0,
 		Created: c.now().UTC(), Tags: tags, ClientToken: r.ClientToken, HoldKey: r.HoldKey, NoCache: r.NoCache,
 	}
@@ -106,29 +107,39 @@ func (c *Account) newBuild(tx *store.Tx, r BuildRequest, rec *recipe.Recipe) (mo
 
 // openRecipe reads and validates an uploaded recipe.
 func (c *Account) openRecipe(digest string) (*recipe.Recipe, error) {
+	rec, _, err := c.openContext(digest)
+	return rec, err
+}
+
+// openContext is openRecipe, and gives the digest of the directory but for its lock file.
+func (c *Account) openContext(digest string) (rec *recipe.Recipe, unlocked string, err error) {
 	blob, err := c.blobs.OpenBlob(digest)
 	if err != nil {
-		return nil, model.Errorf(model.CodeInvalidParameterValue, "ContextDigest %q: no such upload", digest).
+		return nil, "", model.Errorf(model.CodeInvalidParameterValue, "ContextDigest %q: no such upload", digest).
 			WithHint("upload the recipe's directory as a tar archive first; bundt build does it")
 	}
 	defer blob.Close()
 	fsys, err := archive.Unpack(blob)
 	if err != nil {
-		return nil, model.Errorf(model.CodeInvalidRecipe, "%v", err)
+		return nil, "", model.Errorf(model.CodeInvalidRecipe, "%v", err)
 	}
-	rec, err := recipe.Load(fsys)
+	rec, err = recipe.Load(fsys)
 	if err == nil {
 		_, err = component.Compile(rec, fsys, recipe.PhaseBuild)
 	}
-	if err != nil {
-		return nil, model.Errorf(model.CodeInvalidRecipe, "%v", err)
+	if err == nil {
+		unlocked, err = recipe.UnlockedDigest(fsys)
 	}
-	return rec, nil
+	if err != nil {
+		return nil, "", model.Errorf(model.CodeInvalidRecipe, "%v", err)
+	}
+	return rec, unlocked, nil
 }
 
 // sameBuild finds the build that made, or is making, the image of this name from
-// the same bytes and the same parent.
-func (c *Account) sameBuild(tx *store.Tx, r BuildRequest, parent string) (model.Build, bool, error) {
+// the same bytes and the same parent. The lock file may be one that was written of
+// that very image.
+func (c *Account) sameBuild(tx *store.Tx, r BuildRequest, lock *recipe.Lock, unlocked, parent string) (model.Build, bool, error) {
 	name, err := records.Names.Get(tx, records.NameKey(model.ImagePrefix, c.id, r.ImageName))
 	if errors.Is(err, store.ErrNotFound) {
 		return model.Build{}, false, nil
@@ -141,15 +152,52 @@ func (c *Account) sameBuild(tx *store.Tx, r BuildRequest, parent string) (model.
 		return model.Build{}, false, err
 	}
 	for _, b := range builds {
-		same := b.ContextDigest == r.ContextDigest && b.Arch == r.Arch && b.ParentImage == parent
+		if b.ImageID != name.ID {
+			continue
+		}
+		same := b.Arch == r.Arch && b.ParentImage == parent
+		if same && b.ContextDigest != r.ContextDigest {
+			if same, err = c.bakedOf(tx, &b, lock, unlocked); err != nil {
+				return model.Build{}, false, err
+			}
+		}
 		if r.NoCache { // but the same request may come again
 			same = same && r.ClientToken != "" && b.ClientToken == r.ClientToken
 		}
-		if b.ImageID == name.ID && same && (!b.State.Over() || b.State == model.BuildAvailable) {
+		if same && (!b.State.Over() || b.State == model.BuildAvailable) {
 			return b, true, nil
 		}
 	}
 	return model.Build{}, false, nil
+}
+
+// bakedOf reports whether a build's image is what a recipe that is the same but for
+// its lock file has baked: one of the packages that the lock file pins.
+func (c *Account) bakedOf(tx *store.Tx, b *model.Build, lock *recipe.Lock, unlocked string) (bool, error) {
+	if b.Unlocked != unlocked || b.State != model.BuildAvailable || lock == nil {
+		return false, nil
+	}
+	img, err := records.Images.Get(tx, b.ImageID)
+	if errors.Is(err, store.ErrNotFound) || err == nil && (img.Recipe == nil || img.Recipe.Lock == "") {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	blob, err := c.blobs.OpenBlob(img.Recipe.Lock)
+	if err != nil {
+		return false, fmt.Errorf("opening the lock file of image %s: %w", img.ID, err)
+	}
+	defer blob.Close()
+	text, err := io.ReadAll(blob)
+	if err != nil {
+		return false, fmt.Errorf("reading the lock file of image %s: %w", img.ID, err)
+	}
+	baked, err := recipe.ParseLock(recipe.LockFileName, text)
+	if err != nil {
+		return false, fmt.Errorf("reading the lock file of image %s: %w", img.ID, err)
+	}
+	return recipe.SamePackages(lock, baked, b.Arch), nil
 }
 
 // bakery is the node that bakes: any, since baking runs no guest.

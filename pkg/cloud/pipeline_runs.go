@@ -168,11 +168,11 @@ func (c *Account) BuildRun(ctx context.Context, id, packages string) error {
 		if r.State != model.RunPending {
 			return nil
 		}
-		rec, err := c.openRecipe(r.Built.Recipe)
+		rec, unlocked, err := c.openContext(r.Built.Recipe)
 		if err != nil {
 			return err
 		}
-		b, err := c.newBuild(tx, BuildRequest{ContextDigest: r.Built.Recipe, Arch: r.Arch, ImageName: r.ImageName, Tags: r.Tags, ClientToken: r.ID}, rec)
+		b, err := c.newBuild(tx, BuildRequest{ContextDigest: r.Built.Recipe, Arch: r.Arch, ImageName: r.ImageName, Tags: r.Tags, ClientToken: r.ID}, rec, unlocked)
 		if err != nil {
 			return err
 		}

@@ -228,7 +228,8 @@ type Build struct {
 	RecipeName    string     `json:"recipeName"`
 	RecipeVersion string     `json:"recipeVersion"`
 	RecipeDigest  string     `json:"recipeDigest"`
-	ContextDigest string     `json:"contextDigest"` // blob: the recipe's directory as a tar
+	ContextDigest string     `json:"contextDigest"`      // blob: the recipe's directory as a tar
+	Unlocked      string     `json:"unlocked,omitempty"` // digest of the directory but for its lock file
 	ImageName     string     `json:"imageName"`
 	ImageID       string     `json:"imageID"` // allotted at the start; available when the build is
 	// ParentImage is the image that the recipe builds on, "" if it is baked.

@@ -118,8 +118,14 @@ func bakeNothing(_ context.Context, r bake.Request) (*bake.Result, error) {
 	return &bake.Result{
 		Kernel: kernel, VMLinux: vmlinux,
 		Disks: []bake.DiskFile{{Device: "/dev/sda1", Path: path, SizeBytes: 64 << 20, DeleteOnTermination: true}},
-		Boot:  model.Boot{Firmware: model.FirmwareBIOS}, LoginUser: "root",
+		Boot:  model.Boot{Firmware: model.FirmwareBIOS}, LoginUser: "root", Pins: pins(1),
 	}, nil
+}
+
+// pins are packages that a bake took, of a version.
+func pins(version int) []recipe.LockedPackage {
+	v := fmt.Sprint(version)
+	return []recipe.LockedPackage{{Name: "kernel", Package: "linux", Version: v, Suite: "bookworm", Path: "pool/linux_" + v + ".deb", Size: 1, SHA256: strings.Repeat(v, 64)}}
 }
 
 const testRecipe = `apiVersion: bundt/v1
@@ -138,9 +144,17 @@ metadata:
   loginUser: root
 `
 
-func (w *world) upload() string {
+// upload uploads the recipe, with a lock file if there is one.
+func (w *world) upload(locks ...*recipe.Lock) string {
 	w.t.Helper()
 	fsys := fstest.MapFS{"recipe.yaml": {Data: []byte(testRecipe), Mode: 0o644}, "disk.img": {Data: make([]byte, 512), Mode: 0o644}}
+	for _, l := range locks {
+		text, err := l.Marshal()
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		fsys[recipe.LockFileName] = &fstest.MapFile{Data: text, Mode: 0o644}
+	}
 	if _, err := recipe.Load(fs.FS(fsys)); err != nil {
 		w.t.Fatal(err)
 	}
@@ -151,6 +165,23 @@ func (w *world) upload() string {
 		w.t.Fatal(err)
 	}
 	return digest
+}
+
+// TestBuildOfLock: a lock file that pins what an image was baked of means that image.
+func TestBuildOfLock(t *testing.T) {
+	w := newWorld(t)
+	img := w.build()
+	for version, want := range map[int]string{1: img.ID, 2: ""} {
+		lock := &recipe.Lock{APIVersion: recipe.APIVersion, Packages: map[model.Arch][]recipe.LockedPackage{model.X8664: pins(version), model.ARM64: pins(3)}}
+		b, err := w.cloud.BuildImage(t.Context(), cloud.BuildRequest{ContextDigest: w.upload(lock), Arch: model.X8664})
+		var refused *model.Error
+		switch {
+		case want != "" && (err != nil || b.ImageID != want):
+			t.Errorf("pinned to what was baked: %q (%v), not %q", b.ImageID, err, want)
+		case want == "" && (!errors.As(err, &refused) || refused.Code != "InvalidAMIName.Duplicate"):
+			t.Errorf("pinned to another version: %v", err)
+		}
+	}
 }
 
 func (w *world) build() model.Image {

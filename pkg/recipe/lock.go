@@ -94,6 +94,18 @@ func (l *Lock) For(arch model.Arch) []LockedPackage {
 	return l.Packages[arch]
 }
 
+// SamePackages reports whether two lock files pin the same packages of an architecture.
+func SamePackages(a, b *Lock, arch model.Arch) bool {
+	if len(a.For(arch)) != len(b.For(arch)) {
+		return false
+	}
+	pins := map[string]LockedPackage{}
+	for _, p := range a.For(arch) {
+		pins[p.Name] = p
+	}
+	return !slices.ContainsFunc(b.For(arch), func(p LockedPackage) bool { return pins[p.Name] != p })
+}
+
 // Marshal returns the lock file's text, in a fixed order.
 func (l *Lock) Marshal() ([]byte, error) {
 	for _, ps := range l.Packages {

@@ -284,10 +284,16 @@ func Load(fsys fs.FS) (*Recipe, error) {
 
 // ContextDigest is "sha256:…" over the names and contents of every file of a
 // context. Modes and times do not count: archives and embedded trees lose them.
-func ContextDigest(fsys fs.FS) (string, error) {
+func ContextDigest(fsys fs.FS) (string, error) { return contextDigest(fsys, "") }
+
+// UnlockedDigest is ContextDigest but for the lock file: two contexts that have it in
+// common are built alike of the same packages.
+func UnlockedDigest(fsys fs.FS) (string, error) { return contextDigest(fsys, LockFileName) }
+
+func contextDigest(fsys fs.FS, without string) (string, error) {
 	sums := map[string]string{}
 	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
+		if err != nil || !d.Type().IsRegular() || name == without {
 			return err
 		}
 		f, err := fsys.Open(name)
