@@ -40,7 +40,7 @@ func (b *bench) overlays(ctx context.Context, _ string) error {
 			if m.size > 1<<40 {
 				id = fmt.Sprintf("layer-f%016x", i)
 			}
-			t, err := timed(func() error { return layers.CreateOverlay(ctx, id, baseID, m.size) })
+			t, err := timed(func() error { return layers.CreateOverlay(ctx, id, baseID, m.size, "") })
 			if err != nil {
 				return err
 			}

@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -11,7 +13,7 @@ import (
 
 // TestVolumes plugs a volume into a running guest, writes to it, takes a snapshot,
 // and finds the same bytes in another guest; it grows a volume that is in use, and
-// kills the daemon in between.
+// kills the daemon in between. The volume is encrypted, so nothing of it is in a file.
 func TestVolumes(t *testing.T) {
 	d := newDaemon(t)
 	image := d.build(t, "tiny", "x86_64")
@@ -21,17 +23,24 @@ func TestVolumes(t *testing.T) {
 	ssh := func(id, script string) string { t.Helper(); return d.cli(t, "ssh", "-i", key, id, "--", script) }
 	zone := *d.instance(t, first).Placement.AvailabilityZone
 
-	data := d.cli(t, "volume", "create", "--size", "1", "--zone", zone)
+	data := d.cli(t, "volume", "create", "--size", "1", "--zone", zone, "--encrypted")
 	d.cli(t, "volume", "attach", data, first)
 	serial := strings.ReplaceAll(data, "-", "")
 	disk := d.guestDisk(t, key, first, serial)
-	ssh(first, fmt.Sprintf("mke2fs -q %[1]s && mount %[1]s /mnt && echo cake > /mnt/recipe && sync", disk))
+	ssh(first, fmt.Sprintf("mke2fs -q %[1]s && mount %[1]s /mnt && echo cake-of-%[2]s > /mnt/recipe && sync", disk, serial))
 
 	// The next daemon finds the disk where the last one plugged it.
 	d.Kill()
 	must(t, d.Start(t.Context()))
 	snap := d.cli(t, "volume", "snapshot", data)
 	ssh(first, "echo eaten > /mnt/recipe && sync")
+
+	for _, layer := range d.layers(t) {
+		content, err := os.ReadFile(layer)
+		if must(t, err); bytes.Contains(content, []byte("cake-of-"+serial)) {
+			t.Errorf("%s has what the guest wrote to its encrypted volume", layer)
+		}
+	}
 
 	// Growing it shows in the guest, and in its file system.
 	d.cli(t, "volume", "resize", data, "3")
@@ -56,7 +65,7 @@ func TestVolumes(t *testing.T) {
 	}
 	second := d.cli(t, "run", image, "--key", "k", "--type", "b1.nano", "-o", "name")
 	restored := d.cli(t, "volume", "create", "--snapshot", snap, "--zone", zone)
-	for volume, want := range map[string]string{restored: "cake", data: "eaten"} {
+	for volume, want := range map[string]string{restored: "cake-of-" + serial, data: "eaten"} {
 		d.cli(t, "volume", "attach", volume, second)
 		disk := d.guestDisk(t, key, second, strings.ReplaceAll(volume, "-", ""))
 		if got := ssh(second, fmt.Sprintf("mount %s /mnt && cat /mnt/recipe; umount /mnt", disk)); got != want {
@@ -71,6 +80,16 @@ func TestVolumes(t *testing.T) {
 	d.cli(t, "volume", "delete", data)
 	d.cli(t, "volume", "delete", restored)
 	d.nothingLeft(t)
+}
+
+// layers are the files of the daemon's layers.
+func (d daemon) layers(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(d.Dir, "*", "layers", "*.qcow2"))
+	if must(t, err); len(files) == 0 {
+		t.Fatal("the daemon has no layers")
+	}
+	return files
 }
 
 // plugAndUnplug attaches a volume to a running guest and detaches it, to which the

@@ -12,6 +12,7 @@ import (
 
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/seal"
 	"github.com/bundt/bundt/pkg/store"
 )
 
@@ -56,7 +57,7 @@ func (d *Directory) found(ctx context.Context) error {
 		return err
 	}
 	path := filepath.Join(d.dir, "credentials")
-	if err := writePrivate(path, CredentialsFile("bundt", key.ID, secret)); err != nil {
+	if err := seal.WritePrivate(path, CredentialsFile("bundt", key.ID, secret)); err != nil {
 		return fmt.Errorf("writing the first access key: %w", err)
 	}
 	d.log.Info("made the admin account", "account", d.cloud.AccountID, "credentials", path)

@@ -23,6 +23,7 @@ import (
 
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/seal"
 	"github.com/bundt/bundt/pkg/store"
 )
 
@@ -44,9 +45,9 @@ type Directory struct {
 	log   *slog.Logger
 	now   func() time.Time
 
-	keys     *sealer // of access keys' secrets
-	sessions *sealer // of session tokens
-	messages *sealer // of encoded authorization messages
+	keys     *seal.Sealer // of access keys' secrets
+	sessions *seal.Sealer // of session tokens
+	messages *seal.Sealer // of encoded authorization messages
 
 	// generation counts changes of what the cache holds.
 	generation atomic.Uint64
@@ -70,10 +71,10 @@ func Open(ctx context.Context, o Options) (*Directory, error) {
 	if d.keys, err = d.openKeyFile(ctx, filepath.Join(o.Dir, "secret.key")); err != nil {
 		return nil, err
 	}
-	if d.sessions, err = deriveSealer(o.Cloud.Secret, "session token"); err != nil {
+	if d.sessions, err = seal.Derive(o.Cloud.Secret, "session token"); err != nil {
 		return nil, err
 	}
-	if d.messages, err = deriveSealer(o.Cloud.Secret, "authorization message"); err != nil {
+	if d.messages, err = seal.Derive(o.Cloud.Secret, "authorization message"); err != nil {
 		return nil, err
 	}
 	if err := d.found(ctx); err != nil {

@@ -33,7 +33,7 @@ func newSecret() string {
 func (d *Directory) newKey(account, user string) (k model.AccessKey, secret string) {
 	secret = newSecret()
 	k = model.AccessKey{ID: model.NewIAMID(model.AccessKeyIDPrefix), AccountID: account, UserName: user, Active: true, Created: d.Now()}
-	k.Secret = d.keys.seal([]byte(secret), k.ID)
+	k.Secret = d.keys.Seal([]byte(secret), k.ID)
 	return k, secret
 }
 

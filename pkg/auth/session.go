@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/seal"
 )
 
 // Credentials are temporary: an access key with a token.
@@ -75,7 +76,7 @@ func (d *Directory) DecodeMessage(encoded string) (string, error) {
 const maxOpened = 1 << 20
 
 // sealJSON packs, encrypts and encodes a value.
-func sealJSON(s *sealer, v any, context string) (string, error) {
+func sealJSON(s *seal.Sealer, v any, context string) (string, error) {
 	var packed bytes.Buffer
 	w, err := flate.NewWriter(&packed, flate.BestSpeed)
 	if err != nil {
@@ -87,15 +88,15 @@ func sealJSON(s *sealer, v any, context string) (string, error) {
 	if err := w.Close(); err != nil {
 		return "", err
 	}
-	return base64.RawURLEncoding.EncodeToString(s.seal(packed.Bytes(), context)), nil
+	return base64.RawURLEncoding.EncodeToString(s.Seal(packed.Bytes(), context)), nil
 }
 
-func openJSON(s *sealer, text, context string, v any) error {
+func openJSON(s *seal.Sealer, text, context string, v any) error {
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil {
 		return err
 	}
-	packed, err := s.open(sealed, context)
+	packed, err := s.Open(sealed, context)
 	if err != nil {
 		return err
 	}

@@ -384,7 +384,7 @@ func (b *baker) convertImage(ctx context.Context, dst string, size int64) (int64
 	if h.SizeBytes >= size {
 		return h.SizeBytes, nil
 	}
-	return size, disk.Grow(ctx, dst, size)
+	return size, disk.Grow(ctx, disk.ChainFile{Path: dst}, size)
 }
 
 // maxBootFile is how large a kernel or an initial RAM file system may be.
@@ -397,7 +397,7 @@ func (b *baker) takeBootFilesOfDisk(boot recipe.BootOptions, res *Result) error 
 		return nil
 	}
 	root := res.Disks[0]
-	d, err := disk.OpenChain([]string{root.Path})
+	d, err := disk.OpenChain([]disk.ChainFile{{Path: root.Path}})
 	if err != nil {
 		return err
 	}

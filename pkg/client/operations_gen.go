@@ -1056,6 +1056,12 @@ func (c *Client) DetachVolume(ctx context.Context, in *ec2types.DetachVolumeInpu
 	return call[ec2types.DetachVolumeOutput](ctx, c, "DetachVolume", in)
 }
 
+// DisableEbsEncryptionByDefault calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisableEbsEncryptionByDefault.html
+func (c *Client) DisableEbsEncryptionByDefault(ctx context.Context, in *ec2types.DisableEbsEncryptionByDefaultInput) (*ec2types.DisableEbsEncryptionByDefaultOutput, error) {
+	return call[ec2types.DisableEbsEncryptionByDefaultOutput](ctx, c, "DisableEbsEncryptionByDefault", in)
+}
+
 // DisableImage calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisableImage.html
 func (c *Client) DisableImage(ctx context.Context, in *ec2types.DisableImageInput) (*ec2types.DisableImageOutput, error) {
@@ -1104,6 +1110,12 @@ func (c *Client) DisassociateVpcCidrBlock(ctx context.Context, in *ec2types.Disa
 	return call[ec2types.DisassociateVpcCidrBlockOutput](ctx, c, "DisassociateVpcCidrBlock", in)
 }
 
+// EnableEbsEncryptionByDefault calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableEbsEncryptionByDefault.html
+func (c *Client) EnableEbsEncryptionByDefault(ctx context.Context, in *ec2types.EnableEbsEncryptionByDefaultInput) (*ec2types.EnableEbsEncryptionByDefaultOutput, error) {
+	return call[ec2types.EnableEbsEncryptionByDefaultOutput](ctx, c, "EnableEbsEncryptionByDefault", in)
+}
+
 // EnableImage calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableImage.html
 func (c *Client) EnableImage(ctx context.Context, in *ec2types.EnableImageInput) (*ec2types.EnableImageOutput, error) {
@@ -1138,6 +1150,18 @@ func (c *Client) GetConsoleOutput(ctx context.Context, in *ec2types.GetConsoleOu
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetConsoleScreenshot.html
 func (c *Client) GetConsoleScreenshot(ctx context.Context, in *ec2types.GetConsoleScreenshotInput) (*ec2types.GetConsoleScreenshotOutput, error) {
 	return call[ec2types.GetConsoleScreenshotOutput](ctx, c, "GetConsoleScreenshot", in)
+}
+
+// GetEbsDefaultKmsKeyId calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetEbsDefaultKmsKeyId.html
+func (c *Client) GetEbsDefaultKmsKeyId(ctx context.Context, in *ec2types.GetEbsDefaultKmsKeyIdInput) (*ec2types.GetEbsDefaultKmsKeyIdOutput, error) {
+	return call[ec2types.GetEbsDefaultKmsKeyIdOutput](ctx, c, "GetEbsDefaultKmsKeyId", in)
+}
+
+// GetEbsEncryptionByDefault calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetEbsEncryptionByDefault.html
+func (c *Client) GetEbsEncryptionByDefault(ctx context.Context, in *ec2types.GetEbsEncryptionByDefaultInput) (*ec2types.GetEbsEncryptionByDefaultOutput, error) {
+	return call[ec2types.GetEbsEncryptionByDefaultOutput](ctx, c, "GetEbsEncryptionByDefault", in)
 }
 
 // GetInstanceUefiData calls the EC2 action of that name.
@@ -1197,6 +1221,12 @@ func (c *Client) ListImagesInRecycleBinPages(ctx context.Context, in *ec2types.L
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyAddressAttribute.html
 func (c *Client) ModifyAddressAttribute(ctx context.Context, in *ec2types.ModifyAddressAttributeInput) (*ec2types.ModifyAddressAttributeOutput, error) {
 	return call[ec2types.ModifyAddressAttributeOutput](ctx, c, "ModifyAddressAttribute", in)
+}
+
+// ModifyEbsDefaultKmsKeyId calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyEbsDefaultKmsKeyId.html
+func (c *Client) ModifyEbsDefaultKmsKeyId(ctx context.Context, in *ec2types.ModifyEbsDefaultKmsKeyIdInput) (*ec2types.ModifyEbsDefaultKmsKeyIdOutput, error) {
+	return call[ec2types.ModifyEbsDefaultKmsKeyIdOutput](ctx, c, "ModifyEbsDefaultKmsKeyId", in)
 }
 
 // ModifyImageAttribute calls the EC2 action of that name.
@@ -1323,6 +1353,12 @@ func (c *Client) ReplaceRouteTableAssociation(ctx context.Context, in *ec2types.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ResetAddressAttribute.html
 func (c *Client) ResetAddressAttribute(ctx context.Context, in *ec2types.ResetAddressAttributeInput) (*ec2types.ResetAddressAttributeOutput, error) {
 	return call[ec2types.ResetAddressAttributeOutput](ctx, c, "ResetAddressAttribute", in)
+}
+
+// ResetEbsDefaultKmsKeyId calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ResetEbsDefaultKmsKeyId.html
+func (c *Client) ResetEbsDefaultKmsKeyId(ctx context.Context, in *ec2types.ResetEbsDefaultKmsKeyIdInput) (*ec2types.ResetEbsDefaultKmsKeyIdOutput, error) {
+	return call[ec2types.ResetEbsDefaultKmsKeyIdOutput](ctx, c, "ResetEbsDefaultKmsKeyId", in)
 }
 
 // ResetImageAttribute calls the EC2 action of that name.

@@ -20,6 +20,7 @@ type BlockDeviceOverride struct {
 	SizeGiB             int64  // 0 keeps the image's, or the snapshot's
 	DeleteOnTermination *bool  // nil keeps the image's; of a new entry: true
 	Kind                model.VolumeKind
+	Encryption          Encryption
 }
 
 // maxVolumes is how many volumes an instance can have: the root volume and one
@@ -102,6 +103,7 @@ func (c *Account) override(tx *store.Tx, img *model.Image, b *model.BlockDevice,
 			return err
 		}
 		b.SnapshotID, b.SizeGiB, least, snapshot = snap.ID, snap.SizeGiB, snap.SizeGiB, snap.ID
+		b.Encrypted = snap.Key != ""
 	}
 	if o.SizeGiB != 0 {
 		if snapshot != "" && o.SizeGiB < least {
@@ -112,6 +114,10 @@ func (c *Account) override(tx *store.Tx, img *model.Image, b *model.BlockDevice,
 	if b.SizeGiB == 0 {
 		return model.Errorf(model.CodeMissingParameter, "The request must contain the parameter size or snapshotId")
 	}
+	if err := c.checkEncryption(o.Encryption, b.SnapshotID != "" && b.Encrypted); err != nil {
+		return err
+	}
+	b.Encrypted = b.Encrypted || o.Encryption.Encrypted != nil && *o.Encryption.Encrypted
 	kind, err := changedKind(b.Kind(), o.Kind, b.SizeGiB)
 	b.SetKind(kind)
 	return err
@@ -122,7 +128,11 @@ func (c *Account) override(tx *store.Tx, img *model.Image, b *model.BlockDevice,
 func (c *Account) newVolumes(tx *store.Tx, inst *model.Instance, mapping []model.BlockDevice, tags model.Tags) ([]model.InstanceVolume, error) {
 	var out []model.InstanceVolume
 	for _, b := range mapping {
-		vol, err := c.newVolume(tx, b, inst.Node, inst.LaunchTime)
+		e := Encryption{}
+		if b.Encrypted {
+			e.Encrypted = &b.Encrypted
+		}
+		vol, err := c.newVolume(tx, b, e, inst.Node, inst.LaunchTime)
 		if err != nil {
 			return nil, err
 		}
@@ -141,7 +151,7 @@ func (c *Account) newVolumes(tx *store.Tx, inst *model.Instance, mapping []model
 
 // newVolume makes a volume with a writable layer on its snapshot's, or on none,
 // and keeps the layer's record; the volume's own is the caller's to keep.
-func (c *Account) newVolume(tx *store.Tx, b model.BlockDevice, node string, now time.Time) (model.Volume, error) {
+func (c *Account) newVolume(tx *store.Tx, b model.BlockDevice, e Encryption, node string, now time.Time) (model.Volume, error) {
 	kind, err := b.Kind().Complete(b.SizeGiB)
 	if err != nil {
 		return model.Volume{}, err
@@ -153,11 +163,14 @@ func (c *Account) newVolume(tx *store.Tx, b model.BlockDevice, node string, now 
 		if err != nil {
 			return model.Volume{}, err
 		}
-		head.Parent, codes = snap.LayerID, snap.ProductCodes
+		head.Parent, head.Key, codes = snap.LayerID, snap.Key, snap.ProductCodes
+	}
+	if head.Key, err = c.dataKey(tx, head.Key, e); err != nil {
+		return model.Volume{}, err
 	}
 	vol := model.Volume{
 		ID: model.NewID(model.VolumePrefix), OwnerID: c.id, SnapshotID: b.SnapshotID, SizeGiB: b.SizeGiB,
-		State: model.VolumeCreating, Head: head.ID, Created: now, VolumeKind: kind, ProductCodes: codes,
+		State: model.VolumeCreating, Head: head.ID, Created: now, VolumeKind: kind, ProductCodes: codes, Key: head.Key,
 	}
 	return vol, records.Layers.Put(tx, &head)
 }

@@ -105,14 +105,18 @@ func (c *Account) imageOfCached(tx *store.Tx, b *model.Build, entry *model.Cache
 	img.Name, img.Description, img.State, img.Build = img.ID, "Kept after "+entry.Component+" by "+entry.BuildID, model.ImageTransient, b.ID
 	img.BlockDevices = nil
 	for _, d := range entry.Disks {
+		key, err := keyOfLayer(tx, d.LayerID)
+		if err != nil {
+			return "", err
+		}
 		snap := model.Snapshot{
-			ID: model.NewID(model.SnapshotPrefix), OwnerID: c.id, LayerID: d.LayerID, SizeGiB: d.SizeGiB, State: model.SnapshotCompleted,
+			ID: model.NewID(model.SnapshotPrefix), OwnerID: c.id, LayerID: d.LayerID, Key: key, SizeGiB: d.SizeGiB, State: model.SnapshotCompleted,
 			Started: img.Created, Description: "For " + b.ID, ProductCodes: d.ProductCodes,
 		}
 		if err := records.Snapshots.Put(tx, &snap); err != nil {
 			return "", err
 		}
-		img.BlockDevices = append(img.BlockDevices, model.BlockDevice{Device: d.Device, SnapshotID: snap.ID, SizeGiB: d.SizeGiB, DeleteOnTermination: true})
+		img.BlockDevices = append(img.BlockDevices, model.BlockDevice{Device: d.Device, SnapshotID: snap.ID, SizeGiB: d.SizeGiB, DeleteOnTermination: true, Encrypted: key != ""})
 	}
 	return img.ID, records.Images.Put(tx, &img)
 }

@@ -79,7 +79,7 @@ func (c *Account) buildOnParent(tx *store.Tx, b *model.Build, parent *model.Imag
 		return err
 	}
 	img.Made = c.madeOfRecipe(b, on, img.Created)
-	if err := c.copySnapshots(tx, parent, &img, nil); err != nil {
+	if err := c.copySnapshots(tx, parent, &img, nil, nil); err != nil {
 		return err
 	}
 	b.State, b.Finished = model.BuildAvailable, img.Created

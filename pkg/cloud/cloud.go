@@ -44,6 +44,8 @@ type Options struct {
 	HostAddresses []netip.Addr
 	// NewSigningKey makes the key of instance identity documents for a region.
 	NewSigningKey func(region string, now time.Time) (model.SigningKey, error)
+	// Keys are of encrypted volumes; without them no volume is encrypted.
+	Keys VolumeKeys
 	// Version is what images say that made them.
 	Version string
 	// Now is the clock; time.Now if nil.
@@ -58,6 +60,7 @@ type Cloud struct {
 	host   []netip.Addr // see Options.HostAddresses
 	now    func() time.Time
 	info   records.Cloud
+	keys   VolumeKeys
 	// version is bundt's, for the provenance of images.
 	version string
 
@@ -73,7 +76,7 @@ type Cloud struct {
 
 // New opens the cloud kept in o.Store, and founds it if the store is new.
 func New(ctx context.Context, o Options) (*Cloud, error) {
-	c := &Cloud{store: o.Store, blobs: o.Blobs, public: o.PublicPool, host: o.HostAddresses, now: o.Now, newSigningKey: o.NewSigningKey, version: o.Version}
+	c := &Cloud{store: o.Store, blobs: o.Blobs, public: o.PublicPool, host: o.HostAddresses, now: o.Now, newSigningKey: o.NewSigningKey, keys: o.Keys, version: o.Version}
 	if c.now == nil {
 		c.now = time.Now
 	}

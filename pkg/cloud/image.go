@@ -113,7 +113,7 @@ func (c *Account) newSnapshots(tx *store.Tx, i *model.Instance, img *model.Image
 		if err := c.addSnapshot(tx, &snap); err != nil {
 			return nil, err
 		}
-		b := model.BlockDevice{Device: v.Device, SnapshotID: snap.ID, SizeGiB: vol.SizeGiB, DeleteOnTermination: v.DeleteOnTermination}
+		b := model.BlockDevice{Device: v.Device, SnapshotID: snap.ID, SizeGiB: vol.SizeGiB, DeleteOnTermination: v.DeleteOnTermination, Encrypted: vol.Key != ""}
 		b.SetKind(vol.Asked())
 		out = append(out, b)
 	}

@@ -21,12 +21,13 @@ type ImageCopy struct {
 	CopyTags      bool
 	Tags          model.Tags
 	SnapshotTags  model.Tags
+	Encryption    Encryption
 	ClientToken   string `json:"-"`
 }
 
 // CopyImage makes an image of the account's own of one that it may use. The copy
 // has snapshots of its own on the same layers: nothing is copied on disk, and the
-// source may go.
+// source may go. Only what is to be encrypted and is not is written anew.
 func (c *Account) CopyImage(ctx context.Context, r ImageCopy) (id string, err error) {
 	if err := errors.Join(checkTags(r.Tags, r.SnapshotTags), checkDescription(r.Description)); err != nil {
 		return "", err
@@ -69,7 +70,7 @@ func (c *Account) copyImage(tx *store.Tx, r ImageCopy) (model.Image, error) {
 	if err := c.takeName(tx, img.Name, img.ID); err != nil {
 		return img, err
 	}
-	if err := c.copySnapshots(tx, &src, &img, r.SnapshotTags); err != nil {
+	if err := c.copySnapshots(tx, &src, &img, r.SnapshotTags, func(s *model.Snapshot) error { return c.encryptCopy(tx, s, r.Encryption) }); err != nil {
 		return img, err
 	}
 	return img, c.putImage(tx, &img)
@@ -88,13 +89,19 @@ func copyOf(src *model.Image, id, owner string, now time.Time) model.Image {
 	return img
 }
 
-// copySnapshots gives a copy of an image snapshots of its own.
-func (c *Account) copySnapshots(tx *store.Tx, src, img *model.Image, tags model.Tags) (err error) {
+// copySnapshots gives a copy of an image snapshots of its own. encrypt may make a
+// snapshot one that is yet to be written; nil is for none.
+func (c *Account) copySnapshots(tx *store.Tx, src, img *model.Image, tags model.Tags, encrypt func(*model.Snapshot) error) error {
 	img.BlockDevices = nil
 	for _, b := range src.BlockDevices {
 		if b.SnapshotID != "" {
-			if b.SnapshotID, err = c.copySnapshotOf(tx, src, img, b.SnapshotID, tags); err != nil {
+			snap, err := c.copySnapshotOf(tx, src, img, b.SnapshotID, tags, encrypt)
+			if err != nil {
 				return err
+			}
+			b.SnapshotID, b.Encrypted = snap.ID, snap.Key != ""
+			if snap.State == model.SnapshotPending {
+				img.State = model.ImagePending
 			}
 		}
 		img.BlockDevices = append(img.BlockDevices, b)
@@ -104,19 +111,24 @@ func (c *Account) copySnapshots(tx *store.Tx, src, img *model.Image, tags model.
 
 // copySnapshotOf makes a snapshot on the layer of one of the source image's. Of
 // another account's image the snapshots must be shared too, as on EC2.
-func (c *Account) copySnapshotOf(tx *store.Tx, src, img *model.Image, id string, tags model.Tags) (string, error) {
+func (c *Account) copySnapshotOf(tx *store.Tx, src, img *model.Image, id string, tags model.Tags, encrypt func(*model.Snapshot) error) (model.Snapshot, error) {
 	snap, err := get(tx, records.Snapshots, id, snapshotNotFound(id))
 	if err != nil {
-		return "", err
+		return snap, err
 	}
 	if !snap.UsableBy(c.id) {
-		return "", model.Errorf("InvalidRequest", "You do not have permission to access the storage of this ami").
+		return snap, model.Errorf("InvalidRequest", "You do not have permission to access the storage of this ami").
 			WithHint("the owner of %s must share its snapshot %s with this account too", src.ID, id)
 	}
 	dup := model.Snapshot{
 		ID: model.NewID(model.SnapshotPrefix), OwnerID: c.id, LayerID: snap.LayerID, SizeGiB: snap.SizeGiB,
-		State: snap.State, Started: img.Created, Tags: maps.Clone(tags), ProductCodes: snap.ProductCodes,
+		State: snap.State, Started: img.Created, Tags: maps.Clone(tags), ProductCodes: snap.ProductCodes, Key: snap.Key, Set: img.ID,
 		Description: fmt.Sprintf("Copied for DestinationAmi %s from SourceAmi %s for SourceSnapshot %s.", img.ID, src.ID, id),
 	}
-	return dup.ID, c.addSnapshot(tx, &dup)
+	if encrypt != nil {
+		if err := encrypt(&dup); err != nil {
+			return dup, err
+		}
+	}
+	return dup, c.addSnapshot(tx, &dup)
 }

@@ -104,6 +104,11 @@ func (c *Account) ShareImage(ctx context.Context, id string, ch ShareChange) err
 		if img.State != model.ImageAvailable && (ch.Add.Public || len(ch.Add.Accounts) > 0) {
 			return unavailable(img, "shared")
 		}
+		if ch.Add.Public || len(ch.Add.Accounts) > 0 {
+			if err := mayTravel(img, "shared"); err != nil {
+				return err
+			}
+		}
 		to := &img.Launch
 		to.Public = (to.Public || ch.Add.Public) && !ch.Remove.Public
 		to.Accounts = slices.Concat(to.Accounts, ch.Add.Accounts)

@@ -47,6 +47,9 @@ func (c *Account) changeMapping(tx *store.Tx, img *model.Image, changes []BlockD
 		} else if change.SnapshotID != "" && change.SnapshotID != b.SnapshotID {
 			return model.Errorf(model.CodeInvalidBlockDeviceMapping, "The snapshot of the device %s cannot be changed", b.Device)
 		}
+		if err := c.checkEncryption(change.Encryption, b.Encrypted); err != nil {
+			return err
+		}
 		return change.apply(b)
 	})
 }
@@ -61,7 +64,7 @@ func (c *Account) beginWith(tx *store.Tx, b *model.BlockDevice, change *BlockDev
 		return nil
 	}
 	snap, err := c.usableSnapshot(tx, change.SnapshotID)
-	b.SnapshotID, b.SizeGiB = snap.ID, snap.SizeGiB
+	b.SnapshotID, b.SizeGiB, b.Encrypted = snap.ID, snap.SizeGiB, snap.Key != ""
 	return err
 }
 

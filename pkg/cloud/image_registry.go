@@ -61,6 +61,9 @@ func (c *Account) PushImage(ctx context.Context, r ImagePush) (model.RegistryTas
 		if err := mayLeave(&img, "pushed"); err != nil {
 			return err
 		}
+		if err := mayTravel(&img, "pushed"); err != nil {
+			return err
+		}
 		t.Push, t.Sign, t.ImageID, t.ImageName, t.Layers = true, r.Sign, img.ID, img.Name, map[string]string{}
 		for _, b := range img.BlockDevices {
 			if b.SnapshotID == "" {

@@ -286,6 +286,9 @@ func (c *Account) newExport(tx *store.Tx, r ImageExport) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := mayTravel(&img, "exported"); err != nil {
+		return nil, err
+	}
 	t := model.ExportTask{
 		ID: model.NewID(model.ExportPrefix), OwnerID: c.id, Node: node, State: model.TaskActive, Message: "pending", Description: r.Description,
 		ImageID: img.ID, Format: r.Format, Bucket: r.Bucket, Prefix: r.Prefix, Created: c.Now(), Tags: r.Tags,

@@ -51,7 +51,7 @@ func (c *Cloud) Release(tx *store.Tx, account string) (owns string, err error) {
 			}
 		}
 	}
-	return "", errors.Join(records.ImageKeys.Delete(tx, account), records.ImageRules.Delete(tx, account))
+	return "", errors.Join(records.ImageKeys.Delete(tx, account), records.ImageRules.Delete(tx, account), records.VolumeRules.Delete(tx, account))
 }
 
 // machinesOf names instances of an account and what they are made of.

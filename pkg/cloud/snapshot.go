@@ -65,7 +65,7 @@ func staying(tx *store.Tx, vol *model.Volume) error {
 func pendingSnapshot(vol *model.Volume, set string, now time.Time) model.Snapshot {
 	return model.Snapshot{
 		ID: model.NewID(model.SnapshotPrefix), OwnerID: vol.OwnerID, VolumeID: vol.ID, Set: set, SizeGiB: vol.SizeGiB,
-		State: model.SnapshotPending, Started: now, ProductCodes: vol.ProductCodes,
+		State: model.SnapshotPending, Started: now, ProductCodes: vol.ProductCodes, Key: vol.Key,
 	}
 }
 
@@ -154,12 +154,14 @@ type CopyRequest struct {
 	SourceID    string
 	Region      string // of the source
 	Description string
+	Encryption  Encryption
 	Tags        model.Tags
 }
 
 // CopySnapshot makes another snapshot of the same content, owned by this
 // account. Both refer to one frozen layer, so it is completed at once, whatever
-// its size, and outlives the source.
+// its size, and outlives the source; unless the copy is to be encrypted and the
+// source is not: then the node writes it anew.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CopySnapshot.html
 func (c *Account) CopySnapshot(ctx context.Context, r CopyRequest) (snap model.Snapshot, err error) {
 	if err := checkTags(r.Tags); err != nil {
@@ -177,11 +179,25 @@ func (c *Account) CopySnapshot(ctx context.Context, r CopyRequest) (snap model.S
 		snap = model.Snapshot{
 			ID: model.NewID(model.SnapshotPrefix), OwnerID: c.id, LayerID: src.LayerID, SizeGiB: src.SizeGiB,
 			State: model.SnapshotCompleted, Started: c.now().UTC(), Description: r.Description, Tags: r.Tags, Consistency: src.Consistency,
-			ProductCodes: src.ProductCodes,
+			ProductCodes: src.ProductCodes, Key: src.Key,
+		}
+		if err := c.encryptCopy(tx, &snap, r.Encryption); err != nil {
+			return err
 		}
 		return c.addSnapshot(tx, &snap)
 	})
 	return snap, err
+}
+
+// encryptCopy makes a copy of a snapshot one that is yet to be written with a key of
+// its own, if it is to be encrypted and its source is not.
+func (c *Account) encryptCopy(tx *store.Tx, snap *model.Snapshot, e Encryption) error {
+	key, err := c.dataKey(tx, snap.Key, e)
+	if err != nil || key == snap.Key {
+		return err
+	}
+	snap.Key, snap.CopyOf, snap.LayerID, snap.State = key, snap.LayerID, "", model.SnapshotPending
+	return nil
 }
 
 // Snapshot returns one of the account's own snapshots.
@@ -216,6 +232,10 @@ func (c *Account) ShareSnapshot(ctx context.Context, id string, add, remove []st
 		s, err := c.ownSnapshot(tx, id)
 		if err != nil {
 			return err
+		}
+		if len(add) > 0 && s.Key != "" {
+			return model.Errorf(model.CodeInvalidParameterValue, "The snapshot %s is encrypted with the key of its account, and cannot be shared", id).
+				WithHint("share what is in it: copy it in a guest to a volume that is not encrypted")
 		}
 		s.CreateVolume = share(s.CreateVolume, add, remove)
 		return records.Snapshots.Put(tx, &s)

@@ -15,6 +15,7 @@ type VolumeRequest struct {
 	SizeGiB     int64 // 0 is the snapshot's
 	SnapshotID  string
 	Kind        model.VolumeKind
+	Encryption  Encryption
 	Tags        model.Tags
 	ClientToken string `json:"-"`
 }
@@ -75,7 +76,7 @@ func (c *Account) createVolume(tx *store.Tx, r VolumeRequest) (model.Volume, err
 	if err := c.volumeQuota(tx, 1, b.SizeGiB); err != nil {
 		return model.Volume{}, err
 	}
-	vol, err := c.newVolume(tx, b, node, c.now().UTC())
+	vol, err := c.newVolume(tx, b, r.Encryption, node, c.now().UTC())
 	if err != nil {
 		return vol, err
 	}

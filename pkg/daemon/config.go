@@ -17,6 +17,7 @@ import (
 	"github.com/bundt/bundt/pkg/api/throttle"
 	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/fetch"
+	"github.com/bundt/bundt/pkg/keyring"
 	"github.com/bundt/bundt/pkg/rundir"
 )
 
@@ -44,6 +45,8 @@ type Config struct {
 	// ImportFromHost lets imports by URL reach the host's own addresses, loopback
 	// included.
 	ImportFromHost bool
+	// VolumeKeyFile is the file of the key of encrypted volumes; "" is in DataDir.
+	VolumeKeyFile string
 	// VolumesUnlimited leaves volumes without the limits of their types.
 	VolumesUnlimited bool
 	PublicPool       string // CIDR of loopback addresses given to instances; "" gives none
@@ -137,6 +140,12 @@ func (c *Config) complete() error {
 	}
 	if c.Socket == "" {
 		c.Socket = filepath.Join(c.RunDir, rundir.Socket)
+	}
+	if c.VolumeKeyFile == "" {
+		c.VolumeKeyFile = filepath.Join(c.DataDir, "volume.key")
+	}
+	if err := keyring.CheckSource(c.VolumeKeyFile); err != nil {
+		return fmt.Errorf("--volume-key-file: %w", err)
 	}
 	if !regionName.MatchString(c.Region) {
 		return fmt.Errorf("--region %q: 2 to 32 lower-case letters, digits and hyphens, for instance local-1", c.Region)

@@ -25,6 +25,7 @@ import (
 	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/disk"
 	"github.com/bundt/bundt/pkg/hypervisor"
+	"github.com/bundt/bundt/pkg/keyring"
 	"github.com/bundt/bundt/pkg/layer"
 	"github.com/bundt/bundt/pkg/metadata"
 	"github.com/bundt/bundt/pkg/model"
@@ -109,8 +110,12 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 			return err
 		}
 	}
+	keys, err := keyring.Open(ctx, d.store, d.cfg.VolumeKeyFile)
+	if err != nil {
+		return err
+	}
 	d.cloud, err = cloud.New(ctx, cloud.Options{
-		Store: d.store, Blobs: d.layers, Region: d.cfg.Region, PublicPool: d.cfg.publicPool(), HostAddresses: d.cfg.hostAddresses(), NewSigningKey: metadata.NewSigningKey,
+		Store: d.store, Blobs: d.layers, Region: d.cfg.Region, PublicPool: d.cfg.publicPool(), HostAddresses: d.cfg.hostAddresses(), NewSigningKey: metadata.NewSigningKey, Keys: keys,
 		Version: version.Get().Version,
 	})
 	if err != nil {
@@ -132,7 +137,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 		mtu = jumboMTU
 	}
 	d.node = node.New(node.Options{
-		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath, MTU: mtu, Unlimited: d.cfg.VolumesUnlimited,
+		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath, MTU: mtu, Keys: keys, Unlimited: d.cfg.VolumesUnlimited,
 		Cloud: d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"), ArrivingDir: d.path("arriving"), BucketDir: d.path("buckets"),
 		Fetch: d.cfg.fetcher(), Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Roles: roles{d.accounts},
 		Logger: d.log, Version: version.Get().Version,

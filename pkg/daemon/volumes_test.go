@@ -122,8 +122,8 @@ func TestCreateVolume(t *testing.T) {
 		"gp3 few iops":        {in{AvailabilityZone: new(zone), Size: new(int32(100)), VolumeType: new("gp3"), Iops: new(int32(2999))}, "InvalidParameterValue"},
 		"gp3 throughput":      {in{AvailabilityZone: new(zone), Size: new(int32(100)), VolumeType: new("gp3"), Throughput: new(int32(751))}, "InvalidParameterValue"},
 		"gp2 with throughput": {in{AvailabilityZone: new(zone), Size: new(int32(100)), VolumeType: new("gp2"), Throughput: new(int32(125))}, "InvalidParameterCombination"},
-		"encrypted":           {in{AvailabilityZone: new(zone), Size: new(int32(1)), Encrypted: new(true)}, "UnsupportedOperation"},
-		"key":                 {in{AvailabilityZone: new(zone), Size: new(int32(1)), KmsKeyId: new("alias/x")}, "UnsupportedOperation"},
+		"key":                 {in{AvailabilityZone: new(zone), Size: new(int32(1)), KmsKeyId: new("alias/aws/ebs")}, "InvalidParameterDependency"},
+		"unknown key":         {in{AvailabilityZone: new(zone), Size: new(int32(1)), Encrypted: new(true), KmsKeyId: new("alias/x")}, "InvalidParameterValue"},
 		"multi-attach":        {in{AvailabilityZone: new(zone), Size: new(int32(4)), VolumeType: new("io2"), Iops: new(int32(100)), MultiAttachEnabled: new(true)}, "UnsupportedOperation"},
 		"malformed snapshot":  {in{AvailabilityZone: new(zone), SnapshotId: new("snap-1")}, "InvalidSnapshotID.Malformed"},
 		"no such snapshot":    {in{AvailabilityZone: new(zone), SnapshotId: new("snap-00000000000000000")}, "InvalidSnapshot.NotFound"},
@@ -369,8 +369,6 @@ func TestSnapshots(t *testing.T) {
 	// A copy refers to the same content and outlives its source, and its volume.
 	_, err = c.CopySnapshot(ctx, &ec2types.CopySnapshotInput{SourceSnapshotId: alone.SnapshotId, SourceRegion: new("mars-1")})
 	fails(t, "InvalidParameterValue", err)
-	_, err = c.CopySnapshot(ctx, &ec2types.CopySnapshotInput{SourceSnapshotId: alone.SnapshotId, SourceRegion: new("local-1"), Encrypted: new(true)})
-	fails(t, "UnsupportedOperation", err)
 	twin, err := c.CopySnapshot(ctx, &ec2types.CopySnapshotInput{SourceSnapshotId: alone.SnapshotId, SourceRegion: new("local-1")})
 	c.must(err)
 	c.must(only(c.DeleteSnapshot(ctx, &ec2types.DeleteSnapshotInput{SnapshotId: alone.SnapshotId})))
@@ -455,7 +453,7 @@ func TestLaunchMapping(t *testing.T) {
 		"no size":     {[]ec2types.BlockDeviceMapping{entry("/dev/sdb", &ec2types.EbsBlockDevice{VolumeType: new("gp3")})}, "MissingParameter"},
 		"bad device":  {[]ec2types.BlockDeviceMapping{entry("/dev/disk", &ec2types.EbsBlockDevice{VolumeSize: new(int32(1))})}, "InvalidBlockDeviceMapping"},
 		"no root":     {[]ec2types.BlockDeviceMapping{{DeviceName: new("/dev/sda1"), NoDevice: new("")}}, "InvalidBlockDeviceMapping"},
-		"encrypted":   {[]ec2types.BlockDeviceMapping{entry("/dev/sdb", &ec2types.EbsBlockDevice{VolumeSize: new(int32(1)), Encrypted: new(true)})}, "UnsupportedOperation"},
+		"no such key": {[]ec2types.BlockDeviceMapping{entry("/dev/sdb", &ec2types.EbsBlockDevice{VolumeSize: new(int32(1)), Encrypted: new(true), KmsKeyId: new("x")})}, "InvalidParameterValue"},
 		"ephemeral":   {[]ec2types.BlockDeviceMapping{{DeviceName: new("/dev/sdb"), VirtualName: new("ephemeral0")}}, "UnsupportedOperation"},
 		"io2 no iops": {[]ec2types.BlockDeviceMapping{entry("/dev/sdb", &ec2types.EbsBlockDevice{VolumeSize: new(int32(4)), VolumeType: new("io2")})}, "MissingParameter"},
 		"no snapshot": {[]ec2types.BlockDeviceMapping{entry("/dev/sdb", &ec2types.EbsBlockDevice{SnapshotId: new("snap-00000000000000000")})}, "InvalidSnapshot.NotFound"},

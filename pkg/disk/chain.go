@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/crypto/xts"
 )
 
 // Chain reads the disk that a qcow2 image shows over its backing files, without QEMU.
@@ -31,6 +32,7 @@ type chainImage struct {
 	Header
 	f    *os.File
 	size int64
+	data *xts.Cipher // of an encrypted image
 	l1   []uint64
 	l2   map[uint64][]byte // by the table's offset
 }
@@ -39,28 +41,34 @@ type chainImage struct {
 // QEMU's default size of clusters.
 const maxL2Tables = 32
 
+// ChainFile is one file of a chain, with the key that opens it if it is encrypted.
+type ChainFile struct {
+	Path string
+	Key  Passphrase
+}
+
 // OpenChain opens the files of a chain, the top one first, each the backing file of
 // the one before: what their headers name as such is not looked at. No file may be
 // written to while it is open.
-func OpenChain(paths []string) (_ *Chain, err error) {
+func OpenChain(files []ChainFile) (_ *Chain, err error) {
 	c := &Chain{}
 	defer func() {
 		if err != nil {
 			c.Close()
 		}
 	}()
-	if len(paths) == 0 {
+	if len(files) == 0 {
 		return nil, errors.New("opening a chain of no images")
 	}
-	for _, path := range paths {
-		f, err := os.Open(path)
+	for _, file := range files {
+		f, err := os.Open(file.Path)
 		if err != nil {
 			return nil, err
 		}
 		im := &chainImage{f: f, l2: map[uint64][]byte{}}
 		c.images = append(c.images, im)
-		if err := im.load(); err != nil {
-			return nil, fmt.Errorf("opening %s: %w", path, err)
+		if err := im.load(file.Key); err != nil {
+			return nil, fmt.Errorf("opening %s: %w", file.Path, err)
 		}
 	}
 	return c, nil
@@ -114,11 +122,7 @@ func (c *Chain) read(p []byte, off int64) (int, error) {
 		case entry&entryZero != 0 && im.Version >= 3:
 			return zero(p), nil
 		case entry&entryOffsetMask != 0:
-			at := int64(entry&entryOffsetMask) + in
-			if at > im.size-int64(len(p)) {
-				return im.short(p, at)
-			}
-			return im.f.ReadAt(p, at)
+			return im.readAt(p, int64(entry&entryOffsetMask)+in)
 		}
 	}
 	return zero(p), nil
@@ -127,6 +131,32 @@ func (c *Chain) read(p []byte, off int64) (int, error) {
 func zero(p []byte) int {
 	clear(p)
 	return len(p)
+}
+
+// readAt reads data of the image from its file.
+func (im *chainImage) readAt(p []byte, at int64) (int, error) {
+	switch {
+	case im.data != nil:
+		return im.decrypt(p, at)
+	case at > im.size-int64(len(p)):
+		return im.short(p, at)
+	}
+	return im.f.ReadAt(p, at)
+}
+
+// decrypt reads the sectors that the bytes are in. Where they are in the file is
+// part of how they are encrypted.
+func (im *chainImage) decrypt(p []byte, at int64) (int, error) {
+	first := at &^ (sectorBytes - 1)
+	sectors := make([]byte, (at+int64(len(p))+sectorBytes-1)&^(sectorBytes-1)-first)
+	if first > im.size-int64(len(sectors)) { // QEMU writes whole clusters of encrypted images
+		return 0, hostile("an encrypted cluster at %#x is outside of the file of %d bytes", at, im.size)
+	}
+	if _, err := im.f.ReadAt(sectors, first); err != nil {
+		return 0, err
+	}
+	cryptSectors(im.data.Decrypt, sectors, uint64(first/sectorBytes))
+	return copy(p, sectors[at-first:]), nil
 }
 
 // short reads a cluster at the end of a file that was not filled up.
@@ -182,14 +212,23 @@ func (c *Chain) Allocated(n int, fn func(offset, length int64) error) error {
 }
 
 // load reads the header and the L1 table.
-func (im *chainImage) load() error {
+func (im *chainImage) load(key Passphrase) error {
 	st, err := im.f.Stat()
 	if err != nil {
 		return err
 	}
 	im.size = st.Size()
-	if im.Header, err = readHeader(im.f, im.size); err != nil {
+	read := readHeader
+	if key != "" {
+		read = readLayerHeader
+	}
+	if im.Header, err = read(im.f, im.size); err != nil {
 		return err
+	}
+	if im.Encrypted {
+		if im.data, err = openLUKS(im.f, im.luksOffset, key); err != nil {
+			return err
+		}
 	}
 	table := make([]byte, im.l1Need()*8)
 	if _, err := im.f.ReadAt(table, im.l1Offset); err != nil {

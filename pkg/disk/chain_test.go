@@ -64,7 +64,7 @@ func TestChain(t *testing.T) {
 	for _, compression := range []string{"zlib", "zstd"} {
 		t.Run(compression, func(t *testing.T) {
 			paths, want := chain(t, compression)
-			c, err := disk.OpenChain(paths)
+			c, err := disk.OpenChain(files(paths...))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -118,7 +118,7 @@ func TestDamagedChain(t *testing.T) {
 		if err := os.WriteFile(path, broken, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		c, err := disk.OpenChain([]string{paths[0], paths[1], path})
+		c, err := disk.OpenChain(files(paths[0], paths[1], path))
 		if err == nil {
 			var got []byte
 			got, err = io.ReadAll(io.NewSectionReader(c, 0, c.Size()))
@@ -135,4 +135,11 @@ func TestDamagedChain(t *testing.T) {
 	if _, err := disk.OpenChain(nil); err == nil {
 		t.Error("no images were opened")
 	}
+}
+
+func files(paths ...string) (out []disk.ChainFile) {
+	for _, p := range paths {
+		out = append(out, disk.ChainFile{Path: p})
+	}
+	return out
 }

@@ -259,7 +259,7 @@ func sourceWithoutParent(format, path string) string {
 	return "json:" + string(name)
 }
 
-func runQemuImg(ctx context.Context, args []string, progress func(int)) error {
+func runQemuImg(ctx context.Context, args []string, progress func(int), files ...*os.File) error {
 	var stderr bytes.Buffer
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = []string{"LC_ALL=C", "PATH=" + os.Getenv("PATH")}
@@ -267,7 +267,7 @@ func runQemuImg(ctx context.Context, args []string, progress func(int)) error {
 	if progress != nil {
 		cmd.Stdout = &percentWriter{tell: progress, last: -1}
 	}
-	cmd.WaitDelay = killDelay
+	cmd.WaitDelay, cmd.ExtraFiles = killDelay, files
 	err := cmd.Run()
 	if err == nil {
 		return nil

@@ -17,6 +17,9 @@ type Overlay struct {
 	Backing       string
 	BackingFormat string // "qcow2" or "raw"; never left to probing
 	SizeBytes     int64  // virtual size, a multiple of 512
+	// Key encrypts what is written to the overlay, and not what it reads from its
+	// backing file, which has a key of its own or none.
+	Key Passphrase
 }
 
 const (
@@ -24,7 +27,8 @@ const (
 	overlayClusterBytes = 1 << overlayClusterBits
 	sectorBytes         = 512
 
-	// A fresh overlay is: header, refcount table, refcount block, L1 table.
+	// A fresh overlay is: header, refcount table, refcount block, L1 table and, if it
+	// is encrypted, LUKS's header with its key slots.
 	overlayReftab = 1
 	overlayBlock  = 2
 	overlayL1     = 3
@@ -66,7 +70,18 @@ func (o Overlay) l1Clusters() int64 {
 	return (o.l1Entries()*8 + overlayClusterBytes - 1) / overlayClusterBytes
 }
 
-func (o Overlay) fileBytes() int64 { return (overlayL1 + o.l1Clusters()) * overlayClusterBytes }
+// luksOffset is where an encrypted overlay has LUKS's header.
+func (o Overlay) luksOffset() int64 { return (overlayL1 + o.l1Clusters()) * overlayClusterBytes }
+
+func (o Overlay) clusters() int64 {
+	n := overlayL1 + o.l1Clusters()
+	if o.Key != "" {
+		n += (luksBytes + overlayClusterBytes - 1) / overlayClusterBytes
+	}
+	return n
+}
+
+func (o Overlay) fileBytes() int64 { return o.clusters() * overlayClusterBytes }
 
 // qcow2Layout is where a file has its tables.
 type qcow2Layout struct {
@@ -82,9 +97,15 @@ func (o Overlay) headerFor(layout qcow2Layout) []byte {
 	const reserved = 8 // compression type and padding, as QEMU writes them
 	b := make([]byte, 0, 256)
 	be := binary.BigEndian
-	backingOffset := 0
+	backingOffset, crypt := 0, uint32(0)
 	if o.Backing != "" {
 		backingOffset = headerV3Bytes + reserved + 8 + 8 + 8
+	}
+	if o.Key != "" {
+		crypt = cryptLUKS
+		if backingOffset > 0 {
+			backingOffset += 8 + 16
+		}
 	}
 	b = append(b, qcow2Magic...)
 	b = be.AppendUint32(b, 3)
@@ -92,7 +113,7 @@ func (o Overlay) headerFor(layout qcow2Layout) []byte {
 	b = be.AppendUint32(b, uint32(len(o.Backing)))
 	b = be.AppendUint32(b, overlayClusterBits)
 	b = be.AppendUint64(b, uint64(o.SizeBytes))
-	b = be.AppendUint32(b, 0) // no encryption
+	b = be.AppendUint32(b, crypt)
 	b = be.AppendUint32(b, uint32(o.l1Entries()))
 	b = be.AppendUint64(b, uint64(layout.l1))
 	b = be.AppendUint64(b, uint64(layout.reftab))
@@ -105,19 +126,27 @@ func (o Overlay) headerFor(layout qcow2Layout) []byte {
 	b = be.AppendUint32(b, 4) // refcounts of 16 bits
 	b = be.AppendUint32(b, headerV3Bytes+reserved)
 	b = be.AppendUint64(b, 0)
+	if o.Key != "" {
+		h := Header{luksOffset: o.luksOffset()}
+		b = append(b, h.encryptionExtension()...)
+	}
 	return append(appendBackingFormat(b, o.BackingFormat), o.Backing...)
 }
 
 // parts are the written parts of a fresh overlay by their offset; all else is
 // zeros that the file does not store.
-func (o Overlay) parts() map[int64][]byte {
-	clusters := overlayL1 + o.l1Clusters()
-	refcounts := bytes.Repeat([]byte{0, 1}, int(clusters))
-	return map[int64][]byte{
+func (o Overlay) parts() (map[int64][]byte, error) {
+	parts := map[int64][]byte{
 		0:                                   o.header(),
 		overlayReftab * overlayClusterBytes: binary.BigEndian.AppendUint64(nil, overlayBlock*overlayClusterBytes),
-		overlayBlock * overlayClusterBytes:  refcounts,
+		overlayBlock * overlayClusterBytes:  bytes.Repeat([]byte{0, 1}, int(o.clusters())),
 	}
+	if o.Key == "" {
+		return parts, nil
+	}
+	header, slot, err := freshLUKS(o.Key)
+	parts[o.luksOffset()], parts[o.luksOffset()+luksFirstSlot*sectorBytes] = header, slot
+	return parts, err
 }
 
 // WriteOverlay writes a fresh overlay to a file that must not exist yet, with
@@ -126,6 +155,10 @@ func (o Overlay) parts() map[int64][]byte {
 // does not depend on the size.
 func WriteOverlay(path string, o Overlay) (err error) {
 	if err := o.check(); err != nil {
+		return fmt.Errorf("writing overlay %s: %w", path, err)
+	}
+	parts, err := o.parts()
+	if err != nil {
 		return fmt.Errorf("writing overlay %s: %w", path, err)
 	}
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -141,7 +174,7 @@ func WriteOverlay(path string, o Overlay) (err error) {
 	if err := f.Truncate(o.fileBytes()); err != nil {
 		return err
 	}
-	for offset, data := range o.parts() {
+	for offset, data := range parts {
 		if _, err := f.WriteAt(data, offset); err != nil {
 			return err
 		}
@@ -182,11 +215,11 @@ func (o Overlay) completeIn(f *os.File) (bool, error) {
 	if torn && (n < len(want) || head[0] == 0 || st.Size() < o.fileBytes()) {
 		return false, nil
 	}
-	h, err := readHeader(f, st.Size())
+	h, err := readLayerHeader(f, st.Size())
 	if err != nil {
 		return false, err
 	}
-	if h.Backing != o.Backing || h.BackingFormat != o.BackingFormat || h.SizeBytes != o.SizeBytes {
+	if h.Backing != o.Backing || h.BackingFormat != o.BackingFormat || h.SizeBytes != o.SizeBytes || h.Encrypted != (o.Key != "") {
 		return false, fmt.Errorf("it is another one: %d bytes on %q (%s)", h.SizeBytes, h.Backing, h.BackingFormat)
 	}
 	// Where these are, a complete image has no zeros, whatever its guest wrote.
@@ -199,5 +232,14 @@ func (o Overlay) completeIn(f *os.File) (bool, error) {
 			return false, nil
 		}
 	}
-	return true, nil
+	if !h.Encrypted {
+		return true, nil
+	}
+	// A header or a slot that was not written wholly opens with no key. Neither does
+	// one of another key; but what a guest has written to is no torn file.
+	_, err = openLUKS(f, h.luksOffset, o.Key)
+	if st.Size() == o.fileBytes() && (errors.Is(err, ErrPassphrase) || errors.Is(err, ErrHostile)) {
+		return false, nil
+	}
+	return err == nil, err
 }

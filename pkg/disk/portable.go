@@ -54,13 +54,14 @@ func SetBacking(path, backing, format string) error {
 
 // rebacked is the first cluster of a qcow2 file with another backing file, or with
 // none. The first cluster holds the header, its extensions and that name, and
-// nothing else; extensions besides the backing file's format only name features.
+// nothing else; extensions besides the backing file's format and where the encryption
+// header is only name features.
 func rebacked(f *os.File, backing, format string) ([]byte, error) {
 	st, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
-	h, err := readHeader(f, st.Size())
+	h, err := readLayerHeader(f, st.Size())
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +78,11 @@ func rebacked(f *os.File, backing, format string) ([]byte, error) {
 	if _, err := f.ReadAt(head, 0); err != nil {
 		return nil, err
 	}
-	extensions := appendBackingFormat(nil, format)
+	var extensions []byte
+	if h.Encrypted {
+		extensions = h.encryptionExtension()
+	}
+	extensions = appendBackingFormat(extensions, format)
 	offset := 0
 	if backing != "" {
 		offset = length + len(extensions)

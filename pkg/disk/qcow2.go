@@ -37,12 +37,15 @@ const (
 	maxL1Bytes      = 32 << 20 // QEMU's own bound
 	maxReftabBytes  = 8 << 20  // QEMU's own bound
 
+	cryptLUKS = 2
+
 	incompatCompression = 1 << 3
 	compatLazyRefcounts = 1 << 0
 
 	extEnd           = 0
 	extBackingFormat = 0xe2792aca
 	extFeatureNames  = 0x6803f857
+	extEncryption    = 0x0537be77
 )
 
 // Header is what bundt reads of a qcow2 header.
@@ -53,12 +56,14 @@ type Header struct {
 	Backing       string
 	BackingFormat string // "" if not recorded
 	Zstd          bool   // compressed clusters are zstd, otherwise deflate
+	Encrypted     bool   // by LUKS; only layers may be
 
 	l1Entries     int64
 	l1Offset      int64
 	reftabOffset  int64
 	reftabBytes   int64
 	refcountOrder int
+	luksOffset    int64
 }
 
 func hostile(format string, args ...any) error {
@@ -68,7 +73,9 @@ func hostile(format string, args ...any) error {
 // ReadHeader reads and checks the header of a qcow2 file. A backing file is
 // allowed and reported. The tables that the header points to are not looked at;
 // see Inspect.
-func ReadHeader(path string) (Header, error) {
+func ReadHeader(path string) (Header, error) { return readHeaderOf(path, readHeader) }
+
+func readHeaderOf(path string, read func(io.ReaderAt, int64) (Header, error)) (Header, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return Header{}, err
@@ -78,16 +85,31 @@ func ReadHeader(path string) (Header, error) {
 	if err != nil {
 		return Header{}, err
 	}
-	h, err := readHeader(f, st.Size())
+	h, err := read(f, st.Size())
 	if err != nil {
 		return Header{}, fmt.Errorf("reading header of %s: %w", path, err)
 	}
 	return h, nil
 }
 
+// ReadLayerHeader is ReadHeader for a file that bundt wrote itself: it may be
+// encrypted.
+func ReadLayerHeader(path string) (Header, error) {
+	return readHeaderOf(path, readLayerHeader)
+}
+
 // readHeader parses the header of an image in a file of size bytes and checks
-// all that can be checked without reading on.
+// all that can be checked without reading on. Encrypted images are refused: nobody
+// could see what is in them.
 func readHeader(r io.ReaderAt, size int64) (Header, error) {
+	h, err := readLayerHeader(r, size)
+	if err == nil && h.Encrypted {
+		return Header{}, hostile("it is encrypted")
+	}
+	return h, err
+}
+
+func readLayerHeader(r io.ReaderAt, size int64) (Header, error) {
 	buf := make([]byte, 4096)
 	n, err := r.ReadAt(buf, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -118,6 +140,9 @@ func readHeader(r io.ReaderAt, size int64) (Header, error) {
 	if err := h.parseExtensions(r, size, headerBytes, int64(be.Uint64(buf[8:])), int64(be.Uint32(buf[16:]))); err != nil {
 		return Header{}, err
 	}
+	if h.Encrypted != (h.luksOffset != 0) {
+		return Header{}, hostile("it is encrypted, and has no header for that")
+	}
 	return h, nil
 }
 
@@ -133,7 +158,7 @@ func (h *Header) parseGeometry(buf []byte, size int64) error {
 		return hostile("cluster size of 2^%d bytes", clusterBits)
 	case virtual == 0 || virtual > MaxVirtualBytes:
 		return hostile("virtual size of %d bytes", virtual)
-	case be.Uint32(buf[32:]) != 0:
+	case be.Uint32(buf[32:]) != 0 && be.Uint32(buf[32:]) != cryptLUKS:
 		return hostile("it is encrypted")
 	case be.Uint32(buf[60:]) != 0:
 		return hostile("it has internal snapshots")
@@ -148,6 +173,7 @@ func (h *Header) parseGeometry(buf []byte, size int64) error {
 	}
 	h.ClusterBits = int(clusterBits)
 	h.SizeBytes = int64(virtual)
+	h.Encrypted = be.Uint32(buf[32:]) == cryptLUKS
 	h.l1Entries = int64(l1Entries)
 	h.reftabBytes = int64(reftabClusters) << clusterBits
 	if need := h.l1Need(); h.l1Entries < need {
@@ -240,7 +266,7 @@ func (h *Header) parseExtensions(r io.ReaderAt, size, start, backingOffset, back
 		if kind == extEnd {
 			return nil
 		}
-		if err := h.parseExtension(r, kind, start, length); err != nil {
+		if err := h.parseExtension(r, kind, start, length, size); err != nil {
 			return err
 		}
 		start += (length + 7) &^ 7
@@ -248,7 +274,7 @@ func (h *Header) parseExtensions(r io.ReaderAt, size, start, backingOffset, back
 	return nil
 }
 
-func (h *Header) parseExtension(r io.ReaderAt, kind uint32, start, length int64) error {
+func (h *Header) parseExtension(r io.ReaderAt, kind uint32, start, length, fileBytes int64) error {
 	switch kind {
 	case extFeatureNames:
 		return nil
@@ -262,9 +288,32 @@ func (h *Header) parseExtension(r io.ReaderAt, kind uint32, start, length int64)
 		}
 		h.BackingFormat = string(format)
 		return nil
+	case extEncryption:
+		var at [16]byte
+		if length != int64(len(at)) {
+			return hostile("encryption extension of %d bytes", length)
+		}
+		if _, err := r.ReadAt(at[:], start); err != nil {
+			return hostile("encryption extension is cut off")
+		}
+		if binary.BigEndian.Uint64(at[8:]) != luksBytes {
+			return hostile("encryption header of %d bytes", binary.BigEndian.Uint64(at[8:]))
+		}
+		var err error
+		h.luksOffset, err = h.table("encryption header", binary.BigEndian.Uint64(at[:]), luksBytes, fileBytes)
+		return err
 	default:
 		return hostile("header extension %#x", kind)
 	}
+}
+
+// encryptionExtension is the header extension that tells where LUKS's header is.
+func (h *Header) encryptionExtension() []byte {
+	be := binary.BigEndian
+	b := be.AppendUint32(nil, extEncryption)
+	b = be.AppendUint32(b, 16)
+	b = be.AppendUint64(b, uint64(h.luksOffset))
+	return be.AppendUint64(b, luksBytes)
 }
 
 func (h *Header) clusterBytes() int64 { return 1 << h.ClusterBits }

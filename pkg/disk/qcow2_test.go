@@ -39,7 +39,8 @@ func newImage() image {
 	const size = 1 << 30
 	o := Overlay{SizeBytes: size}
 	b := make(image, 6*testCluster)
-	for offset, part := range o.parts() {
+	parts, _ := o.parts()
+	for offset, part := range parts {
 		copy(b[offset:], part)
 	}
 	copy(b[overlayBlock*testCluster:], bytes.Repeat([]byte{0, 1}, 6))
@@ -295,16 +296,16 @@ func TestOverlayCompleteness(t *testing.T) {
 func TestWriteOverlayRefuses(t *testing.T) {
 	dir := t.TempDir()
 	for name, o := range map[string]Overlay{
-		"no size":         {"b", "qcow2", 0},
-		"odd size":        {"b", "qcow2", 1000},
-		"too large":       {"b", "qcow2", MaxVirtualBytes + 512},
-		"probed format":   {"b", "", 512},
-		"unsafe format":   {"b", "vmdk", 512},
-		"protocol":        {"nbd:host", "raw", 512},
-		"format only":     {"", "qcow2", 512},
-		"name too long":   {string(bytes.Repeat([]byte("x"), 1024)), "raw", 512},
-		"zero in name":    {"a\x00b", "raw", 512},
-		"negative number": {"b", "qcow2", -512},
+		"no size":         {"b", "qcow2", 0, ""},
+		"odd size":        {"b", "qcow2", 1000, ""},
+		"too large":       {"b", "qcow2", MaxVirtualBytes + 512, ""},
+		"probed format":   {"b", "", 512, ""},
+		"unsafe format":   {"b", "vmdk", 512, ""},
+		"protocol":        {"nbd:host", "raw", 512, ""},
+		"format only":     {"", "qcow2", 512, ""},
+		"name too long":   {string(bytes.Repeat([]byte("x"), 1024)), "raw", 512, ""},
+		"zero in name":    {"a\x00b", "raw", 512, ""},
+		"negative number": {"b", "qcow2", -512, ""},
 	} {
 		path := filepath.Join(dir, "x")
 		if err := WriteOverlay(path, o); err == nil {
@@ -318,7 +319,7 @@ func TestWriteOverlayRefuses(t *testing.T) {
 	if err := os.WriteFile(path, []byte("data"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := WriteOverlay(path, Overlay{"b", "qcow2", 512}); !errors.Is(err, os.ErrExist) {
+	if err := WriteOverlay(path, Overlay{"b", "qcow2", 512, ""}); !errors.Is(err, os.ErrExist) {
 		t.Errorf("got %v, want ErrExist", err)
 	}
 	if b, err := os.ReadFile(path); err != nil || string(b) != "data" {

@@ -150,7 +150,7 @@ func TestVHDX(t *testing.T) {
 		if err := disk.Convert(t.Context(), vhdx, disk.FormatVHDX, dst, disk.ConvertOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		c, err := disk.OpenChain([]string{dst})
+		c, err := disk.OpenChain([]disk.ChainFile{{Path: dst}})
 		if err != nil {
 			t.Fatal(err)
 		}

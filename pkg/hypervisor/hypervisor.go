@@ -137,6 +137,7 @@ type SnapshotDisk struct {
 	DiskID  string // Disk.ID
 	LayerID string // id of the new head
 	Path    string // the new head's file
+	Key     Key    // that it is encrypted with, if it is
 }
 
 // SnapshotResult says what the snapshot guarantees and what it cost.
@@ -185,6 +186,14 @@ type Disk struct {
 type Layer struct {
 	ID   string
 	Path string
+	Key  Key `json:",omitzero"` // that it is encrypted with, if it is (LUKS in qcow2)
+}
+
+// Key opens encrypted layers. Drivers keep no secrets: they hand them to the
+// hypervisor in a way that no other user of the host can see.
+type Key struct {
+	ID     string
+	Secret string `json:"-"` // text
 }
 
 // NIC is a network interface. Without Tap the driver makes QEMU listen on a unix

@@ -34,7 +34,7 @@ func benchmarkOverlay(b *testing.B, size int64) {
 	for b.Loop() {
 		i++
 		own = append(own, timed(b, func() error {
-			return s.CreateOverlay(b.Context(), fmt.Sprintf("own-%d", i), "base", size)
+			return s.CreateOverlay(b.Context(), fmt.Sprintf("own-%d", i), "base", size, "")
 		}))
 		theirs = append(theirs, timed(b, func() error {
 			return exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", s.Path("base"),

@@ -41,9 +41,9 @@ var errCrash = errors.New("crash")
 func TestCrash(t *testing.T) {
 	operations := map[string]func(context.Context, *Store, string) error{
 		"overlay": func(ctx context.Context, s *Store, _ string) error {
-			return s.CreateOverlay(ctx, "new", "base", 2*gib)
+			return s.CreateOverlay(ctx, "new", "base", 2*gib, "")
 		},
-		"empty": func(ctx context.Context, s *Store, _ string) error { return s.CreateEmpty(ctx, "new", gib) },
+		"empty": func(ctx context.Context, s *Store, _ string) error { return s.CreateEmpty(ctx, "new", gib, "") },
 		"import": func(ctx context.Context, s *Store, path string) error {
 			_, err := s.Import(ctx, "new", path)
 			return err
@@ -131,7 +131,7 @@ func TestTornOverlayIsReplaced(t *testing.T) {
 		if ids, err := s.List(); err != nil || len(ids) != 2 {
 			t.Errorf("torn layers are not listed: %v, %v", ids, err)
 		}
-		if err := s.CreateOverlay(t.Context(), "torn", "base", gib); err != nil {
+		if err := s.CreateOverlay(t.Context(), "torn", "base", gib, ""); err != nil {
 			t.Fatal(err)
 		}
 		if info, err := s.Info("torn"); err != nil || info.Parent != "base" {
@@ -146,13 +146,13 @@ func TestTornOverlayIsReplaced(t *testing.T) {
 func TestOtherLayersAreNotReplaced(t *testing.T) {
 	s := open(t)
 	importFlat(t, s, "base", gib)
-	if err := s.CreateOverlay(t.Context(), "head", "base", gib); err != nil {
+	if err := s.CreateOverlay(t.Context(), "head", "base", gib, ""); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CreateOverlay(t.Context(), "head", "base", 2*gib); !errors.Is(err, ErrExists) {
+	if err := s.CreateOverlay(t.Context(), "head", "base", 2*gib, ""); !errors.Is(err, ErrExists) {
 		t.Errorf("another size: got %v", err)
 	}
-	if err := s.CreateEmpty(t.Context(), "head", gib); !errors.Is(err, ErrExists) {
+	if err := s.CreateEmpty(t.Context(), "head", gib, ""); !errors.Is(err, ErrExists) {
 		t.Errorf("another parent: got %v", err)
 	}
 	path := filepath.Join(t.TempDir(), "flat.qcow2")
@@ -239,8 +239,8 @@ func TestInvalidNames(t *testing.T) {
 		_, errImport := s.Import(t.Context(), id, "x")
 		for what, err := range map[string]error{
 			"Info": errInfo, "Import": errImport, "Delete": s.Delete(t.Context(), id), "Freeze": s.Freeze(t.Context(), id),
-			"CreateEmpty": s.CreateEmpty(t.Context(), id, gib), "CreateOverlay": s.CreateOverlay(t.Context(), id, "base", gib),
-			"parent": s.CreateOverlay(t.Context(), "ok", id, gib),
+			"CreateEmpty": s.CreateEmpty(t.Context(), id, gib, ""), "CreateOverlay": s.CreateOverlay(t.Context(), id, "base", gib, ""),
+			"parent": s.CreateOverlay(t.Context(), "ok", id, gib, ""),
 		} {
 			if !errors.Is(err, ErrInvalidID) {
 				t.Errorf("%s(%q): got %v", what, id, err)
@@ -266,7 +266,7 @@ func TestConcurrentCreate(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
-			if err := s.CreateOverlay(t.Context(), "same", "base", gib); err != nil {
+			if err := s.CreateOverlay(t.Context(), "same", "base", gib, ""); err != nil {
 				t.Error(err)
 			}
 		})
@@ -313,7 +313,7 @@ func fillUp(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := s.CreateEmpty(context.Background(), "new", gib); !errors.Is(err, ErrNoSpace) {
+	if err := s.CreateEmpty(context.Background(), "new", gib, ""); !errors.Is(err, ErrNoSpace) {
 		return errors.Join(errors.New("CreateEmpty"), err)
 	}
 	if _, _, err := s.PutBlob(context.Background(), bytes.NewReader(make([]byte, 1<<20))); !errors.Is(err, ErrNoSpace) {

@@ -35,22 +35,22 @@ func importFlat(t testing.TB, s *Store, id string, size int64) {
 func TestLifecycle(t *testing.T) {
 	s := open(t)
 	importFlat(t, s, "base", gib)
-	if err := s.CreateOverlay(t.Context(), "head", "base", 2*gib); err != nil {
+	if err := s.CreateOverlay(t.Context(), "head", "base", 2*gib, ""); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CreateOverlay(t.Context(), "head", "base", 2*gib); err != nil {
+	if err := s.CreateOverlay(t.Context(), "head", "base", 2*gib, ""); err != nil {
 		t.Fatalf("creating again: %v", err)
 	}
-	if err := s.CreateOverlay(t.Context(), "twin", "head", 2*gib); !errors.Is(err, ErrNotFrozen) {
+	if err := s.CreateOverlay(t.Context(), "twin", "head", 2*gib, ""); !errors.Is(err, ErrNotFrozen) {
 		t.Fatalf("on a writable parent: got %v, want ErrNotFrozen", err)
 	}
-	if err := s.CreateSnapshotOverlay(t.Context(), "next", "head", 2*gib); err != nil {
+	if err := s.CreateSnapshotOverlay(t.Context(), "next", "head", 2*gib, ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Freeze(t.Context(), "head"); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CreateOverlay(t.Context(), "small", "head", gib); !errors.Is(err, ErrTooSmall) {
+	if err := s.CreateOverlay(t.Context(), "small", "head", gib, ""); !errors.Is(err, ErrTooSmall) {
 		t.Fatalf("got %v, want ErrTooSmall", err)
 	}
 	chain, err := s.Chain("next")

@@ -19,25 +19,26 @@ type Info struct {
 	Parent         string // "" for a flat layer
 	SizeBytes      int64  // virtual size
 	AllocatedBytes int64  // on disk, without the parents
+	Encrypted      bool
 	Frozen         bool
 }
 
 // CreateOverlay makes a writable layer on a frozen parent, and returns when it
 // is on stable storage. sizeBytes is the virtual size, at least the parent's. A
 // layer of that id, parent and size that exists already is success; one that a
-// crash left incomplete is replaced.
-func (s *Store) CreateOverlay(ctx context.Context, id, parentID string, sizeBytes int64) error {
-	return s.createOverlay(ctx, id, parentID, sizeBytes, true)
+// crash left incomplete is replaced. key encrypts what is written to it, "" for not.
+func (s *Store) CreateOverlay(ctx context.Context, id, parentID string, sizeBytes int64, key disk.Passphrase) error {
+	return s.createOverlay(ctx, id, parentID, sizeBytes, key, true)
 }
 
 // CreateEmpty makes a writable layer without a parent, the disk of a volume that
 // was made from no snapshot, under the same promises as CreateOverlay.
-func (s *Store) CreateEmpty(ctx context.Context, id string, sizeBytes int64) error {
+func (s *Store) CreateEmpty(ctx context.Context, id string, sizeBytes int64, key disk.Passphrase) error {
 	if err := errors.Join(ctx.Err(), checkID(id)); err != nil {
 		return err
 	}
 	defer s.locks.Lock(id)()
-	if err := s.writeOverlay(s.Path(id), disk.Overlay{SizeBytes: sizeBytes}); err != nil {
+	if err := s.writeOverlay(s.Path(id), disk.Overlay{SizeBytes: sizeBytes, Key: key}); err != nil {
 		return fmt.Errorf("creating layer %s: %w", id, err)
 	}
 	return nil
@@ -46,11 +47,11 @@ func (s *Store) CreateEmpty(ctx context.Context, id string, sizeBytes int64) err
 // CreateSnapshotOverlay is CreateOverlay on a parent that is still the writable
 // head of a running machine, and is frozen once the machine writes to the new
 // layer.
-func (s *Store) CreateSnapshotOverlay(ctx context.Context, id, parentID string, sizeBytes int64) error {
-	return s.createOverlay(ctx, id, parentID, sizeBytes, false)
+func (s *Store) CreateSnapshotOverlay(ctx context.Context, id, parentID string, sizeBytes int64, key disk.Passphrase) error {
+	return s.createOverlay(ctx, id, parentID, sizeBytes, key, false)
 }
 
-func (s *Store) createOverlay(ctx context.Context, id, parentID string, sizeBytes int64, frozen bool) error {
+func (s *Store) createOverlay(ctx context.Context, id, parentID string, sizeBytes int64, key disk.Passphrase, frozen bool) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -61,7 +62,7 @@ func (s *Store) createOverlay(ctx context.Context, id, parentID string, sizeByte
 	if err := s.checkParent(id, parentID, sizeBytes, frozen); err != nil {
 		return fmt.Errorf("creating layer %s: %w", id, err)
 	}
-	o := disk.Overlay{Backing: parentID + layerSuffix, BackingFormat: "qcow2", SizeBytes: sizeBytes}
+	o := disk.Overlay{Backing: parentID + layerSuffix, BackingFormat: "qcow2", SizeBytes: sizeBytes, Key: key}
 	if err := s.writeOverlay(s.Path(id), o); err != nil {
 		return fmt.Errorf("creating layer %s: %w", id, err)
 	}
@@ -79,7 +80,7 @@ func (s *Store) checkParent(id, parentID string, sizeBytes int64, frozen bool) e
 	if frozen && st.Mode().Perm()&0o222 != 0 {
 		return fmt.Errorf("parent %w: %s", ErrNotFrozen, parentID)
 	}
-	h, err := disk.ReadHeader(s.Path(parentID))
+	h, err := disk.ReadLayerHeader(s.Path(parentID))
 	if err != nil {
 		return err
 	}
@@ -130,7 +131,7 @@ func (s *Store) adoptOverlay(path string, o disk.Overlay) error {
 
 // Grow makes a writable layer that no machine has open larger; one that is that
 // large already is success. It never shrinks.
-func (s *Store) Grow(ctx context.Context, id string, sizeBytes int64) error {
+func (s *Store) Grow(ctx context.Context, id string, sizeBytes int64, key disk.Passphrase) error {
 	if err := errors.Join(ctx.Err(), checkID(id)); err != nil {
 		return err
 	}
@@ -142,7 +143,7 @@ func (s *Store) Grow(ctx context.Context, id string, sizeBytes int64) error {
 	if st.Mode().Perm()&0o222 == 0 {
 		return fmt.Errorf("growing layer %s: it is frozen", id)
 	}
-	if err := disk.Grow(ctx, s.Path(id), sizeBytes); err != nil {
+	if err := disk.Grow(ctx, disk.ChainFile{Path: s.Path(id), Key: key}, sizeBytes); err != nil {
 		return fmt.Errorf("growing layer %s: %w", id, err)
 	}
 	return nil
@@ -177,11 +178,11 @@ func (s *Store) Info(id string) (Info, error) {
 	if err != nil {
 		return Info{}, notFound(err, "layer", id)
 	}
-	h, err := disk.ReadHeader(path)
+	h, err := disk.ReadLayerHeader(path)
 	if err != nil {
 		return Info{}, notFound(err, "layer", id)
 	}
-	info := Info{ID: id, SizeBytes: h.SizeBytes, AllocatedBytes: allocated(st), Frozen: st.Mode().Perm()&0o222 == 0}
+	info := Info{ID: id, SizeBytes: h.SizeBytes, Encrypted: h.Encrypted, AllocatedBytes: allocated(st), Frozen: st.Mode().Perm()&0o222 == 0}
 	if h.Backing != "" {
 		parent, ok := idOf(h.Backing)
 		if !ok || h.BackingFormat != "qcow2" {

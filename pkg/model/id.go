@@ -20,6 +20,7 @@ const (
 	ReservationPrefix     IDPrefix = "r"
 	InterfacePrefix       IDPrefix = "eni"
 	LayerPrefix           IDPrefix = "layer"
+	DataKeyPrefix         IDPrefix = "datakey"
 	BuildPrefix           IDPrefix = "build"
 	ImportPrefix          IDPrefix = "import-ami"
 	ExportPrefix          IDPrefix = "export-ami"

@@ -67,6 +67,7 @@ type BlockDevice struct {
 	VolumeType          string `json:"volumeType,omitempty"` // EC2's name, "" for the default
 	IOPS                int64  `json:"iops,omitempty"`       // 0 for the type's default
 	Throughput          int64  `json:"throughput,omitempty"` // MiB/s, 0 for the type's default
+	Encrypted           bool   `json:"encrypted,omitempty"`  // its snapshot is, or its volume is to be
 }
 
 // ImageState is an AMI's state.
@@ -172,6 +173,8 @@ type Snapshot struct {
 	Consistency  Consistency   `json:"consistency,omitempty"`
 	CreateVolume Sharing       `json:"createVolume,omitzero"` // EC2's create volume permissions
 	ProductCodes []string      `json:"productCodes,omitempty"`
+	Key          string        `json:"key,omitempty"`    // id of its data key; none: it is not encrypted
+	CopyOf       string        `json:"copyOf,omitempty"` // layer that a pending copy is written anew from
 }
 
 // Layer is one qcow2 file of the layer store. A writable layer is the head of
@@ -180,8 +183,9 @@ type Layer struct {
 	ID        string `json:"id"`
 	Parent    string `json:"parent,omitempty"`
 	Frozen    bool   `json:"frozen"`
-	SizeBytes int64  `json:"sizeBytes"` // virtual size
-	Node      string `json:"node"`      // node whose disk holds it
+	SizeBytes int64  `json:"sizeBytes"`     // virtual size
+	Node      string `json:"node"`          // node whose disk holds it
+	Key       string `json:"key,omitempty"` // id of the data key that it is encrypted with
 	// Content is the digest of the layer as it travels (see disk.Portable), and Blob
 	// that as compressed; both "" until it was sent or got.
 	Content   string `json:"content,omitempty"`

@@ -35,6 +35,7 @@ type Volume struct {
 	AutoEnableIO bool                `json:"autoEnableIO,omitempty"`
 	Tags         Tags                `json:"tags,omitempty"`
 	ProductCodes []string            `json:"productCodes,omitempty"`
+	Key          string              `json:"key,omitempty"` // id of its data key; none: it is not encrypted
 	VolumeKind
 }
 

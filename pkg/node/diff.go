@@ -27,7 +27,7 @@ func (n *Node) Diff(ctx context.Context, before, after string, o imagediff.Optio
 	}
 	var disks [2]*disk.Chain
 	for i, id := range []string{before, after} {
-		if chains[i], disks[i], err = n.openChain(id); err != nil {
+		if chains[i], disks[i], err = n.openChain(ctx, id); err != nil {
 			return nil, chains, err
 		}
 		defer disks[i].Close()
@@ -50,19 +50,22 @@ func (n *Node) Diff(ctx context.Context, before, after string, o imagediff.Optio
 }
 
 // openChain opens a layer over its parents.
-func (n *Node) openChain(id string) (infos []layer.Info, d *disk.Chain, err error) {
+func (n *Node) openChain(ctx context.Context, id string) (infos []layer.Info, d *disk.Chain, err error) {
 	ids, err := n.Layers.Chain(id)
 	if err != nil {
 		return nil, nil, err
 	}
-	var paths []string
+	files, err := n.chainFiles(ctx, ids)
+	if err != nil {
+		return nil, nil, err
+	}
 	for _, id := range ids {
 		info, err := n.Layers.Info(id)
 		if err != nil {
 			return nil, nil, err
 		}
-		infos, paths = append(infos, info), append(paths, n.Layers.Path(id))
+		infos = append(infos, info)
 	}
-	d, err = disk.OpenChain(paths)
+	d, err = disk.OpenChain(files)
 	return infos, d, err
 }

@@ -81,7 +81,11 @@ func (n *Node) diskOf(tx *store.Tx, vol *model.Volume) (hypervisor.Disk, error) 
 		if err != nil {
 			return d, err
 		}
-		d.Layers = append(d.Layers, hypervisor.Layer{ID: id, Path: n.Layers.Path(id)})
+		key, err := n.keyOf(tx, &l)
+		if err != nil {
+			return d, err
+		}
+		d.Layers = append(d.Layers, hypervisor.Layer{ID: id, Path: n.Layers.Path(id), Key: key})
 		id = l.Parent
 	}
 	return d, nil
@@ -142,10 +146,14 @@ func (n *Node) makeDisk(ctx context.Context, volumeID string) error {
 
 // makeHead creates the file of a writable layer; one without a parent is blank.
 func (n *Node) makeHead(ctx context.Context, head model.Layer) error {
-	if head.Parent == "" {
-		return n.Layers.CreateEmpty(ctx, head.ID, head.SizeBytes)
+	key, err := n.passphrase(ctx, &head)
+	if err != nil {
+		return err
 	}
-	return n.Layers.CreateOverlay(ctx, head.ID, head.Parent, head.SizeBytes)
+	if head.Parent == "" {
+		return n.Layers.CreateEmpty(ctx, head.ID, head.SizeBytes, key)
+	}
+	return n.Layers.CreateOverlay(ctx, head.ID, head.Parent, head.SizeBytes, key)
 }
 
 func (n *Node) headOf(ctx context.Context, volumeID string) (head model.Layer, err error) {

@@ -85,6 +85,9 @@ func (n *Node) Collect(ctx context.Context) error {
 		if err := n.forgetOld(tx, use); err != nil {
 			return err
 		}
+		if err := forgetKeys(tx, use.keys); err != nil {
+			return err
+		}
 		for _, l := range use.unmarked {
 			if err := records.Layers.Delete(tx, l); err != nil {
 				return err
@@ -136,25 +139,26 @@ type usage struct {
 	layers   map[string]bool // reachable from a snapshot or a volume
 	unmarked []string        // layer records that are not
 	blobs    map[string]bool
+	keys     map[string]bool // data keys of what exists
 	alive    map[string]bool // ids and recipe digests of objects that exist
 }
 
 func readUsage(tx *store.Tx) (usage, error) {
-	u := usage{layers: map[string]bool{}, blobs: map[string]bool{}, alive: map[string]bool{}}
+	u := usage{layers: map[string]bool{}, keys: map[string]bool{}, blobs: map[string]bool{}, alive: map[string]bool{}}
 	layers, err := records.Layers.List(tx)
 	if err != nil {
 		return u, err
 	}
-	parent := make(map[string]string, len(layers))
+	parent, keyOf := make(map[string]string, len(layers)), make(map[string]string, len(layers))
 	for _, l := range layers {
-		parent[l.ID] = l.Parent
+		parent[l.ID], keyOf[l.ID] = l.Parent, l.Key
 	}
 	mark := func(id string) {
 		for ; id != "" && !u.layers[id]; id = parent[id] {
-			u.layers[id] = true
+			u.layers[id], u.keys[keyOf[id]] = true, true
 		}
 	}
-	if err := markVolumes(tx, mark); err != nil {
+	if err := markVolumes(tx, mark, func(id string) { u.keys[id] = true }); err != nil {
 		return u, err
 	}
 	if err := u.markTransfers(tx, mark); err != nil {
@@ -171,13 +175,15 @@ func readUsage(tx *store.Tx) (usage, error) {
 	return u, u.markBoots(tx)
 }
 
-func markVolumes(tx *store.Tx, mark func(string)) error {
+func markVolumes(tx *store.Tx, mark, key func(string)) error {
 	snaps, err := records.Snapshots.List(tx)
 	if err != nil {
 		return err
 	}
 	for _, s := range snaps {
 		mark(s.LayerID)
+		mark(s.CopyOf)
+		key(s.Key)
 	}
 	vols, err := records.Volumes.List(tx)
 	if err != nil {
@@ -186,6 +192,7 @@ func markVolumes(tx *store.Tx, mark func(string)) error {
 	for _, v := range vols {
 		mark(v.Head)
 		mark(v.NextHead)
+		key(v.Key)
 	}
 	return nil
 }

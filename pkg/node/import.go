@@ -36,6 +36,9 @@ var qemuFormats = map[model.DiskFormat]string{
 // was interrupted begins again: until its last transaction it has changed
 // nothing that anything refers to.
 func (n *Node) reconcileTransfer(ctx context.Context, id string) (time.Duration, error) {
+	if model.CheckID(model.SnapshotPrefix, id) == nil {
+		return 0, n.reconcileCopy(ctx, id)
+	}
 	if model.CheckID(model.ExportPrefix, id) == nil {
 		return 0, n.reconcileExport(ctx, id)
 	}

@@ -36,6 +36,8 @@ type Options struct {
 	Driver   hypervisor.Driver
 	Layers   *layer.Store
 	Datapath network.Datapath
+	// Keys open what is encrypted; without them nothing is.
+	Keys Keys
 	// Unlimited leaves volumes without the limits of their types.
 	Unlimited bool
 	MTU       int // of guests' interfaces, in bytes; 0 is Ethernet's, as outside a VPC
@@ -74,7 +76,7 @@ type Node struct {
 	queue     *queue
 	builds    *queue
 	volumes   *queue        // of what is attached to no instance
-	transfers *queue        // imports, exports, tasks with registries, publishers' indexes and LANs
+	transfers *queue        // copies that are written, imports, exports, tasks with registries, publishers' indexes and LANs
 	arrivals  keylock.Mutex // of files of blobs that arrive
 	// instances are those of all nodes.
 	instances *store.Mirror[model.Instance]
@@ -252,6 +254,15 @@ func (n *Node) enqueueAll(ctx context.Context) error {
 		for i := range volumes {
 			if volumes[i].Attachment == nil {
 				n.volumes.add(volumes[i].ID)
+			}
+		}
+		snaps, err := records.Snapshots.List(tx)
+		if err != nil {
+			return err
+		}
+		for i := range snaps {
+			if snaps[i].CopyOf != "" {
+				n.transfers.add(snaps[i].ID)
 			}
 		}
 		imports, err := records.Imports.List(tx)

@@ -52,7 +52,7 @@ func (n *Node) SBOM(ctx context.Context, img *model.Image) ([]byte, error) {
 }
 
 func (n *Node) inventory(ctx context.Context, img *model.Image, top string) (*inventory.Inventory, error) {
-	_, d, err := n.openChain(top)
+	_, d, err := n.openChain(ctx, top)
 	if err != nil {
 		return nil, err
 	}

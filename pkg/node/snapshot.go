@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/bundt/bundt/pkg/disk"
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/records"
@@ -226,7 +227,7 @@ func (n *Node) planSwap(tx *store.Tx, setID string, vol *model.Volume) (swap, er
 	}
 	if !s.resumed {
 		vol.NextHead, vol.NextFor = model.NewID(model.LayerPrefix), setID
-		next := model.Layer{ID: vol.NextHead, Parent: s.old.ID, SizeBytes: s.old.SizeBytes, Node: n.ID}
+		next := model.Layer{ID: vol.NextHead, Parent: s.old.ID, SizeBytes: s.old.SizeBytes, Node: n.ID, Key: vol.Key}
 		if err := records.Layers.Put(tx, &next); err != nil {
 			return s, err
 		}
@@ -245,11 +246,15 @@ func (n *Node) swapHeads(ctx context.Context, instanceID string, swaps []swap, h
 	}
 	var disks []hypervisor.SnapshotDisk
 	for _, s := range swaps {
-		if err := n.Layers.CreateSnapshotOverlay(ctx, s.next.ID, s.next.Parent, s.next.SizeBytes); err != nil {
+		key, err := n.layerKey(ctx, &s.next)
+		if err != nil {
+			return "", err
+		}
+		if err := n.Layers.CreateSnapshotOverlay(ctx, s.next.ID, s.next.Parent, s.next.SizeBytes, disk.Passphrase(key.Secret)); err != nil {
 			return "", fmt.Errorf("making the new head of volume %s: %w", s.volumeID, err)
 		}
 		if slices.Contains(has, s.volumeID) {
-			disks = append(disks, hypervisor.SnapshotDisk{DiskID: s.volumeID, LayerID: s.next.ID, Path: n.Layers.Path(s.next.ID)})
+			disks = append(disks, hypervisor.SnapshotDisk{DiskID: s.volumeID, LayerID: s.next.ID, Path: n.Layers.Path(s.next.ID), Key: key})
 		}
 	}
 	if len(disks) == 0 {

@@ -147,7 +147,7 @@ func (n *Node) modifyVolume(ctx context.Context, id, machine string) error {
 	}
 	size := vol.Modification.TargetSize << 30
 	if size > head.SizeBytes {
-		if err := n.grow(ctx, id, head.ID, machine, size); err != nil {
+		if err := n.grow(ctx, id, &head, machine, size); err != nil {
 			return n.modified(ctx, id, head, fmt.Errorf("growing volume %s: %w", id, err))
 		}
 	}
@@ -159,7 +159,7 @@ func (n *Node) modifyVolume(ctx context.Context, id, machine string) error {
 	return n.modified(ctx, id, head, nil)
 }
 
-func (n *Node) grow(ctx context.Context, id, head, machine string, size int64) error {
+func (n *Node) grow(ctx context.Context, id string, head *model.Layer, machine string, size int64) error {
 	if machine != "" {
 		p, err := n.plugger()
 		if err != nil {
@@ -167,7 +167,11 @@ func (n *Node) grow(ctx context.Context, id, head, machine string, size int64) e
 		}
 		return p.ResizeDisk(ctx, machine, id, size)
 	}
-	if err := n.Layers.Grow(ctx, head, size); !errors.Is(err, layer.ErrNotFound) {
+	key, err := n.passphrase(ctx, head)
+	if err != nil {
+		return err
+	}
+	if err := n.Layers.Grow(ctx, head.ID, size, key); !errors.Is(err, layer.ErrNotFound) {
 		return err
 	}
 	return nil // its instance has not started yet: it is made with its new size
@@ -246,6 +250,10 @@ func (n *Node) enqueueSnapshot(ctx context.Context, id string) error {
 		}
 		if err != nil {
 			return err
+		}
+		if snap.CopyOf != "" {
+			n.transfers.add(id)
+			return nil
 		}
 		vol, err := records.Volumes.Get(tx, snap.VolumeID)
 		if errors.Is(err, store.ErrNotFound) {

@@ -17,6 +17,8 @@ var (
 	Images        = store.NewCollection("images", func(i *model.Image) string { return i.ID })
 	Snapshots     = store.NewCollection("snapshots", func(s *model.Snapshot) string { return s.ID })
 	Volumes       = store.NewCollection("volumes", func(v *model.Volume) string { return v.ID })
+	DataKeys      = store.NewCollection("data-keys", func(k *model.DataKey) string { return k.ID })
+	VolumeRules   = store.NewCollection("volume-rules", func(s *model.VolumeSettings) string { return s.OwnerID })
 	Layers        = store.NewCollection("layers", func(l *model.Layer) string { return l.ID })
 	Instances     = store.NewCollection("instances", func(i *model.Instance) string { return i.ID })
 	Builds        = store.NewCollection("builds", func(b *model.Build) string { return b.ID })

@@ -74,6 +74,7 @@ func Register(t *api.Table, c *cloud.Cloud, n Node) {
 	a.registerPlaces(t)
 	a.registerImages(t)
 	a.registerVolumes(t)
+	a.registerEncryption(t)
 	a.registerVolumeStatus(t)
 	a.registerSnapshots(t)
 	a.registerKeys(t)

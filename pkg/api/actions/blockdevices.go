@@ -9,13 +9,13 @@ import (
 )
 
 // blockDeviceActs are the members of a block device mapping that launches and
-// images act on. Encryption can only be declined.
+// images act on.
 func blockDeviceActs() []string {
 	return []string{
 		"BlockDeviceMappings.DeviceName", "BlockDeviceMappings.NoDevice",
 		"BlockDeviceMappings.Ebs.SnapshotId", "BlockDeviceMappings.Ebs.VolumeSize", "BlockDeviceMappings.Ebs.DeleteOnTermination",
 		"BlockDeviceMappings.Ebs.VolumeType", "BlockDeviceMappings.Ebs.Iops", "BlockDeviceMappings.Ebs.Throughput",
-		"BlockDeviceMappings.Ebs.Encrypted=false",
+		"BlockDeviceMappings.Ebs.Encrypted", "BlockDeviceMappings.Ebs.KmsKeyId",
 	}
 }
 
@@ -39,6 +39,7 @@ func blockDevices(mappings []ec2types.BlockDeviceMapping) ([]cloud.BlockDeviceOv
 				return nil, err
 			}
 			o.SnapshotID, o.SizeGiB, o.DeleteOnTermination, o.Kind = ec2types.Value(e.SnapshotId), int64(ec2types.Value(e.VolumeSize)), e.DeleteOnTermination, kind
+			o.Encryption = encryption(e.Encrypted, e.KmsKeyId)
 			if e.VolumeSize != nil && o.SizeGiB < 1 {
 				return nil, model.Errorf(model.CodeInvalidBlockDeviceMapping, "Volume size must be at least 1 GiB; this is %d", o.SizeGiB)
 			}

@@ -155,7 +155,7 @@ func (a *Actions) imageFields() map[string]func(*model.Image) []string {
 		"block-device-mapping.snapshot-id": each(func(b model.BlockDevice) string { return b.SnapshotID }),
 		"block-device-mapping.volume-size": each(func(b model.BlockDevice) string { return strconv.FormatInt(b.SizeGiB, 10) }),
 		"block-device-mapping.volume-type": each(volumeTypeOf),
-		"block-device-mapping.encrypted":   each(func(model.BlockDevice) string { return "false" }),
+		"block-device-mapping.encrypted":   each(func(b model.BlockDevice) string { return strconv.FormatBool(b.Encrypted) }),
 		"block-device-mapping.delete-on-termination": each(func(b model.BlockDevice) string {
 			return strconv.FormatBool(b.DeleteOnTermination)
 		}),
@@ -266,7 +266,7 @@ func imageTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.
 
 func mappingOf(b model.BlockDevice) ec2types.BlockDeviceMapping {
 	ebs := &ec2types.EbsBlockDevice{
-		DeleteOnTermination: ptr(b.DeleteOnTermination), Encrypted: ptr(false), SnapshotId: str(b.SnapshotID),
+		DeleteOnTermination: ptr(b.DeleteOnTermination), Encrypted: ptr(b.Encrypted), SnapshotId: str(b.SnapshotID),
 		VolumeSize: ptr(int32(b.SizeGiB)), VolumeType: ptr(volumeTypeOf(b)),
 	}
 	if b.IOPS != 0 {

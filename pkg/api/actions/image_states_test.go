@@ -53,7 +53,7 @@ func TestCopyImage(t *testing.T) {
 	id = copied
 	elsewhere := request("x")
 	elsewhere.SourceRegion = new("us-east-1")
-	encrypted := request("x")
+	encrypted := request("secret") // by a cloud without keys
 	encrypted.Encrypted = new(true)
 	missing := request("x")
 	missing.SourceImageId = new(model.NewID(model.ImagePrefix))

@@ -30,7 +30,7 @@ func (a *Actions) registerImages(t *api.Table) {
 	})
 	api.Register(t, api.Action[ec2types.CopyImageInput, ec2types.CopyImageOutput]{
 		Name: "CopyImage", Handler: a.copyImage,
-		Acts: []string{"ClientToken", "CopyImageTags", "Description", "Encrypted=false", "Name", "SourceImageId", "SourceRegion", "TagSpecifications"},
+		Acts: []string{"ClientToken", "CopyImageTags", "Description", "Encrypted", "KmsKeyId", "Name", "SourceImageId", "SourceRegion", "TagSpecifications"},
 	})
 	api.Register(t, api.Action[ec2types.DeregisterImageInput, ec2types.DeregisterImageOutput]{
 		Name: "DeregisterImage", Handler: a.deregisterImage, Acts: []string{"ImageId", "DeleteAssociatedSnapshots"},
@@ -102,7 +102,7 @@ func (a *Actions) copyImage(ctx context.Context, in *ec2types.CopyImageInput) (*
 	id, err := a.account(ctx).CopyImage(ctx, cloud.ImageCopy{
 		SourceImageID: ec2types.Value(in.SourceImageId), SourceRegion: ec2types.Value(in.SourceRegion), Name: ec2types.Value(in.Name),
 		Description: ec2types.Value(in.Description), CopyTags: ec2types.Value(in.CopyImageTags), Tags: tags["image"], SnapshotTags: tags["snapshot"],
-		ClientToken: ec2types.Value(in.ClientToken),
+		Encryption: encryption(in.Encrypted, in.KmsKeyId), ClientToken: ec2types.Value(in.ClientToken),
 	})
 	return &ec2types.CopyImageOutput{ImageId: ptr(id)}, err
 }

@@ -107,7 +107,7 @@ func typeOf(t *model.InstanceType) ec2types.InstanceTypeInfo {
 		FreeTierEligible: ptr(false), Hypervisor: ptr("nitro"), InstanceStorageSupported: ptr(false), HibernationSupported: ptr(false),
 		AutoRecoverySupported: ptr(true), DedicatedHostsSupported: ptr(false),
 		EbsInfo: &ec2types.EbsInfo{
-			EbsOptimizedSupport: ptr(optimized), EncryptionSupport: ptr(ec2types.EbsEncryptionSupportUnsupported), NvmeSupport: ptr(ec2types.EbsNvmeSupportUnsupported),
+			EbsOptimizedSupport: ptr(optimized), EncryptionSupport: ptr(ec2types.EbsEncryptionSupportSupported), NvmeSupport: ptr(ec2types.EbsNvmeSupportUnsupported),
 		},
 		MemoryInfo:    &ec2types.MemoryInfo{SizeInMiB: ptr(t.MemoryMiB)},
 		ProcessorInfo: &ec2types.ProcessorInfo{SupportedArchitectures: archNames(t.Archs)},

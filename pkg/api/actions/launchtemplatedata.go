@@ -196,7 +196,7 @@ func templateDevices(ctx context.Context, acct *cloud.Account, i *model.Instance
 	for _, at := range i.Volumes {
 		ebs := &ec2types.LaunchTemplateEbsBlockDevice{DeleteOnTermination: ptr(at.DeleteOnTermination)}
 		if v := volumeAt(vols, at.VolumeID); v != nil {
-			ebs.SnapshotId, ebs.VolumeSize, ebs.Encrypted = str(v.SnapshotID), ptr(int32(v.SizeGiB)), ptr(false)
+			ebs.SnapshotId, ebs.VolumeSize, ebs.Encrypted = str(v.SnapshotID), ptr(int32(v.SizeGiB)), ptr(v.Key != "")
 			ebs.VolumeType, ebs.Iops, ebs.Throughput = str(v.Type), count(v.IOPS), count(v.Throughput)
 		}
 		out = append(out, ec2types.LaunchTemplateBlockDeviceMapping{DeviceName: ptr(at.Device), Ebs: ebs})

@@ -21,7 +21,7 @@ func (a *Actions) registerSnapshots(t *api.Table) {
 	})
 	api.Register(t, api.Action[ec2types.CopySnapshotInput, ec2types.CopySnapshotOutput]{
 		Name: "CopySnapshot", Handler: a.copySnapshot,
-		Acts: []string{"SourceSnapshotId", "SourceRegion", "DestinationRegion", "Description", "TagSpecifications", "Encrypted=false"},
+		Acts: []string{"SourceSnapshotId", "SourceRegion", "DestinationRegion", "Description", "TagSpecifications", "Encrypted", "KmsKeyId"},
 	})
 	api.Register(t, api.Action[ec2types.DeleteSnapshotInput, ec2types.DeleteSnapshotOutput]{
 		Name: "DeleteSnapshot", Acts: []string{"SnapshotId"},
@@ -59,7 +59,7 @@ func (a *Actions) createSnapshot(ctx context.Context, in *ec2types.CreateSnapsho
 	if err != nil {
 		return nil, err
 	}
-	out := snapshotOf(&s)
+	out := a.snapshotOf(&s)
 	return &out, nil
 }
 
@@ -78,7 +78,7 @@ func (a *Actions) createSnapshots(ctx context.Context, in *ec2types.CreateSnapsh
 	}
 	out := &ec2types.CreateSnapshotsOutput{}
 	for i := range snaps {
-		s := snapshotOf(&snaps[i])
+		s := a.snapshotOf(&snaps[i])
 		out.Snapshots = append(out.Snapshots, ec2types.SnapshotInfo{
 			Description: s.Description, Encrypted: s.Encrypted, OwnerId: s.OwnerId, Progress: s.Progress, SnapshotId: s.SnapshotId,
 			StartTime: s.StartTime, State: s.State, Tags: s.Tags, VolumeId: s.VolumeId, VolumeSize: s.VolumeSize,
@@ -97,6 +97,7 @@ func (a *Actions) copySnapshot(ctx context.Context, in *ec2types.CopySnapshotInp
 	}
 	s, err := a.account(ctx).CopySnapshot(ctx, cloud.CopyRequest{
 		SourceID: ec2types.Value(in.SourceSnapshotId), Region: ec2types.Value(in.SourceRegion), Description: ec2types.Value(in.Description), Tags: tags["snapshot"],
+		Encryption: encryption(in.Encrypted, in.KmsKeyId),
 	})
 	if err != nil {
 		return nil, err
@@ -104,20 +105,20 @@ func (a *Actions) copySnapshot(ctx context.Context, in *ec2types.CopySnapshotInp
 	return &ec2types.CopySnapshotOutput{SnapshotId: ptr(s.ID), Tags: tagsOf(s.Tags)}, nil
 }
 
-func snapshotFields() map[string]func(*model.Snapshot) []string {
+func (a *Actions) snapshotFields() map[string]func(*model.Snapshot) []string {
 	one := func(get func(*model.Snapshot) string) func(*model.Snapshot) []string {
 		return func(s *model.Snapshot) []string { return []string{get(s)} }
 	}
 	return map[string]func(*model.Snapshot) []string{
 		"description":  one(func(s *model.Snapshot) string { return s.Description }),
-		"encrypted":    one(func(*model.Snapshot) string { return "false" }),
+		"encrypted":    one(func(s *model.Snapshot) string { return strconv.FormatBool(s.Key != "") }),
 		"owner-id":     one(func(s *model.Snapshot) string { return s.OwnerID }),
-		"progress":     one(func(s *model.Snapshot) string { return *snapshotOf(s).Progress }),
+		"progress":     one(func(s *model.Snapshot) string { return *a.snapshotOf(s).Progress }),
 		"snapshot-id":  one(func(s *model.Snapshot) string { return s.ID }),
 		"start-time":   func(s *model.Snapshot) []string { return timeFilter(s.Started) },
 		"status":       one(func(s *model.Snapshot) string { return string(s.State) }),
 		"storage-tier": one(func(*model.Snapshot) string { return "standard" }),
-		"volume-id":    one(func(s *model.Snapshot) string { return *snapshotOf(s).VolumeId }),
+		"volume-id":    one(func(s *model.Snapshot) string { return *a.snapshotOf(s).VolumeId }),
 		"volume-size":  one(func(s *model.Snapshot) string { return strconv.FormatInt(s.SizeGiB, 10) }),
 	}
 }
@@ -160,14 +161,14 @@ func (a *Actions) describeSnapshots(ctx context.Context, in *ec2types.DescribeSn
 	}
 	page, next, err := describe(a, query[model.Snapshot]{
 		action: "DescribeSnapshots", all: all, ids: in.SnapshotIds, kind: snapshotKind, filters: in.Filters,
-		fields: snapshotFields(), tags: func(s *model.Snapshot) model.Tags { return s.Tags }, max: in.MaxResults, token: in.NextToken, least: 5, most: 1000,
+		fields: a.snapshotFields(), tags: func(s *model.Snapshot) model.Tags { return s.Tags }, max: in.MaxResults, token: in.NextToken, least: 5, most: 1000,
 	})
 	if err != nil {
 		return nil, err
 	}
 	out := &ec2types.DescribeSnapshotsOutput{NextToken: next}
 	for i := range page {
-		shown := snapshotOf(&page[i])
+		shown := a.snapshotOf(&page[i])
 		if page[i].OwnerID != self {
 			shown.Tags = nil // are for their owner's eyes only
 		}
@@ -232,7 +233,7 @@ func grantees(list []ec2types.CreateVolumePermission) (out []string) {
 	return out
 }
 
-func snapshotOf(s *model.Snapshot) ec2types.Snapshot {
+func (a *Actions) snapshotOf(s *model.Snapshot) ec2types.Snapshot {
 	progress := "0%"
 	if s.State == model.SnapshotCompleted {
 		progress = "100%"
@@ -242,7 +243,7 @@ func snapshotOf(s *model.Snapshot) ec2types.Snapshot {
 		volume = "vol-ffffffff" // EC2's placeholder for a snapshot that was not taken of a volume
 	}
 	return ec2types.Snapshot{
-		Description: ptr(s.Description), Encrypted: ptr(false), OwnerId: ptr(s.OwnerID), Progress: ptr(progress), SnapshotId: ptr(s.ID),
+		Description: ptr(s.Description), Encrypted: ptr(s.Key != ""), KmsKeyId: a.keyARN(s.OwnerID, s.Key), OwnerId: ptr(s.OwnerID), Progress: ptr(progress), SnapshotId: ptr(s.ID),
 		StartTime: ptr(s.Started), State: ptr(string(s.State)), StateMessage: str(s.StateReason.Message), StorageTier: ptr("standard"),
 		Tags: tagsOf(s.Tags), VolumeId: ptr(volume), VolumeSize: ptr(int32(s.SizeGiB)),
 	}

@@ -15,7 +15,7 @@ func (a *Actions) registerVolumes(t *api.Table) {
 		Name: "CreateVolume", Handler: a.createVolume,
 		Acts: []string{
 			"AvailabilityZone", "Size", "SnapshotId", "VolumeType", "Iops", "Throughput", "TagSpecifications", "ClientToken",
-			"Encrypted=false", "MultiAttachEnabled=false",
+			"Encrypted", "KmsKeyId", "MultiAttachEnabled=false",
 		},
 	})
 	api.Register(t, api.Action[ec2types.DeleteVolumeInput, ec2types.DeleteVolumeOutput]{
@@ -64,7 +64,7 @@ func (a *Actions) createVolume(ctx context.Context, in *ec2types.CreateVolumeInp
 	}
 	v, err := a.account(ctx).CreateVolume(ctx, cloud.VolumeRequest{
 		Zone: ec2types.Value(in.AvailabilityZone), SizeGiB: int64(ec2types.Value(in.Size)), SnapshotID: ec2types.Value(in.SnapshotId),
-		Kind: kind, Tags: tags["volume"], ClientToken: ec2types.Value(in.ClientToken),
+		Kind: kind, Encryption: encryption(in.Encrypted, in.KmsKeyId), Tags: tags["volume"], ClientToken: ec2types.Value(in.ClientToken),
 	})
 	if err != nil {
 		return nil, err
@@ -112,7 +112,7 @@ func (a *Actions) volumeFields() map[string]func(*model.Volume) []string {
 		"attachment.status":      attachmentField(func(at *model.Attachment) []string { return []string{string(at.State)} }),
 		"availability-zone":      volumeField(func(*model.Volume) string { return a.cloud.Zone() }),
 		"create-time":            func(v *model.Volume) []string { return timeFilter(v.Created) },
-		"encrypted":              volumeField(func(*model.Volume) string { return "false" }),
+		"encrypted":              volumeField(func(v *model.Volume) string { return strconv.FormatBool(v.Key != "") }),
 		"fast-restored":          volumeField(func(*model.Volume) string { return "false" }),
 		"multi-attach-enabled":   volumeField(func(*model.Volume) string { return "false" }),
 		"size":                   volumeField(func(v *model.Volume) string { return strconv.FormatInt(v.SizeGiB, 10) }),
@@ -147,7 +147,7 @@ func (a *Actions) describeVolumes(ctx context.Context, in *ec2types.DescribeVolu
 
 func (a *Actions) volumeOf(v *model.Volume) ec2types.Volume {
 	out := ec2types.Volume{
-		AvailabilityZone: ptr(a.cloud.Zone()), CreateTime: ptr(v.Created), Encrypted: ptr(false), MultiAttachEnabled: ptr(false),
+		AvailabilityZone: ptr(a.cloud.Zone()), CreateTime: ptr(v.Created), Encrypted: ptr(v.Key != ""), KmsKeyId: a.keyARN(v.OwnerID, v.Key), MultiAttachEnabled: ptr(false),
 		Size: ptr(int32(v.SizeGiB)), SnapshotId: ptr(v.SnapshotID), State: ptr(string(v.State)), Tags: tagsOf(v.Tags), VolumeId: ptr(v.ID),
 		Attachments: []ec2types.VolumeAttachment{}, // shown, if empty
 	}

@@ -1543,6 +1543,17 @@ type DetachVolumeInput struct {
 // DetachVolumeOutput is the response of DetachVolume.
 type DetachVolumeOutput = VolumeAttachment
 
+// DisableEbsEncryptionByDefaultInput is the request of DisableEbsEncryptionByDefault.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisableEbsEncryptionByDefault.html
+type DisableEbsEncryptionByDefaultInput struct {
+	DryRun *bool `json:"DryRun,omitempty" query:"DryRun"`
+}
+
+// DisableEbsEncryptionByDefaultOutput is the response of DisableEbsEncryptionByDefault.
+type DisableEbsEncryptionByDefaultOutput struct {
+	EbsEncryptionByDefault *bool `json:"EbsEncryptionByDefault,omitempty" xml:"ebsEncryptionByDefault,omitempty"`
+}
+
 // DisableImageInput is the request of DisableImage.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DisableImage.html
 type DisableImageInput struct {
@@ -1634,6 +1645,17 @@ type DisassociateVpcCidrBlockOutput struct {
 	CidrBlockAssociation     *VpcCidrBlockAssociation     `json:"CidrBlockAssociation,omitempty" xml:"cidrBlockAssociation,omitempty"`
 	Ipv6CidrBlockAssociation *VpcIpv6CidrBlockAssociation `json:"Ipv6CidrBlockAssociation,omitempty" xml:"ipv6CidrBlockAssociation,omitempty"`
 	VpcId                    *string                      `json:"VpcId,omitempty" xml:"vpcId,omitempty"`
+}
+
+// EnableEbsEncryptionByDefaultInput is the request of EnableEbsEncryptionByDefault.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableEbsEncryptionByDefault.html
+type EnableEbsEncryptionByDefaultInput struct {
+	DryRun *bool `json:"DryRun,omitempty" query:"DryRun"`
+}
+
+// EnableEbsEncryptionByDefaultOutput is the response of EnableEbsEncryptionByDefault.
+type EnableEbsEncryptionByDefaultOutput struct {
+	EbsEncryptionByDefault *bool `json:"EbsEncryptionByDefault,omitempty" xml:"ebsEncryptionByDefault,omitempty"`
 }
 
 // EnableImageInput is the request of EnableImage.
@@ -1728,6 +1750,29 @@ type GetConsoleScreenshotInput struct {
 type GetConsoleScreenshotOutput struct {
 	ImageData  *string `json:"ImageData,omitempty" xml:"imageData,omitempty"`
 	InstanceId *string `json:"InstanceId,omitempty" xml:"instanceId,omitempty"`
+}
+
+// GetEbsDefaultKmsKeyIdInput is the request of GetEbsDefaultKmsKeyId.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetEbsDefaultKmsKeyId.html
+type GetEbsDefaultKmsKeyIdInput struct {
+	DryRun *bool `json:"DryRun,omitempty" query:"DryRun"`
+}
+
+// GetEbsDefaultKmsKeyIdOutput is the response of GetEbsDefaultKmsKeyId.
+type GetEbsDefaultKmsKeyIdOutput struct {
+	KmsKeyId *string `json:"KmsKeyId,omitempty" xml:"kmsKeyId,omitempty"`
+}
+
+// GetEbsEncryptionByDefaultInput is the request of GetEbsEncryptionByDefault.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_GetEbsEncryptionByDefault.html
+type GetEbsEncryptionByDefaultInput struct {
+	DryRun *bool `json:"DryRun,omitempty" query:"DryRun"`
+}
+
+// GetEbsEncryptionByDefaultOutput is the response of GetEbsEncryptionByDefault.
+type GetEbsEncryptionByDefaultOutput struct {
+	EbsEncryptionByDefault *bool   `json:"EbsEncryptionByDefault,omitempty" xml:"ebsEncryptionByDefault,omitempty"`
+	SseType                *string `json:"SseType,omitempty" xml:"sseType,omitempty" enum:"SSEType"`
 }
 
 // GetInstanceUefiDataInput is the request of GetInstanceUefiData.
@@ -1853,6 +1898,18 @@ type ModifyAddressAttributeInput struct {
 // ModifyAddressAttributeOutput is the response of ModifyAddressAttribute.
 type ModifyAddressAttributeOutput struct {
 	Address *AddressAttribute `json:"Address,omitempty" xml:"address,omitempty"`
+}
+
+// ModifyEbsDefaultKmsKeyIdInput is the request of ModifyEbsDefaultKmsKeyId.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyEbsDefaultKmsKeyId.html
+type ModifyEbsDefaultKmsKeyIdInput struct {
+	DryRun   *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	KmsKeyId *string `json:"KmsKeyId,omitempty" query:"KmsKeyId" required:"true"`
+}
+
+// ModifyEbsDefaultKmsKeyIdOutput is the response of ModifyEbsDefaultKmsKeyId.
+type ModifyEbsDefaultKmsKeyIdOutput struct {
+	KmsKeyId *string `json:"KmsKeyId,omitempty" xml:"kmsKeyId,omitempty"`
 }
 
 // ModifyImageAttributeInput is the request of ModifyImageAttribute.
@@ -2194,6 +2251,17 @@ type ResetAddressAttributeInput struct {
 // ResetAddressAttributeOutput is the response of ResetAddressAttribute.
 type ResetAddressAttributeOutput struct {
 	Address *AddressAttribute `json:"Address,omitempty" xml:"address,omitempty"`
+}
+
+// ResetEbsDefaultKmsKeyIdInput is the request of ResetEbsDefaultKmsKeyId.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ResetEbsDefaultKmsKeyId.html
+type ResetEbsDefaultKmsKeyIdInput struct {
+	DryRun *bool `json:"DryRun,omitempty" query:"DryRun"`
+}
+
+// ResetEbsDefaultKmsKeyIdOutput is the response of ResetEbsDefaultKmsKeyId.
+type ResetEbsDefaultKmsKeyIdOutput struct {
+	KmsKeyId *string `json:"KmsKeyId,omitempty" xml:"kmsKeyId,omitempty"`
 }
 
 // ResetImageAttributeInput is the request of ResetImageAttribute.
@@ -2971,6 +3039,11 @@ var operations = []Operation{
 		NewOutput: func() any { return new(DetachVolumeOutput) },
 		DryRun:    true,
 	},
+	{Name: "DisableEbsEncryptionByDefault",
+		NewInput:  func() any { return new(DisableEbsEncryptionByDefaultInput) },
+		NewOutput: func() any { return new(DisableEbsEncryptionByDefaultOutput) },
+		DryRun:    true,
+	},
 	{Name: "DisableImage",
 		NewInput:  func() any { return new(DisableImageInput) },
 		NewOutput: func() any { return new(DisableImageOutput) },
@@ -3008,6 +3081,11 @@ var operations = []Operation{
 		NewInput:  func() any { return new(DisassociateVpcCidrBlockInput) },
 		NewOutput: func() any { return new(DisassociateVpcCidrBlockOutput) },
 	},
+	{Name: "EnableEbsEncryptionByDefault",
+		NewInput:  func() any { return new(EnableEbsEncryptionByDefaultInput) },
+		NewOutput: func() any { return new(EnableEbsEncryptionByDefaultOutput) },
+		DryRun:    true,
+	},
 	{Name: "EnableImage",
 		NewInput:  func() any { return new(EnableImageInput) },
 		NewOutput: func() any { return new(EnableImageOutput) },
@@ -3037,6 +3115,16 @@ var operations = []Operation{
 	{Name: "GetConsoleScreenshot",
 		NewInput:  func() any { return new(GetConsoleScreenshotInput) },
 		NewOutput: func() any { return new(GetConsoleScreenshotOutput) },
+		DryRun:    true,
+	},
+	{Name: "GetEbsDefaultKmsKeyId",
+		NewInput:  func() any { return new(GetEbsDefaultKmsKeyIdInput) },
+		NewOutput: func() any { return new(GetEbsDefaultKmsKeyIdOutput) },
+		DryRun:    true,
+	},
+	{Name: "GetEbsEncryptionByDefault",
+		NewInput:  func() any { return new(GetEbsEncryptionByDefaultInput) },
+		NewOutput: func() any { return new(GetEbsEncryptionByDefaultOutput) },
 		DryRun:    true,
 	},
 	{Name: "GetInstanceUefiData",
@@ -3074,6 +3162,11 @@ var operations = []Operation{
 	{Name: "ModifyAddressAttribute",
 		NewInput:  func() any { return new(ModifyAddressAttributeInput) },
 		NewOutput: func() any { return new(ModifyAddressAttributeOutput) },
+		DryRun:    true,
+	},
+	{Name: "ModifyEbsDefaultKmsKeyId",
+		NewInput:  func() any { return new(ModifyEbsDefaultKmsKeyIdInput) },
+		NewOutput: func() any { return new(ModifyEbsDefaultKmsKeyIdOutput) },
 		DryRun:    true,
 	},
 	{Name: "ModifyImageAttribute",
@@ -3177,6 +3270,11 @@ var operations = []Operation{
 	{Name: "ResetAddressAttribute",
 		NewInput:  func() any { return new(ResetAddressAttributeInput) },
 		NewOutput: func() any { return new(ResetAddressAttributeOutput) },
+		DryRun:    true,
+	},
+	{Name: "ResetEbsDefaultKmsKeyId",
+		NewInput:  func() any { return new(ResetEbsDefaultKmsKeyIdInput) },
+		NewOutput: func() any { return new(ResetEbsDefaultKmsKeyIdOutput) },
 		DryRun:    true,
 	},
 	{Name: "ResetImageAttribute",

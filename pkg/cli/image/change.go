@@ -227,11 +227,13 @@ func newEnableCommand(f *factory.Factory) *cobra.Command {
 func newCopyCommand(f *factory.Factory) *cobra.Command {
 	p := &plan.Options{}
 	in := &ec2types.CopyImageInput{}
-	name, description, tags := "", "", false
+	name, description, tags, encrypted := "", "", false, false
 	cmd := &cobra.Command{
 		Use: "copy IMAGE --name NAME", Short: "Make an image of your own of another",
 		Long: `Make an image of your own of one that is yours or shared with you. It takes no
-time and no space: both stand on the same layers, and neither needs the other.`,
+time and no space: both stand on the same layers, and neither needs the other.
+With --encrypted what is not encrypted yet is written anew; the image is pending
+until that is done.`,
 		Example: "  bundt image copy ami-0123456789abcdef0 --name base", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: complete.First(complete.Images(f)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -262,6 +264,9 @@ time and no space: both stand on the same layers, and neither needs the other.`,
 				if tags {
 					in.CopyImageTags = &tags
 				}
+				if encrypted {
+					in.Encrypted = &encrypted
+				}
 				out, err := c.CopyImage(ctx, in)
 				if p.DryRun && plan.Passed(err) {
 					return plan.Show(f.IO, "CopyImage", in)
@@ -278,6 +283,7 @@ time and no space: both stand on the same layers, and neither needs the other.`,
 	cmd.Flags().StringVarP(&name, "name", "n", "", "`name` of the copy (required)")
 	cmd.Flags().StringVar(&description, "description", "", "`text` that describes the copy")
 	cmd.Flags().BoolVar(&tags, "tags", false, "copy the tags too")
+	cmd.Flags().BoolVar(&encrypted, "encrypted", false, "encrypt its disks with the account's key")
 	_ = cmd.RegisterFlagCompletionFunc("name", cobra.NoFileCompletions)
 	return cmd
 }

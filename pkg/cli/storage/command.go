@@ -33,6 +33,7 @@ type ChangeOptions struct {
 	Name        string
 	Description string
 	Force       bool
+	Encrypted   bool
 	With        []string // accounts
 	Public      bool
 	Private     bool

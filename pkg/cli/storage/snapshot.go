@@ -130,7 +130,11 @@ func snapshotsDone(c *client.Client, ids ...string) wait.Check {
 func NewSnapshotCopyCommand(f *factory.Factory, run func(context.Context, *ChangeOptions) error) *cobra.Command {
 	return change{
 		use: "copy SNAPSHOT", short: "Make a snapshot of your own of the same content", args: cobra.ExactArgs(1),
-		verb: "copy", object: "snapshot", run: copySnapshot, complete: complete.First(complete.Snapshots(f)), flags: describedFlags,
+		verb: "copy", object: "snapshot", run: copySnapshot, complete: complete.First(complete.Snapshots(f)),
+		flags: func(cmd *cobra.Command, o *ChangeOptions) {
+			describedFlags(cmd, o)
+			encryptedFlag(cmd, o)
+		},
 	}.make(f, run)
 }
 
@@ -147,7 +151,7 @@ func copySnapshot(ctx context.Context, o *ChangeOptions) error {
 		return failure.NotFoundf("the cloud has no region")
 	}
 	request := &ec2types.CopySnapshotInput{
-		SourceSnapshotId: &o.Ref, SourceRegion: regions.Regions[0].RegionName, Description: command.Given(o.Description),
+		SourceSnapshotId: &o.Ref, SourceRegion: regions.Regions[0].RegionName, Description: command.Given(o.Description), Encrypted: command.Given(o.Encrypted),
 		TagSpecifications: command.NameTag("snapshot", o.Name), DryRun: o.Plan.Flag(),
 	}
 	var out *ec2types.CopySnapshotOutput

@@ -29,6 +29,10 @@ func performanceFlags(cmd *cobra.Command, o *ChangeOptions) {
 	}
 }
 
+func encryptedFlag(cmd *cobra.Command, o *ChangeOptions) {
+	cmd.Flags().BoolVar(&o.Encrypted, "encrypted", false, "encrypt it with the account's key")
+}
+
 // NewVolumeCreateCommand returns the command "volume create".
 func NewVolumeCreateCommand(f *factory.Factory, run func(context.Context, *ChangeOptions) error) *cobra.Command {
 	return change{
@@ -40,6 +44,7 @@ func NewVolumeCreateCommand(f *factory.Factory, run func(context.Context, *Chang
 			cmd.Flags().StringVar(&o.Snapshot, "snapshot", "", "`snapshot` that the volume begins with")
 			cmd.Flags().StringVarP(&o.Name, "name", "n", "", "`name` of the volume, its tag Name")
 			cmd.Flags().StringVar(&o.Zone, "zone", "", "availability `zone`; default: the cloud's")
+			encryptedFlag(cmd, o)
 			_ = cmd.RegisterFlagCompletionFunc("snapshot", complete.Snapshots(f))
 			for _, flag := range []string{"size", "name", "zone"} {
 				_ = cmd.RegisterFlagCompletionFunc(flag, complete.None)
@@ -63,7 +68,7 @@ func createVolume(ctx context.Context, o *ChangeOptions) error {
 	}
 	request := &ec2types.CreateVolumeInput{
 		AvailabilityZone: &zone, Size: command.Given(o.Size), SnapshotId: command.Given(o.Snapshot), VolumeType: command.Given(o.Type), Iops: command.Given(o.IOPS),
-		Throughput: command.Given(o.Throughput), TagSpecifications: command.NameTag("volume", o.Name), ClientToken: new(rand.Text()), DryRun: o.Plan.Flag(),
+		Throughput: command.Given(o.Throughput), Encrypted: command.Given(o.Encrypted), TagSpecifications: command.NameTag("volume", o.Name), ClientToken: new(rand.Text()), DryRun: o.Plan.Flag(),
 	}
 	var out *ec2types.CreateVolumeOutput
 	done, err := o.send("CreateVolume", request, func() (err error) {

@@ -250,7 +250,7 @@ func (d *Driver) Snapshot(ctx context.Context, id string, disks []hypervisor.Sna
 				return
 			}
 			if layers := next.Disks[i].Layers; layers[0].ID != sd.LayerID {
-				next.Disks[i].Layers = slices.Insert(layers, 0, hypervisor.Layer{ID: sd.LayerID, Path: sd.Path})
+				next.Disks[i].Layers = slices.Insert(layers, 0, hypervisor.Layer{ID: sd.LayerID, Path: sd.Path, Key: sd.Key})
 			}
 		}
 		m.spec = next

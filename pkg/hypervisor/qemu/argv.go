@@ -13,8 +13,8 @@ import (
 )
 
 // File descriptors that QEMU inherits: the listening QMP sockets, so that the
-// first connection needs no waiting for QEMU to make them, the machine's lock, and
-// taps.
+// first connection needs no waiting for QEMU to make them, the machine's lock, taps,
+// and the pipes of secrets after them.
 const (
 	controlFD   = 3
 	telemetryFD = 4
@@ -127,6 +127,9 @@ func checkLayer(l hypervisor.Layer) error {
 	}
 	if !filepath.IsAbs(l.Path) {
 		return fmt.Errorf("layer %s needs an absolute path, not %q", l.ID, l.Path)
+	}
+	if l.Key.ID != "" && !idPattern.MatchString(l.Key.ID) {
+		return fmt.Errorf("key id %q cannot name a secret", l.Key.ID)
 	}
 	return nil
 }
@@ -357,12 +360,18 @@ func layerNode(l hypervisor.Layer, head bool, backing any) properties {
 		node["discard"], node["detect-zeroes"] = "unmap", "unmap"
 		node["file"].(properties)["discard"] = "unmap"
 	}
+	if l.Key.ID != "" {
+		node["encrypt"] = properties{"format": "luks", "key-secret": l.Key.ID}
+	}
 	return node
 }
 
 // disks adds the layers' nodes, base first, and a virtio disk on each head.
 // Disks may share layers below their heads.
 func (b *builder) disks() error {
+	for i, k := range specKeys(b.spec) {
+		b.add("-object", fmt.Sprintf("secret,id=%s,file=/dev/fd/%d", k.ID, firstTapFD+taps(b.spec)+i))
+	}
 	added := map[string]string{}
 	for i, disk := range b.spec.Disks {
 		var backing any // JSON null: the chain's end is said, not read from the file

@@ -61,7 +61,11 @@ func (d *Driver) AttachDisk(ctx context.Context, id string, disk hypervisor.Disk
 		if err != nil {
 			return err
 		}
-		opened, err := openChain(ctx, client, disk.Layers)
+		var opened []string
+		err = withKeys(ctx, client, disk.Layers, func() (err error) {
+			opened, err = openChain(ctx, client, disk.Layers)
+			return err
+		})
 		if err == nil {
 			err = client.Execute(ctx, "device_add", diskArgs(disk, at), nil)
 		}

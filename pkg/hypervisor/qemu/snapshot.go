@@ -49,7 +49,11 @@ func (m *machine) snapshot(ctx context.Context, r *run, client *qmp.Client, disk
 	if err != nil || len(overlays) == 0 {
 		return result, err
 	}
-	if err := addOverlays(ctx, client, overlays); err != nil {
+	heads := make([]hypervisor.Layer, len(overlays))
+	for i, o := range overlays {
+		heads[i] = o.layer
+	}
+	if err := withKeys(ctx, client, heads, func() error { return addOverlays(ctx, client, overlays) }); err != nil {
 		return result, err
 	}
 	frozen, thaw := m.freeze(ctx, client)
@@ -72,7 +76,7 @@ func (m *machine) plan(disks []hypervisor.SnapshotDisk) ([]overlay, error) {
 	defer m.mu.Unlock()
 	var list []overlay
 	for _, sd := range disks {
-		layer := hypervisor.Layer{ID: sd.LayerID, Path: sd.Path}
+		layer := hypervisor.Layer{ID: sd.LayerID, Path: sd.Path, Key: sd.Key}
 		if err := checkLayer(layer); err != nil {
 			return nil, err
 		}
@@ -192,7 +196,7 @@ func (m *machine) syncChains(ctx context.Context, r *run, client *qmp.Client, di
 		if at < 0 {
 			return fmt.Errorf("disk %s has head %q where %s was expected", disk.ID, head, disk.Layers[0].ID)
 		}
-		done = append(done, overlay{disk: i, layer: hypervisor.Layer{ID: head, Path: disks[at].Path}})
+		done = append(done, overlay{disk: i, layer: hypervisor.Layer{ID: head, Path: disks[at].Path, Key: disks[at].Key}})
 	}
 	if len(done) > 0 {
 		if err := m.push(done); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/digitalocean/go-qemu/qmp/raw"
@@ -129,7 +130,13 @@ func (m *machine) launch(ctx context.Context, argv []string, taps []*os.File, re
 	if err := m.prepare(rec, host); err != nil {
 		return err
 	}
-	proc, err := m.exec(argv, lock, taps)
+	keys := specKeys(rec.Spec)
+	secrets, err := pipes(keys)
+	if err != nil {
+		return err
+	}
+	proc, err := m.exec(argv, lock, slices.Concat(taps, secrets))
+	closeAll(secrets)
 	if err != nil {
 		return err
 	}
@@ -145,6 +152,7 @@ func (m *machine) launch(ctx context.Context, argv []string, taps []*os.File, re
 			save(m.paths.process(), processRecord{PID: proc.pid, Start: proc.start}, false))
 	}()
 	events := client.Subscribe()
+	forgetKeys(client, keys)
 	err = throttleAll(ctx, client, rec.Spec.Disks)
 	state, serr := queryState(ctx, client)
 	if err = errors.Join(err, serr, <-recorded); err != nil {
@@ -213,7 +221,7 @@ func (m *machine) lock(ctx context.Context) (*os.File, error) {
 }
 
 // exec starts QEMU with its monitors' sockets listening already.
-func (m *machine) exec(argv []string, lock *os.File, taps []*os.File) (*process, error) {
+func (m *machine) exec(argv []string, lock *os.File, more []*os.File) (*process, error) {
 	control, err := listen(m.paths.Control())
 	if err != nil {
 		return nil, err
@@ -224,8 +232,8 @@ func (m *machine) exec(argv []string, lock *os.File, taps []*os.File) (*process,
 		return nil, err
 	}
 	defer telemetry.Close()
-	// In the order of controlFD, telemetryFD, the lock, firstTapFD.
-	return spawn(argv, m.paths.State, m.paths.Log(), append([]*os.File{control, telemetry, lock}, taps...))
+	// In the order of controlFD, telemetryFD, the lock, firstTapFD and secrets.
+	return spawn(argv, m.paths.State, m.paths.Log(), append([]*os.File{control, telemetry, lock}, more...))
 }
 
 func listen(path string) (*os.File, error) {
