@@ -143,3 +143,33 @@ func files(paths ...string) (out []disk.ChainFile) {
 	}
 	return out
 }
+
+func TestRebase(t *testing.T) {
+	for _, below := range []int{0, 1} { // how many files are left below the top
+		paths, want := chain(t, "zlib")
+		base := ""
+		if below == 1 {
+			base = filepath.Base(paths[2])
+		}
+		for range 2 { // the second changes nothing
+			if err := disk.Rebase(t.Context(), paths[0], base); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if h, err := disk.ReadHeader(paths[0]); err != nil || h.Backing != base {
+			t.Errorf("it reads from %q, %v", h.Backing, err)
+		}
+		c, err := disk.OpenChain(files(append(paths[:1:1], paths[3-below:]...)...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := io.ReadAll(io.NewSectionReader(c, 0, c.Size()))
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("it shows something else (%v)", err)
+		}
+		_ = c.Close()
+	}
+	if err := disk.Rebase(t.Context(), filepath.Join(t.TempDir(), "x"), "nbd:host"); err == nil {
+		t.Error("a protocol was taken for a file")
+	}
+}

@@ -89,6 +89,17 @@ type DiskPlugger interface {
 	LimitDisk(ctx context.Context, id, diskID string, limits model.IOLimits) error
 }
 
+// Flattener is the capability to shorten the chain of a running machine's disk.
+type Flattener interface {
+	// FlattenDisk copies into a disk's head what it reads from the layers between the
+	// head and base, which is one of its layers, or "" for none at all: afterwards the
+	// head reads from base alone, and its file says so. No other layer is written to.
+	// Copying takes bytesPerSecond at most, 0 for no bound. Snapshots, and whatever
+	// else changes the disk, end it before it is done: then it returns ErrBusy, and
+	// may be called again. So does a context that ends.
+	FlattenDisk(ctx context.Context, id, diskID, base string, bytesPerSecond int64) error
+}
+
 // NICPlugger is the capability to change the network interfaces of a running
 // machine. Its methods are like DiskPlugger's.
 type NICPlugger interface {

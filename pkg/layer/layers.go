@@ -149,6 +149,41 @@ func (s *Store) Grow(ctx context.Context, id string, sizeBytes int64, key disk.P
 	return nil
 }
 
+// Rebase makes a writable layer that no machine has open read from another one of
+// its chain, or from none (""): it gets what it read from those in between. It is as
+// large as before, and interrupted at any point it shows the same. No layer of the
+// chain may be encrypted.
+func (s *Store) Rebase(ctx context.Context, id, parentID string) error {
+	if err := errors.Join(ctx.Err(), checkID(id)); err != nil {
+		return err
+	}
+	defer s.locks.Lock(id)()
+	info, err := s.Info(id)
+	if err != nil {
+		return fmt.Errorf("rebasing layer: %w", err)
+	}
+	backing := ""
+	switch {
+	case info.Frozen:
+		return fmt.Errorf("rebasing layer %s: it is frozen", id)
+	case info.Parent == parentID:
+		return nil
+	case parentID != "":
+		chain, err := s.Chain(id)
+		if err != nil {
+			return fmt.Errorf("rebasing layer: %w", err)
+		}
+		if !slices.Contains(chain, parentID) {
+			return fmt.Errorf("rebasing layer %s: %w: %s is not below it", id, ErrBadChain, parentID)
+		}
+		backing = parentID + layerSuffix
+	}
+	if err := disk.Rebase(ctx, s.Path(id), backing); err != nil {
+		return fmt.Errorf("rebasing layer %s: %w", id, err)
+	}
+	return nil
+}
+
 // Freeze makes a layer immutable: nothing in bundt writes to it again.
 func (s *Store) Freeze(ctx context.Context, id string) error {
 	if err := errors.Join(ctx.Err(), checkID(id)); err != nil {

@@ -32,11 +32,19 @@ type Volume struct {
 	Created      time.Time           `json:"created"`
 	Attachment   *Attachment         `json:"attachment,omitempty"`
 	Modification *VolumeModification `json:"modification,omitempty"` // the latest
+	Flattening   *Flattening         `json:"flattening,omitempty"`
 	AutoEnableIO bool                `json:"autoEnableIO,omitempty"`
 	Tags         Tags                `json:"tags,omitempty"`
 	ProductCodes []string            `json:"productCodes,omitempty"`
 	Key          string              `json:"key,omitempty"` // id of its data key; none: it is not encrypted
 	VolumeKind
+}
+
+// Flattening is a change of the layer that a head reads from, which its file may show
+// before the layers' records do.
+type Flattening struct {
+	Head string `json:"head"`
+	Base string `json:"base,omitempty"` // none: the head is to have everything itself
 }
 
 // AttachmentState is the state of the tie between a volume and an instance.

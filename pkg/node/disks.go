@@ -131,7 +131,7 @@ func (n *Node) makeDisks(ctx context.Context, inst *model.Instance) error {
 
 // makeDisk creates the file of a volume's writable layer, if it is not there yet.
 func (n *Node) makeDisk(ctx context.Context, volumeID string) error {
-	if err := n.CheckSpace(); err != nil {
+	if err := errors.Join(n.CheckSpace(), n.settleFlattening(ctx, volumeID)); err != nil {
 		return err
 	}
 	head, err := n.headOf(ctx, volumeID)

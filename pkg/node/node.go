@@ -38,6 +38,9 @@ type Options struct {
 	Datapath network.Datapath
 	// Keys open what is encrypted; without them nothing is.
 	Keys Keys
+	// ChainDepth is how many layers a volume may have before its chain is shortened; 0
+	// is the default.
+	ChainDepth int
 	// Unlimited leaves volumes without the limits of their types.
 	Unlimited bool
 	MTU       int // of guests' interfaces, in bytes; 0 is Ethernet's, as outside a VPC
@@ -76,6 +79,7 @@ type Node struct {
 	queue     *queue
 	builds    *queue
 	volumes   *queue        // of what is attached to no instance
+	flattens  *queue        // of volumes whose chain may be too long
 	transfers *queue        // copies that are written, imports, exports, tasks with registries, publishers' indexes and LANs
 	arrivals  keylock.Mutex // of files of blobs that arrive
 	// instances are those of all nodes.
@@ -138,6 +142,7 @@ func New(o Options) *Node {
 	n.queue = newQueue(16, n.reconcileInstance, o.Logger)
 	n.builds = newQueue(1, n.reconcileBuild, o.Logger)
 	n.volumes = newQueue(4, n.reconcileVolume, o.Logger)
+	n.flattens = newQueue(1, n.reconcileFlatten, o.Logger)
 	n.transfers = newQueue(4, n.reconcileTransfer, o.Logger)
 	return n
 }
@@ -157,7 +162,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	close(n.ready)
 	var wg sync.WaitGroup
-	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.volumes.run, n.transfers.run, n.collectGarbage, n.followNetwork, n.followGuests} {
+	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.volumes.run, n.flattens.run, n.transfers.run, n.collectGarbage, n.followNetwork, n.followGuests} {
 		wg.Go(func() { work(ctx) })
 	}
 	defer wg.Wait()
@@ -254,6 +259,8 @@ func (n *Node) enqueueAll(ctx context.Context) error {
 		for i := range volumes {
 			if volumes[i].Attachment == nil {
 				n.volumes.add(volumes[i].ID)
+			} else {
+				n.flattens.add(volumes[i].ID)
 			}
 		}
 		snaps, err := records.Snapshots.List(tx)

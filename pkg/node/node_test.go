@@ -45,6 +45,7 @@ type world struct {
 	buckets string
 	fetch   *fetch.Fetcher
 	limits  bool // of volumes
+	depth   int  // of chains; 0 is the default
 
 	stop func()
 }
@@ -88,7 +89,7 @@ func (w *world) start() {
 	}
 	w.node = node.New(node.Options{
 		ID: "here", Store: w.store, Driver: fakehv.New(w.host), Layers: w.layers, Datapath: path,
-		Cloud: w.cloud.Info(), Zone: w.cloud.Zone(), WorkDir: w.t.TempDir(), ArrivingDir: filepath.Join(w.buckets, "..", "arriving"), BucketDir: w.buckets, Fetch: w.fetch, Unlimited: !w.limits, ShutdownGrace: w.grace,
+		Cloud: w.cloud.Info(), Zone: w.cloud.Zone(), WorkDir: w.t.TempDir(), ArrivingDir: filepath.Join(w.buckets, "..", "arriving"), BucketDir: w.buckets, Fetch: w.fetch, Unlimited: !w.limits, ChainDepth: w.depth, ShutdownGrace: w.grace,
 		Logger: slog.New(slog.DiscardHandler), Bake: bakeNothing,
 	})
 	ctx, cancel := context.WithCancel(context.Background())

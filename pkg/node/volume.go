@@ -42,7 +42,7 @@ func (n *Node) reconcileVolume(ctx context.Context, id string) (time.Duration, e
 	case vol.Modifying():
 		return 0, n.modifyVolume(ctx, id, "")
 	}
-	return 0, nil
+	return 0, n.flattenIdle(ctx, id)
 }
 
 func (n *Node) volume(ctx context.Context, id string) (vol model.Volume, head model.Layer, err error) {
@@ -223,6 +223,9 @@ func (n *Node) enqueueVolume(ctx context.Context, id string) error {
 		if errors.Is(err, store.ErrNotFound) {
 			return nil
 		}
+		if err == nil && vol.Attachment != nil && vol.NextHead == "" {
+			n.flattens.add(id)
+		}
 		if err == nil {
 			n.enqueue(&vol, vol.Modifying() || vol.Attachment != nil && vol.Attachment.State != model.Attached)
 		}
@@ -313,6 +316,9 @@ func (n *Node) settleVolumes(ctx context.Context, inst *model.Instance) error {
 	}
 	for i := range vols {
 		v := &vols[i]
+		if err := n.settleFlattening(ctx, v.ID); err != nil {
+			return err
+		}
 		switch {
 		case v.Attachment.State.Leaving():
 			err = n.detached(ctx, inst, v.ID)

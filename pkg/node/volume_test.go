@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -13,6 +14,8 @@ import (
 	"github.com/bundt/bundt/pkg/hypervisor"
 	fakehv "github.com/bundt/bundt/pkg/hypervisor/fake"
 	"github.com/bundt/bundt/pkg/model"
+	"github.com/bundt/bundt/pkg/records"
+	"github.com/bundt/bundt/pkg/store"
 )
 
 func (w *world) newVolume(size int64, snapshot string) model.Volume {
@@ -305,4 +308,98 @@ func TestVolumesAreLimited(t *testing.T) {
 		t.Fatal(err)
 	}
 	limited(1, model.IOLimits{})
+}
+
+// parents are the layers of a volume's chain by the records and by the files.
+func (w *world) parents(id string) (recorded, files []string) {
+	w.t.Helper()
+	v, err := w.cloud.Volume(w.t.Context(), id)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	err = w.store.View(w.t.Context(), func(tx *store.Tx) error {
+		recorded = nil
+		for id := v.Head; id != ""; {
+			l, err := records.Layers.Get(tx, id)
+			if err != nil {
+				return err
+			}
+			recorded, id = append(recorded, id), l.Parent
+		}
+		return nil
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if files, err = w.layers.Chain(v.Head); err != nil {
+		w.t.Fatal(err)
+	}
+	return recorded, files
+}
+
+// Chains that snapshots have made long become short again, under a machine and
+// without one; the snapshots stay what they are.
+func TestFlattening(t *testing.T) {
+	w := newWorld(t)
+	w.stop()
+	w.depth = 6
+	var machine atomic.Bool
+	w.host.Fault = func(_ context.Context, op fakehv.Op, _ string) error {
+		if op == fakehv.OpFlattenDisk { // as QEMU, it changes the head's file
+			machine.Store(true)
+			return w.store.View(context.Background(), func(tx *store.Tx) error {
+				vols, err := records.Volumes.List(tx)
+				for _, v := range vols {
+					if f := v.Flattening; f != nil {
+						err = errors.Join(err, w.layers.Rebase(context.Background(), f.Head, f.Base))
+					}
+				}
+				return err
+			})
+		}
+		return nil
+	}
+	w.start()
+	inst := w.run(w.build().ID)
+	w.wait(inst.ID, model.InstanceRunning)
+	vol := w.newVolume(1, "")
+	short := func(id string) {
+		t.Helper()
+		w.eventually("the chain is short", func() error {
+			recorded, files := w.parents(id)
+			v, _ := w.cloud.Volume(t.Context(), id)
+			if len(recorded) > w.depth || !slices.Equal(recorded, files) || v.Flattening != nil {
+				return fmt.Errorf("%d layers by the records, %d by the files, %+v", len(recorded), len(files), v.Flattening)
+			}
+			return nil
+		})
+	}
+	var last model.Snapshot
+	snapshots := func(id string) {
+		t.Helper()
+		for range w.depth + 1 {
+			s, err := w.cloud.CreateSnapshot(t.Context(), cloud.SnapshotRequest{VolumeID: id})
+			if err != nil {
+				t.Fatal(err)
+			}
+			last = w.completed(s.ID)
+		}
+	}
+	snapshots(vol.ID) // attached to nothing
+	short(vol.ID)
+	if machine.Load() {
+		t.Error("a machine shortened the chain of a volume that it does not have")
+	}
+	w.attach(vol.ID, inst.ID, "/dev/sdf")
+	snapshots(vol.ID)
+	short(vol.ID)
+	if !machine.Load() {
+		t.Error("it was not the machine that shortened the chain")
+	}
+	if chain, err := w.layers.Chain(last.LayerID); err != nil || len(chain) < 2 {
+		t.Errorf("the last snapshot's chain is %v, %v", chain, err)
+	}
+	w.stop()
+	w.start()
+	short(vol.ID)
 }

@@ -88,6 +88,37 @@ func (d *Driver) ResizeDisk(ctx context.Context, id, diskID string, bytes int64)
 	return err
 }
 
+// FlattenDisk leaves layers out of a disk's chain.
+func (d *Driver) FlattenDisk(ctx context.Context, id, diskID, base string, _ int64) error {
+	if err := d.fault(ctx, OpFlattenDisk, id); err != nil {
+		return err
+	}
+	var failure error
+	err := d.host.control(id, func(m *machine) {
+		i := diskIndex(m, diskID)
+		if i < 0 {
+			failure = fmt.Errorf("machine %s has no disk %s", id, diskID)
+			return
+		}
+		next := clone(m.spec)
+		layers := next.Disks[i].Layers
+		at := len(layers)
+		if base != "" {
+			at = slices.IndexFunc(layers, func(l hypervisor.Layer) bool { return l.ID == base })
+		}
+		if at < 1 {
+			failure = fmt.Errorf("disk %s has no layer %s below its head", diskID, base)
+			return
+		}
+		next.Disks[i].Layers = slices.Delete(layers, 1, at)
+		m.spec = next
+	})
+	if err == nil {
+		err = failure
+	}
+	return err
+}
+
 // LimitDisk remembers the limits.
 func (d *Driver) LimitDisk(ctx context.Context, id, diskID string, limits model.IOLimits) error {
 	if err := d.fault(ctx, OpLimitDisk, id); err != nil {

@@ -52,6 +52,7 @@ const (
 	OpDetachDisk  Op = "DetachDisk"
 	OpResizeDisk  Op = "ResizeDisk"
 	OpLimitDisk   Op = "LimitDisk"
+	OpFlattenDisk Op = "FlattenDisk"
 	OpNICs        Op = "NICs"
 	OpAttachNIC   Op = "AttachNIC"
 	OpDetachNIC   Op = "DetachNIC"

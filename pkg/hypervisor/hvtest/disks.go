@@ -56,6 +56,8 @@ func (s *suite) disks(t *testing.T, d hypervisor.Driver) {
 	s.has(t, p, spec.ID, root.ID, extra.ID)
 	extra = s.moment(t, d, spec, extra)
 	s.limited(t, d, spec.ID, extra.ID, limits)
+	extra = s.flatten(t, d, spec.ID, extra)
+	extra = s.moment(t, d, spec, extra)
 	for _, size := range []int64{8 << 20, 8 << 20, 4 << 20} { // it never shrinks
 		if err := p.ResizeDisk(ctx, spec.ID, extra.ID, size); err != nil {
 			t.Fatalf("resizing: %v", err)
@@ -108,6 +110,27 @@ func (s *suite) disks(t *testing.T, d hypervisor.Driver) {
 	}
 	s.limited(t, d, spec.ID, root.ID, model.IOLimits{})
 	s.detach(t, d, spec.ID, extra.ID)
+}
+
+// flatten shortens a disk's chain to its head and base, and to the head.
+func (s *suite) flatten(t *testing.T, d hypervisor.Driver, id string, disk hypervisor.Disk) hypervisor.Disk {
+	t.Helper()
+	f := d.(hypervisor.Flattener)
+	if err := f.FlattenDisk(t.Context(), id, disk.ID, "layer-x", 0); err == nil {
+		t.Error("flattened down to a layer that it does not have")
+	}
+	base := disk.Layers[len(disk.Layers)-1]
+	for range 2 { // the second changes nothing
+		if err := f.FlattenDisk(t.Context(), id, disk.ID, base.ID, 0); err != nil {
+			t.Fatalf("flattening: %v", err)
+		}
+	}
+	disk.Layers = []hypervisor.Layer{disk.Layers[0], base}
+	s.chains[disk.ID] = disk.Layers
+	if err := f.FlattenDisk(t.Context(), id, "vol-0000000000000dead", base.ID, 0); err == nil {
+		t.Error("flattened a disk that it does not have")
+	}
+	return disk
 }
 
 func (s *suite) limited(t *testing.T, d hypervisor.Driver, id, diskID string, want model.IOLimits) {

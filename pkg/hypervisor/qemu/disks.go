@@ -90,6 +90,9 @@ func (d *Driver) DetachDisk(ctx context.Context, id, diskID string, force bool) 
 		if i == 0 {
 			return fmt.Errorf("disk %s is the root disk: %w", diskID, hypervisor.ErrUnsupported)
 		}
+		if err := endFlattening(ctx, client); err != nil {
+			return err
+		}
 		err := unplug(ctx, client, diskDriver, diskDevice(diskID))
 		if force && errors.Is(err, hypervisor.ErrBusy) {
 			err = pull(ctx, client, diskDevice(diskID))
@@ -107,6 +110,9 @@ func (d *Driver) DetachDisk(ctx context.Context, id, diskID string, force bool) 
 // ResizeDisk grows the head and tells the guest.
 func (d *Driver) ResizeDisk(ctx context.Context, id, diskID string, bytes int64) error {
 	return d.plugging(ctx, id, func(m *machine, _ *run, client *qmp.Client) error {
+		if err := endFlattening(ctx, client); err != nil {
+			return err
+		}
 		blocks, err := queryBlocks(ctx, client)
 		if err != nil {
 			return err

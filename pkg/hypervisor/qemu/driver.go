@@ -58,6 +58,7 @@ var (
 	_ hypervisor.Snapshotter = (*Driver)(nil)
 	_ hypervisor.Console     = (*Driver)(nil)
 	_ hypervisor.DiskPlugger = (*Driver)(nil)
+	_ hypervisor.Flattener   = (*Driver)(nil)
 	_ hypervisor.NICPlugger  = (*Driver)(nil)
 	_ hypervisor.Refresher   = (*Driver)(nil)
 

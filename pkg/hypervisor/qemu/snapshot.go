@@ -42,6 +42,9 @@ type overlay struct {
 
 func (m *machine) snapshot(ctx context.Context, r *run, client *qmp.Client, disks []hypervisor.SnapshotDisk) (hypervisor.SnapshotResult, error) {
 	result := hypervisor.SnapshotResult{Consistency: model.ConsistencyCrash}
+	if err := endFlattening(ctx, client); err != nil {
+		return result, err
+	}
 	if err := m.syncChains(ctx, r, client, disks); err != nil {
 		return result, err
 	}
