@@ -128,6 +128,9 @@ func (c *toyCloud) table() *api.Table {
 	register(t, "DescribeEndpoint", nil, func(*bundttypes.DescribeEndpointInput) (*bundttypes.DescribeEndpointOutput, error) {
 		return &bundttypes.DescribeEndpointOutput{Region: "local-1", Url: "http://127.0.0.1:8773", CredentialsFile: c.credentials}, nil
 	})
+	register(t, "CreateConsoleLink", nil, func(*bundttypes.CreateConsoleLinkInput) (*bundttypes.CreateConsoleLinkOutput, error) {
+		return &bundttypes.CreateConsoleLinkOutput{Url: "http://127.0.0.1:8773/console/sign-in?token=once"}, nil
+	})
 	register(t, "DescribeLineage", []string{"ImageId", "InstanceId"}, c.lineage)
 	c.storageTable(t)
 	return t

@@ -289,3 +289,8 @@ func (c *Client) DescribeImagePipelineExecutions(ctx context.Context, in *bundtt
 func (c *Client) RetryImageDistribution(ctx context.Context, in *bundttypes.RetryImageDistributionInput) (*bundttypes.RetryImageDistributionOutput, error) {
 	return call[bundttypes.RetryImageDistributionOutput](ctx, c, "RetryImageDistribution", in)
 }
+
+// CreateConsoleLink makes a link by which the caller signs in to the web console.
+func (c *Client) CreateConsoleLink(ctx context.Context, in *bundttypes.CreateConsoleLinkInput) (*bundttypes.CreateConsoleLinkOutput, error) {
+	return call[bundttypes.CreateConsoleLinkOutput](ctx, c, "CreateConsoleLink", in)
+}

@@ -23,6 +23,7 @@ import (
 	"github.com/bundt/bundt/pkg/auth"
 	"github.com/bundt/bundt/pkg/builder"
 	"github.com/bundt/bundt/pkg/cloud"
+	"github.com/bundt/bundt/pkg/console"
 	"github.com/bundt/bundt/pkg/disk"
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/keyring"
@@ -56,6 +57,7 @@ type Daemon struct {
 	handler  http.Handler
 	watch    []api.Interceptor // of tests
 	endpoint http.Handler
+	console  *console.Console
 	url      atomic.Pointer[string] // of the endpoint, once it listens
 }
 
@@ -195,6 +197,9 @@ func (d *Daemon) buildHandler() error {
 		Version:      version.Get(),
 	})
 	if err != nil {
+		return err
+	}
+	if err := d.buildConsole(dispatcher); err != nil {
 		return err
 	}
 	return d.buildEndpoint()

@@ -164,7 +164,7 @@ const idleTime = 2 * time.Minute
 // answers may take.
 func (d *Daemon) endpointServer(ctx context.Context) *http.Server {
 	return &http.Server{
-		Handler:           d.endpoint,
+		Handler:           d.withConsole(d.endpoint),
 		ReadHeaderTimeout: idleTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    32 << 10,

@@ -16,7 +16,9 @@ import (
 
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/api/ststypes"
 	"github.com/bundt/bundt/pkg/daemon"
+	"github.com/bundt/bundt/pkg/disk"
 	"github.com/bundt/bundt/pkg/hypervisor"
 	fakehv "github.com/bundt/bundt/pkg/hypervisor/fake"
 	"github.com/bundt/bundt/pkg/model"
@@ -130,7 +132,9 @@ func TestFailedBuilds(t *testing.T) {
 			}
 		})
 	}
-	b, err := c.build(c.upload(recipeOf(plain)), nil)
+	tree := edited("{disk: {file: disk.img}}", "{tree: tree}")
+	tree["tree/etc/hostname"] = &fstest.MapFile{Data: []byte("cake\n")}
+	b, err := c.build(c.upload(tree), nil)
 	c.must(err)
 	if b.State != "available" {
 		t.Errorf("the name is not free after the failures: %s %+v", b.State, b.StateReason)
@@ -300,15 +304,31 @@ func TestMissingEmulator(t *testing.T) {
 	c.run(image)
 }
 
-// TestMissingQemuImg checks that a bake without its tools says what to install.
+// TestMissingQemuImg checks that an import without its tools says what to install.
 func TestMissingQemuImg(t *testing.T) {
 	c := newCloud(t, daemon.Parts{})
+	account, err := c.GetCallerIdentity(t.Context(), &ststypes.GetCallerIdentityInput{})
+	c.must(err)
+	bucket := filepath.Join(c.cfg.DataDir, "buckets", *account.Account, "incoming")
+	c.must(os.MkdirAll(bucket, 0o755))
+	c.must(disk.WriteOverlay(filepath.Join(bucket, "disk.qcow2"), disk.Overlay{SizeBytes: 1 << 20}))
 	t.Setenv("PATH", t.TempDir())
 	before := c.everything()
-	b, err := c.build(c.upload(recipeOf(plain)), nil)
+	_, err = c.ImportImage(t.Context(), &ec2types.ImportImageInput{
+		Architecture: new("x86_64"), BootMode: new("legacy-bios"), DiskContainers: []ec2types.ImageDiskContainer{{Url: new("s3://incoming/disk.qcow2"), Format: new("QCOW2")}},
+	})
 	c.must(err)
-	if b.State != "failed" || !strings.Contains(b.StateReason.Message, "install ") {
-		t.Errorf("the build is %s: %+v", b.State, b.StateReason)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		out, err := c.DescribeImportImageTasks(t.Context(), &ec2types.DescribeImportImageTasksInput{})
+		c.must(err)
+		task := out.ImportImageTasks[0]
+		if *task.Status == "active" && time.Now().Before(end) {
+			continue
+		}
+		if *task.Status != "deleted" || !strings.Contains(ec2types.Value(task.StatusMessage), "install ") {
+			t.Errorf("the import is %s: %s", *task.Status, ec2types.Value(task.StatusMessage))
+		}
+		break
 	}
 	if after := c.everything(); after != before {
 		t.Errorf("something is left:\n%s", after)

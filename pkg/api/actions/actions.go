@@ -48,6 +48,8 @@ type Node interface {
 	Host(ctx context.Context, refresh bool) (*bundttypes.DescribeHostOutput, error)
 	// Endpoint returns where AWS's clients are served.
 	Endpoint() bundttypes.DescribeEndpointOutput
+	// ConsoleLink makes a link by which the principal signs in to the web console, once.
+	ConsoleLink(p api.Principal) (*bundttypes.CreateConsoleLinkOutput, error)
 	// BuildLog returns what a step of a build, given by its index, has printed so far.
 	BuildLog(buildID string, step int) (string, error)
 	// PreviewLAN says what attaching these addresses to an interface would do.

@@ -14,4 +14,10 @@ func (a *Actions) registerEndpoint(t *api.Table) {
 			return ptr(a.node.Endpoint()), nil
 		},
 	})
+	api.Register(t, api.Action[bundttypes.CreateConsoleLinkInput, bundttypes.CreateConsoleLinkOutput]{
+		Name: "CreateConsoleLink",
+		Handler: func(ctx context.Context, _ *bundttypes.CreateConsoleLinkInput) (*bundttypes.CreateConsoleLinkOutput, error) {
+			return a.node.ConsoleLink(api.PrincipalFrom(ctx))
+		},
+	})
 }

@@ -1,5 +1,7 @@
 package bundttypes
 
+import "time"
+
 // DescribeEndpointInput is the request of DescribeEndpoint: how AWS's clients
 // reach this cloud.
 type DescribeEndpointInput struct{}
@@ -11,4 +13,17 @@ type DescribeEndpointOutput struct {
 	CredentialsFile string `json:"CredentialsFile,omitempty" xml:"credentialsFile,omitempty"` // of the admin, in the form of AWS's shared credentials
 	Region          string `json:"Region" xml:"region"`
 	Url             string `json:"Url,omitempty" xml:"url,omitempty"`
+}
+
+// CreateConsoleLinkInput is the request of CreateConsoleLink: a link by which the caller
+// signs in to the web console, once, within some minutes.
+type CreateConsoleLinkInput struct {
+	DryRun *bool `json:"DryRun,omitempty" query:"DryRun"`
+}
+
+// CreateConsoleLinkOutput is the response of CreateConsoleLink. Whoever has the link is
+// the caller.
+type CreateConsoleLinkOutput struct {
+	ExpiresAt time.Time `json:"ExpiresAt" xml:"expiresAt"`
+	Url       string    `json:"Url" xml:"url"`
 }

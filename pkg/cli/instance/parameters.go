@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,6 +42,7 @@ type Parameters struct {
 	Subnet   string
 	Groups   []string // security groups
 	Profile  string   // instance profile, by name or ARN
+	Volumes  []string // DEVICE=GIB
 }
 
 // AddFlags gives cmd the flags for all but the image.
@@ -55,6 +57,7 @@ func (o *Parameters) AddFlags(f *factory.Factory, cmd *cobra.Command) {
 	fl.StringVar(&o.Subnet, "subnet", "", "`subnet` to launch in; default: the default VPC's")
 	fl.StringSliceVarP(&o.Groups, "security-group", "g", nil, "security `groups` of the instances; may be repeated; default: the VPC's default group")
 	fl.StringVar(&o.Profile, "instance-profile", "", "IAM instance `profile`, by name or ARN, whose role the guests get keys of")
+	fl.StringArrayVar(&o.Volumes, "volume", nil, "volume `DEVICE=GIB`: another one, or the image's in another size; may be repeated")
 	for flag, values := range map[string]cobra.CompletionFunc{
 		"type": complete.InstanceTypes(f), "key": complete.Keys(f), "subnet": complete.Subnets(f), "security-group": complete.SecurityGroups(f),
 		"instance-profile": complete.InstanceProfiles(f),
@@ -64,6 +67,7 @@ func (o *Parameters) AddFlags(f *factory.Factory, cmd *cobra.Command) {
 	command.FlagValues(cmd, "accel", "kvm", "tcg")
 	command.FlagValues(cmd, "name")
 	command.FlagValues(cmd, "tag")
+	command.FlagValues(cmd, "volume")
 }
 
 // Request is the launch that the parameters ask for, without how many and how.
@@ -90,6 +94,9 @@ func (o *Parameters) Request(ctx context.Context, f *factory.Factory, c *client.
 		return nil, err
 	}
 	var err error
+	if in.BlockDeviceMappings, err = o.volumes(); err != nil {
+		return nil, err
+	}
 	if in.UserData, err = o.readUserData(f); err != nil {
 		return nil, err
 	}
@@ -108,6 +115,19 @@ func (o *Parameters) Request(ctx context.Context, f *factory.Factory, c *client.
 	}
 	in.KeyName = command.Given(name)
 	return in, nil
+}
+
+// volumes are the storage mappings that differ from the image's.
+func (o *Parameters) volumes() (mappings []ec2types.BlockDeviceMapping, err error) {
+	for _, v := range o.Volumes {
+		device, size, _ := strings.Cut(v, "=")
+		gib, err := strconv.ParseInt(size, 10, 32)
+		if device == "" || err != nil || gib < 1 {
+			return nil, failure.Usagef("--volume %q: must be DEVICE=GIB, as in /dev/sdf=8", v)
+		}
+		mappings = append(mappings, ec2types.BlockDeviceMapping{DeviceName: &device, Ebs: &ec2types.EbsBlockDevice{VolumeSize: new(int32(gib))}})
+	}
+	return mappings, nil
 }
 
 // placeInNetwork finds the subnet and the security groups, of the subnet's VPC,

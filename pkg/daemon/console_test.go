@@ -1,0 +1,269 @@
+package daemon_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/bundt/bundt/pkg/api/bundttypes"
+	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/api/iamtypes"
+	"github.com/bundt/bundt/pkg/daemon"
+)
+
+// visitor uses the console as a browser without scripts does.
+type visitor struct {
+	http *http.Client
+	base string
+	t    *testing.T
+}
+
+func (c *cloud) visitor() *visitor {
+	jar, err := cookiejar.New(nil)
+	c.must(err)
+	e, err := c.DescribeEndpoint(c.t.Context(), &bundttypes.DescribeEndpointInput{})
+	c.must(err)
+	return &visitor{&http.Client{Jar: jar}, e.Url, c.t}
+}
+
+// signedIn is a visitor who came by a link.
+func (c *cloud) signedIn() *visitor {
+	c.t.Helper()
+	v := c.visitor()
+	link, err := c.CreateConsoleLink(c.t.Context(), &bundttypes.CreateConsoleLinkInput{})
+	c.must(err)
+	u, err := url.Parse(link.Url)
+	c.must(err)
+	if status, page, at := v.send("/console/sign-in", url.Values{"token": {u.Query().Get("token")}}); status != http.StatusOK || at != "/console/" || !strings.Contains(page, "Overview") {
+		c.t.Fatalf("signing in leads to %s with %d", at, status)
+	}
+	return v
+}
+
+func (v *visitor) do(r *http.Request) (status int, body, at string) {
+	v.t.Helper()
+	resp, err := v.http.Do(r)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	return resp.StatusCode, string(b), resp.Request.URL.RequestURI()
+}
+
+func (v *visitor) get(path string) (status int, body, at string) {
+	v.t.Helper()
+	r, err := http.NewRequestWithContext(v.t.Context(), http.MethodGet, v.base+path, nil)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	return v.do(r)
+}
+
+// send sends a form as its page would.
+func (v *visitor) send(path string, form url.Values) (status int, body, at string) {
+	v.t.Helper()
+	r, err := http.NewRequestWithContext(v.t.Context(), http.MethodPost, v.base+path, strings.NewReader(form.Encode()))
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Sec-Fetch-Site", "same-origin")
+	return v.do(r)
+}
+
+// TestConsole goes through the console by its forms: an image is built, launched,
+// used, written down as another one, and all of it cleaned up.
+func TestConsole(t *testing.T) {
+	c := newCloud(t, daemon.Parts{})
+	image := *c.bootSector()
+	v := c.signedIn()
+	for _, path := range []string{"", "instances", "launch", "launch?from=mine", "launch?image=" + image, "images", "images?from=quick-start", "images?from=marketplace", "images?from=community", "images/" + image, "builds", "lineage", "volumes", "snapshots", "security-groups", "networks", "addresses", "key-pairs", "account", "host"} {
+		if status, page, _ := v.get("/console/" + path); status != http.StatusOK || strings.Contains(page, "Something is wrong") {
+			t.Errorf("%s: %d\n%s", path, status, page)
+		}
+	}
+
+	_, key, _ := v.send("/console/key-pairs/create", url.Values{"name": {"lab"}, "type": {"ed25519"}})
+	if !strings.HasPrefix(key, "-----BEGIN OPENSSH PRIVATE KEY-----") {
+		t.Errorf("the key pair is no key: %.40q", key)
+	}
+	form := url.Values{"image": {image}, "type": {"b1.pico"}, "count": {"1"}, "key": {"lab"}, "name": {"cake"}, "firewall": {"new"}, "open-ssh": {"yes"}, "open-http": {"yes"}, "from": {"10.0.0.0/8"}, "root": {"2"}, "image-root": {"1"}, "root-device": {"/dev/sda1"}, "volume": {"3"}}
+	status, page, at := v.send("/console/launch", form)
+	id := strings.TrimPrefix(at, "/console/instances/")
+	if status != http.StatusOK || !strings.HasPrefix(id, "i-") {
+		t.Fatalf("launching leads to %s with %d\n%s", at, status, page)
+	}
+	c.await(id, "running")
+	out, err := c.DescribeInstances(t.Context(), &ec2types.DescribeInstancesInput{InstanceIds: []string{id}})
+	c.must(err)
+	i := out.Reservations[0].Instances[0]
+	groups, err := c.DescribeSecurityGroups(t.Context(), &ec2types.DescribeSecurityGroupsInput{GroupIds: []string{*i.SecurityGroups[0].GroupId}})
+	c.must(err)
+	if rules := groups.SecurityGroups[0].IpPermissions; len(rules) != 2 || *rules[0].IpRanges[0].CidrIp != "10.0.0.0/8" || len(i.BlockDeviceMappings) != 2 || *i.KeyName != "lab" {
+		t.Errorf("launched with the rules %+v, %d volumes and the key %s", rules, len(i.BlockDeviceMappings), ec2types.Value(i.KeyName))
+	}
+	_, page, _ = v.get("/console/instances/" + id)
+	for _, want := range []string{"cake", "running", "Create image", *i.PublicIpAddress, "/dev/sdf"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the instance's page lacks %q", want)
+		}
+	}
+	status, _, at = v.send("/console/instances/image?id="+id, url.Values{"name": {"written down"}})
+	if status != http.StatusOK || !strings.HasPrefix(at, "/console/images/ami-") {
+		t.Errorf("writing the recipe down leads to %s with %d", at, status)
+	}
+	_, page, _ = v.send("/console/tags", url.Values{"id": {id}, "key": {"<script>alert(1)</script>"}, "value": {`"><img src=x onerror=alert(1)>`}})
+	_, page2, _ := v.get("/console/instances/" + id)
+	if strings.Contains(page+page2, "<script>alert") || strings.Contains(page+page2, "<img src=x") || !strings.Contains(page2, "&lt;script&gt;alert") {
+		t.Error("a tag is not shown as the text that it is")
+	}
+
+	// A form that is wrong changes nothing, and says what is wrong.
+	form.Set("type", "x9.none")
+	if status, page, _ = v.send("/console/launch", form); !strings.Contains(page, `role="alert"`) {
+		t.Errorf("launching a type that is none: %d", status)
+	}
+	all, err := c.DescribeSecurityGroups(t.Context(), &ec2types.DescribeSecurityGroupsInput{})
+	c.must(err)
+	if len(all.SecurityGroups) != 2 {
+		t.Errorf("%d security groups are there, not the default one and the launch's", len(all.SecurityGroups))
+	}
+	if _, page, _ = v.send("/console/instances/terminate", url.Values{"id": {id}}); !strings.Contains(page, "Terminating") {
+		t.Error("nothing says that it is terminated")
+	}
+	c.await(id, "terminated")
+}
+
+// TestConsoleIsLive: an open page is told of each change.
+func TestConsoleIsLive(t *testing.T) {
+	c := newCloud(t, daemon.Parts{})
+	image := c.bootSector()
+	v := c.signedIn()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, v.base+"/console/instances", nil)
+	c.must(err)
+	r.Header.Set("Accept", "text/event-stream")
+	resp, err := v.http.Do(r)
+	c.must(err)
+	defer resp.Body.Close()
+	got := make(chan string, 100)
+	go func() {
+		defer close(got)
+		b := make([]byte, 64<<10)
+		for {
+			n, err := resp.Body.Read(b)
+			got <- string(b[:n])
+			if err != nil {
+				return
+			}
+		}
+	}()
+	seen := ""
+	await := func(want *regexp.Regexp) {
+		t.Helper()
+		for end := time.After(20 * time.Second); !want.MatchString(seen); {
+			select {
+			case s, ok := <-got:
+				if seen += s; !ok {
+					t.Fatalf("the stream ended before %s", want)
+				}
+			case <-end:
+				t.Fatalf("%s did not come", want)
+			}
+		}
+	}
+	await(regexp.MustCompile("No instances yet"))
+	id := c.run(image)
+	await(regexp.MustCompile(id + `[\s\S]*class="state good">running`))
+	_, err = c.TerminateInstances(t.Context(), &ec2types.TerminateInstancesInput{InstanceIds: []string{id}})
+	c.must(err)
+	await(regexp.MustCompile(`class="state quiet">terminated`))
+	if _, _, at := v.send("/console/sign-out", nil); at != "/console/sign-in" {
+		t.Errorf("signing out leads to %s", at)
+	}
+	c.run(image)
+	await(regexp.MustCompile("event: gone"))
+}
+
+// TestConsoleIsGuarded: who did not sign in, who may not, and who is another site's
+// page gets nothing.
+func TestConsoleIsGuarded(t *testing.T) {
+	c := newCloud(t, daemon.Parts{})
+	id := c.run(c.bootSector())
+	stranger := c.visitor()
+	if _, page, at := stranger.get("/console/instances/" + id); !strings.HasPrefix(at, "/console/sign-in?next=") || strings.Contains(page, "running") {
+		t.Errorf("a stranger gets to %s", at)
+	}
+	if _, _, at := stranger.send("/console/instances/terminate", url.Values{"id": {id}}); !strings.HasPrefix(at, "/console/sign-in") {
+		t.Errorf("a stranger's form leads to %s", at)
+	}
+	for what, form := range map[string]url.Values{
+		"no key": {"key": {"AKIAIOSFODNN7EXAMPLE"}, "secret": {"x"}}, "no link": {"token": {"x"}}, "nothing": {},
+	} {
+		if status, page, _ := stranger.send("/console/sign-in", form); status != http.StatusForbidden || !strings.Contains(page, `role="alert"`) {
+			t.Errorf("signing in with %s: %d", what, status)
+		}
+	}
+
+	v := c.signedIn()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, v.base+"/console/instances/terminate", strings.NewReader("id="+id))
+	c.must(err)
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Origin", "https://evil.example")
+	if status, _, _ := v.do(r); status != http.StatusForbidden {
+		t.Errorf("another site's form: %d", status)
+	}
+	r, err = http.NewRequestWithContext(t.Context(), http.MethodGet, v.base+"/console/", nil)
+	c.must(err)
+	r.Host = "evil.example"
+	if status, page, _ := v.do(r); status != http.StatusMisdirectedRequest || strings.Contains(page, "Overview") {
+		t.Errorf("by another name: %d", status)
+	}
+	c.await(id, "running")
+
+	// A user may what the policies say, and a key that was taken away nothing.
+	name := "reader"
+	_, err = c.CreateUser(t.Context(), &iamtypes.CreateUserInput{UserName: &name})
+	c.must(err)
+	_, err = c.PutUserPolicy(t.Context(), &iamtypes.PutUserPolicyInput{UserName: &name, PolicyName: new("read"), PolicyDocument: new(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":["ec2:Describe*","bundt:Describe*"],"Resource":"*"}]}`)})
+	c.must(err)
+	made, err := c.CreateAccessKey(t.Context(), &iamtypes.CreateAccessKeyInput{UserName: &name})
+	c.must(err)
+	reader := c.visitor()
+	if status, page, at := reader.send("/console/sign-in", url.Values{"key": {*made.AccessKey.AccessKeyId}, "secret": {*made.AccessKey.SecretAccessKey}, "next": {"/console/instances"}}); status != http.StatusOK || at != "/console/instances" || !strings.Contains(page, id) {
+		t.Errorf("a user's key leads to %s with %d", at, status)
+	}
+	if _, page, _ := reader.send("/console/instances/terminate", url.Values{"id": {id}}); !strings.Contains(page, "not authorized") {
+		t.Error("a reader is not told that they may not terminate")
+	}
+	c.await(id, "running")
+	_, err = c.UpdateAccessKey(t.Context(), &iamtypes.UpdateAccessKeyInput{UserName: &name, AccessKeyId: made.AccessKey.AccessKeyId, Status: new("Inactive")})
+	c.must(err)
+	if _, _, at := reader.get("/console/instances"); !strings.HasPrefix(at, "/console/sign-in") {
+		t.Errorf("with a key that was taken away one gets to %s", at)
+	}
+}
+
+// TestBrowserAtEndpoint: who types the address sees the console, and AWS's clients
+// notice nothing.
+func TestBrowserAtEndpoint(t *testing.T) {
+	c := newCloud(t, daemon.Parts{})
+	v := c.visitor()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, v.base+"/", nil)
+	c.must(err)
+	r.Header.Set("Accept", "text/html,*/*")
+	if status, _, at := v.do(r); status != http.StatusOK || !strings.HasPrefix(at, "/console/sign-in") {
+		t.Errorf("a browser gets to %s with %d", at, status)
+	}
+	if status, page, at := v.get("/?Action=DescribeInstances"); at != "/?Action=DescribeInstances" || !strings.Contains(page, "<Code>MissingAuthenticationToken") && status != http.StatusForbidden {
+		t.Errorf("a client gets to %s: %d %s", at, status, page)
+	}
+}
