@@ -58,6 +58,11 @@ func (c *Client) GetImageProvenance(ctx context.Context, in *bundttypes.GetImage
 	return call[bundttypes.GetImageProvenanceOutput](ctx, c, "GetImageProvenance", in)
 }
 
+// CheckVolumes reads layers and tells which are damaged, and what depends on them.
+func (c *Client) CheckVolumes(ctx context.Context, in *bundttypes.CheckVolumesInput) (*bundttypes.CheckVolumesOutput, error) {
+	return call[bundttypes.CheckVolumesOutput](ctx, c, "CheckVolumes", in)
+}
+
 // GetImageHistory lists the layers of an image's root disk, and what each came from.
 func (c *Client) GetImageHistory(ctx context.Context, in *bundttypes.GetImageHistoryInput) (*bundttypes.GetImageHistoryOutput, error) {
 	return call[bundttypes.GetImageHistoryOutput](ctx, c, "GetImageHistory", in)

@@ -45,6 +45,11 @@ func (v *view) Provenance(ctx context.Context, account string, img *model.Image)
 
 func (v *view) Lock(img *model.Image) ([]byte, error) { return v.daemon.node.Lock(img) }
 
+func (v *view) CheckLayer(ctx context.Context, id string) (bundttypes.CheckedLayer, error) {
+	c, err := v.daemon.node.CheckLayer(ctx, id)
+	return bundttypes.CheckedLayer{State: string(c.State), Message: c.Message, Bytes: c.Bytes, CheckedAt: &c.Checked}, err
+}
+
 func (v *view) LayerBytes(id string) (int64, error) {
 	info, err := v.daemon.layers.Info(id)
 	return info.AllocatedBytes, err

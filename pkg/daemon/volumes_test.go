@@ -3,9 +3,12 @@ package daemon_test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/daemon"
 	"github.com/bundt/bundt/pkg/model"
@@ -510,4 +513,78 @@ func TestVolumeStatusAndAttributes(t *testing.T) {
 	if out, err := c.DescribeVolumeAttribute(ctx, &ec2types.DescribeVolumeAttributeInput{VolumeId: vol, Attribute: new("productCodes")}); err != nil || out.AutoEnableIO != nil {
 		t.Errorf("got %+v, %v", out, err)
 	}
+}
+
+// A layer that has changed, and one whose file is gone, are found with all that
+// depends on them.
+func TestCheckVolumes(t *testing.T) {
+	c := newCloud(t, daemon.Parts{})
+	ctx := t.Context()
+	image := c.bootSector()
+	inst := c.run(image)
+	root := c.mapping(inst)["/dev/sda1"]
+	vol := c.newVolume(1)
+	snap, err := c.CreateSnapshot(ctx, &ec2types.CreateSnapshotInput{VolumeId: vol})
+	c.must(err)
+	c.snapshotDone(snap.SnapshotId)
+	check := func(ids ...string) map[string]bundttypes.CheckedLayer {
+		t.Helper()
+		out, err := c.CheckVolumes(ctx, &bundttypes.CheckVolumesInput{ResourceIds: ids})
+		c.must(err)
+		layers := map[string]bundttypes.CheckedLayer{}
+		for _, l := range out.Layers {
+			layers[l.LayerId] = l
+		}
+		return layers
+	}
+	states := func(layers map[string]bundttypes.CheckedLayer) string {
+		count := map[string]int{}
+		for _, l := range layers {
+			count[l.State]++
+		}
+		return fmt.Sprint(count)
+	}
+	if got := states(check()); got != "map[in-use:2 recorded:2]" {
+		t.Errorf("first %s", got)
+	}
+	if got := states(check()); got != "map[in-use:2 ok:2]" {
+		t.Errorf("then %s", got)
+	}
+	of := check(*snap.SnapshotId)
+	if got := states(of); got != "map[ok:1]" {
+		t.Errorf("of the snapshot %s", got)
+	}
+	for id, l := range of {
+		if len(l.VolumeIds) != 1 || l.VolumeIds[0] != *vol || len(l.SnapshotIds) != 1 || l.Bytes == 0 {
+			t.Errorf("got %+v", l)
+		}
+		c.must(os.Remove(filepath.Join(c.cfg.DataDir, "layers", id+".qcow2")))
+	}
+	for id, l := range check(*image) {
+		if len(l.VolumeIds) != 1 || l.VolumeIds[0] != root || len(l.ImageIds) != 1 || l.ImageIds[0] != *image {
+			t.Errorf("got %+v", l)
+		}
+		path := filepath.Join(c.cfg.DataDir, "layers", id+".qcow2")
+		c.must(os.Chmod(path, 0o600))
+		content, err := os.ReadFile(path)
+		c.must(err)
+		content[len(content)-1] ^= 1
+		c.must(os.WriteFile(path, content, 0o600))
+		c.must(os.Chmod(path, 0o444))
+	}
+	after := check()
+	if got := states(after); got != "map[damaged:2 in-use:2]" {
+		t.Errorf("damaged: %s", got)
+	}
+	for _, l := range after {
+		t.Log(l.State, l.Message)
+	}
+	st, err := c.DescribeVolumeStatus(ctx, &ec2types.DescribeVolumeStatusInput{Filters: []ec2types.Filter{{Name: new("volume-status.status"), Values: []string{"impaired"}}}})
+	if err != nil || len(st.VolumeStatuses) != 2 {
+		t.Errorf("impaired are %+v, %v", st.VolumeStatuses, err)
+	}
+	_, err = c.CheckVolumes(ctx, &bundttypes.CheckVolumesInput{ResourceIds: []string{"vol-00000000000000000"}})
+	fails(t, "InvalidVolume.NotFound", err)
+	_, err = c.CheckVolumes(ctx, &bundttypes.CheckVolumesInput{ResourceIds: []string{inst}})
+	fails(t, "InvalidID", err)
 }

@@ -188,10 +188,15 @@ type Layer struct {
 	Key       string `json:"key,omitempty"` // id of the data key that it is encrypted with
 	// Content is the digest of the layer as it travels (see disk.Portable), and Blob
 	// that as compressed; both "" until it was sent or got.
-	Content   string `json:"content,omitempty"`
-	Bytes     int64  `json:"bytes,omitempty"` // of the content
-	Blob      string `json:"blob,omitempty"`
-	BlobBytes int64  `json:"blobBytes,omitempty"`
+	Content string `json:"content,omitempty"`
+	Bytes   int64  `json:"bytes,omitempty"` // of the content
+	// Sum is the SHA-256 of a frozen layer's file when it was first checked, and Damage
+	// what was wrong when it was Checked last.
+	Sum       string    `json:"sum,omitempty"`
+	Checked   time.Time `json:"checked,omitzero"`
+	Damage    string    `json:"damage,omitempty"`
+	Blob      string    `json:"blob,omitempty"`
+	BlobBytes int64     `json:"blobBytes,omitempty"`
 }
 
 // KeyPair is a public key that instances can be launched with. Private keys are never kept.

@@ -162,7 +162,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	close(n.ready)
 	var wg sync.WaitGroup
-	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.volumes.run, n.flattens.run, n.transfers.run, n.collectGarbage, n.followNetwork, n.followGuests} {
+	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.volumes.run, n.flattens.run, n.transfers.run, n.collectGarbage, n.scrub, n.followNetwork, n.followGuests} {
 		wg.Go(func() { work(ctx) })
 	}
 	defer wg.Wait()

@@ -31,6 +31,8 @@ type Node interface {
 	Details(ctx context.Context, inst *model.Instance) (bundttypes.InstanceDetails, error)
 	// Trace follows a packet. Addresses are resolved, and the sender is the caller's.
 	Trace(ctx context.Context, p Packet) (*bundttypes.GetNetworkTraceOutput, error)
+	// CheckLayer reads a layer and tells its State, Message, Bytes and CheckedAt.
+	CheckLayer(ctx context.Context, layerID string) (bundttypes.CheckedLayer, error)
 	// LayerBytes is what a layer takes on the disk.
 	LayerBytes(layerID string) (int64, error)
 	// Diff compares what is on two disks.
@@ -77,6 +79,7 @@ func Register(t *api.Table, c *cloud.Cloud, n Node) {
 	a.registerImages(t)
 	a.registerVolumes(t)
 	a.registerEncryption(t)
+	a.registerChecks(t)
 	a.registerVolumeStatus(t)
 	a.registerSnapshots(t)
 	a.registerKeys(t)

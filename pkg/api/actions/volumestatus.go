@@ -33,13 +33,16 @@ func (a *Actions) registerVolumeStatus(t *api.Table) {
 	})
 }
 
-// volumeHealth is EC2's status of a volume and of its check "io-enabled". A volume
-// whose disk could not be made is the only one that bundt knows to be broken.
-func volumeHealth(v *model.Volume) (status, io string) {
-	switch v.State {
-	case model.VolumeErrored:
+// health is of volumes: those that are known to read from a damaged layer.
+type health map[string]string
+
+// of is EC2's status of a volume and of its check "io-enabled". Broken are volumes
+// whose disk could not be made, and those of which a layer is damaged.
+func (h health) of(v *model.Volume) (status, io string) {
+	switch {
+	case v.State == model.VolumeErrored, h[v.ID] != "":
 		return "impaired", "failed"
-	case model.VolumeCreating:
+	case v.State == model.VolumeCreating:
 		return "insufficient-data", "passed"
 	}
 	return "ok", "passed"
@@ -50,6 +53,11 @@ func (a *Actions) describeVolumeStatus(ctx context.Context, in *ec2types.Describ
 	if err != nil {
 		return nil, err
 	}
+	damaged, err := a.account(ctx).Damaged(ctx)
+	if err != nil {
+		return nil, err
+	}
+	known := health(damaged)
 	none := func(*model.Volume) []string { return nil } // there are no events and no actions
 	page, next, err := describe(a, query[model.Volume]{
 		action: "DescribeVolumeStatus", all: all, ids: in.VolumeIds, kind: volumeKind, filters: in.Filters,
@@ -59,11 +67,11 @@ func (a *Actions) describeVolumeStatus(ctx context.Context, in *ec2types.Describ
 			"availability-zone":          volumeField(func(*model.Volume) string { return a.cloud.Zone() }),
 			"volume-status.details-name": func(*model.Volume) []string { return []string{"io-enabled", "io-performance"} },
 			"volume-status.details-status": func(v *model.Volume) []string {
-				_, io := volumeHealth(v)
+				_, io := known.of(v)
 				return []string{io, "not-applicable"}
 			},
 			"volume-status.status": volumeField(func(v *model.Volume) string {
-				status, _ := volumeHealth(v)
+				status, _ := known.of(v)
 				return status
 			}),
 		},
@@ -74,13 +82,13 @@ func (a *Actions) describeVolumeStatus(ctx context.Context, in *ec2types.Describ
 	}
 	out := &ec2types.DescribeVolumeStatusOutput{NextToken: next}
 	for i := range page {
-		out.VolumeStatuses = append(out.VolumeStatuses, a.volumeStatusOf(&page[i]))
+		out.VolumeStatuses = append(out.VolumeStatuses, a.volumeStatusOf(&page[i], known))
 	}
 	return out, nil
 }
 
-func (a *Actions) volumeStatusOf(v *model.Volume) ec2types.VolumeStatusItem {
-	status, io := volumeHealth(v)
+func (a *Actions) volumeStatusOf(v *model.Volume, known health) ec2types.VolumeStatusItem {
+	status, io := known.of(v)
 	out := ec2types.VolumeStatusItem{
 		AvailabilityZone: ptr(a.cloud.Zone()), VolumeId: ptr(v.ID), Actions: []ec2types.VolumeStatusAction{}, Events: []ec2types.VolumeStatusEvent{},
 		VolumeStatus: &ec2types.VolumeStatusInfo{Status: ptr(status), Details: []ec2types.VolumeStatusDetails{

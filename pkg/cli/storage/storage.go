@@ -31,7 +31,7 @@ func NewVolumeCommand(f *factory.Factory) *cobra.Command {
 	}
 	cmd.AddCommand(
 		newVolumeListCommand(f), NewVolumeCreateCommand(f, nil), NewVolumeAttachCommand(f, nil), NewVolumeDetachCommand(f, nil),
-		NewVolumeResizeCommand(f, nil), NewVolumeSnapshotCommand(f, nil), NewVolumeDeleteCommand(f, nil),
+		NewVolumeResizeCommand(f, nil), NewVolumeSnapshotCommand(f, nil), NewVolumeDeleteCommand(f, nil), newCheckCommand(f),
 	)
 	return cmd
 }
