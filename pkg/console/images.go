@@ -58,6 +58,7 @@ func (c *Console) imageRoutes(mux *http.ServeMux) {
 		return galleryPage(ctx, r, Path+"images", false)
 	}))
 	mux.HandleFunc("GET "+Path+"images/{id}", c.page(imagePage))
+	mux.HandleFunc("GET "+Path+"images/{id}/diff", c.page(diffPage))
 	mux.HandleFunc("POST "+Path+"images/deregister", c.do(deregister))
 	mux.HandleFunc("POST "+Path+"images/share", c.do(share))
 	mux.HandleFunc("POST "+Path+"products/subscribe", c.do(subscribe))
@@ -284,6 +285,9 @@ func imagePage(ctx context.Context, r *request) (*view, error) {
 	if d.State == "available" {
 		d.Buttons = append(d.Buttons, button{Text: "Launch", Action: Path + "launch?image=" + url.QueryEscape(id), Primary: true})
 	}
+	if d.State == "available" && own {
+		d.Buttons = append(d.Buttons, button{Text: "Compare", Action: Path + "images/" + url.PathEscape(id) + "/diff"})
+	}
 	if own {
 		public := button{Text: "Make public", Action: Path + "images/share", Hidden: map[string]string{"id": id, "public": "yes"}, Danger: "All accounts of this cloud can then launch instances of it."}
 		if ec2types.Value(i.Public) {
@@ -333,9 +337,11 @@ func history(ctx context.Context, r *request, id string) *table {
 	return t
 }
 
-// bytesCell is a number of bytes, for people.
-func bytesCell(n int64) cell {
-	c := cell{Sort: fmt.Sprintf("%020d", n)}
+// bytesCell is a number of bytes.
+func bytesCell(n int64) cell { return cell{Text: size(n), Sort: fmt.Sprintf("%020d", n)} }
+
+// size is a number of bytes, for people.
+func size(n int64) string {
 	value, unit := float64(n), "B"
 	for _, next := range []string{"KiB", "MiB", "GiB", "TiB"} {
 		if value < 1024 {
@@ -343,10 +349,10 @@ func bytesCell(n int64) cell {
 		}
 		value, unit = value/1024, next
 	}
-	if c.Text = fmt.Sprintf("%.1f %s", value, unit); unit == "B" {
-		c.Text = fmt.Sprintf("%d B", n)
+	if unit == "B" {
+		return fmt.Sprintf("%d B", n)
 	}
-	return c
+	return fmt.Sprintf("%.1f %s", value, unit)
 }
 
 // branch is a line of a family tree.
@@ -360,6 +366,10 @@ type branch struct {
 	When    cell
 	Current bool
 }
+
+// maxTwins is how many instances of one image a tree has, of those that nothing
+// descends from.
+const maxTwins = 20
 
 // family is who descends from whom, the eldest first.
 func family(ctx context.Context, r *request, in *bundttypes.DescribeLineageInput) ([]branch, error) {
@@ -386,11 +396,20 @@ func family(ctx context.Context, r *request, in *bundttypes.DescribeLineageInput
 		slices.SortStableFunc(nodes, func(a, b bundttypes.LineageNode) int {
 			return ec2types.Value(a.CreatedAt).Compare(ec2types.Value(b.CreatedAt))
 		})
+		leaves := 0
 		for _, n := range nodes {
+			if n.Kind == bundttypes.LineageInstance && len(children[n.Id]) == 0 {
+				if leaves++; leaves > maxTwins {
+					continue
+				}
+			}
 			b := branch{Depth: depth, Kind: n.Kind, Title: cmp.Or(n.Name, n.Id), ID: n.Id, Href: pageOf(n.Id), State: n.State, When: when(n.CreatedAt)}
 			b.Current = n.Id == ec2types.Value(in.ImageId)
 			tree = append(tree, b)
 			grow(n.Id, depth+1)
+		}
+		if more := leaves - maxTwins; more > 0 {
+			tree = append(tree, branch{Depth: depth, Kind: bundttypes.LineageInstance, Title: fmt.Sprintf("and %d more", more)})
 		}
 	}
 	grow("", 0)

@@ -16,9 +16,6 @@ import (
 	"github.com/bundt/bundt/pkg/model"
 )
 
-// pageSize is how many instances a page of the list has.
-const pageSize = 100
-
 func (c *Console) instanceRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+Path+"instances", c.page(instanceList))
 	mux.HandleFunc("GET "+Path+"instances/{id}", c.page(instancePage))
@@ -103,29 +100,16 @@ func instanceRow(i *ec2types.Instance) row {
 }
 
 func instanceList(ctx context.Context, r *request) (*view, error) {
-	in := &ec2types.DescribeInstancesInput{MaxResults: new(int32(pageSize)), NextToken: filled(r.URL.Query().Get("next"))}
-	q := strings.TrimSpace(r.URL.Query().Get("q"))
-	switch {
-	case strings.HasPrefix(q, string(model.InstancePrefix)+"-"):
-		in.Filters = []ec2types.Filter{{Name: new("instance-id"), Values: []string{q + "*"}}}
-	case q != "":
-		in.Filters = []ec2types.Filter{{Name: new("tag:" + nameTag), Values: []string{"*" + q + "*"}}}
-	}
-	out, err := call[ec2types.DescribeInstancesOutput](ctx, r, "DescribeInstances", in)
+	l := listed(r, model.InstancePrefix, "instance-id")
+	out, err := call[ec2types.DescribeInstancesOutput](ctx, r, "DescribeInstances", &ec2types.DescribeInstancesInput{Filters: l.filters, MaxResults: new(int32(pageSize)), NextToken: l.token})
 	if err != nil {
 		return nil, err
 	}
 	t := instanceTable()
-	t.Search = &q
 	for _, i := range instancesOf(out) {
 		t.Rows = append(t.Rows, instanceRow(&i))
 	}
-	if q != "" {
-		t.Empty, t.EmptyTo = "No instance has such a name or id.", nil
-	}
-	if out.NextToken != nil {
-		t.Next = Path + "instances?" + url.Values{"next": {*out.NextToken}, "q": {q}}.Encode()
-	}
+	l.page(&t, out.NextToken)
 	return &view{Title: "Instances", Section: "instances", Template: "table", Main: t}, nil
 }
 

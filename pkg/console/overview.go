@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strconv"
 
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/api/ec2types"
@@ -18,16 +19,26 @@ type overview struct {
 }
 
 type count struct {
-	Title, Href string
-	Number      int
-	Note        string
+	Title, Href  string
+	Number, Note string
+}
+
+// countedAtMost bounds what the overview counts one by one: more are "500+".
+const countedAtMost = 500
+
+// counted is a number of things, of which there are more if there is a next page.
+func counted(n int, next *string) string {
+	if next != nil {
+		return strconv.Itoa(n) + "+"
+	}
+	return strconv.Itoa(n)
 }
 
 func (c *Console) overviewRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+Path+"{$}", c.page(func(ctx context.Context, r *request) (*view, error) {
 		o := overview{Recent: instanceTable()}
 		o.Recent.Title, o.Recent.ID, o.Recent.Choose, o.Recent.Search, o.Recent.Forms = "Instances", "recent", nil, nil, nil
-		found, err := call[ec2types.DescribeInstancesOutput](ctx, r, "DescribeInstances", &ec2types.DescribeInstancesInput{MaxResults: new(int32(1000))})
+		found, err := call[ec2types.DescribeInstancesOutput](ctx, r, "DescribeInstances", &ec2types.DescribeInstancesInput{MaxResults: new(int32(countedAtMost))})
 		if err != nil {
 			return nil, err
 		}
@@ -45,19 +56,15 @@ func (c *Console) overviewRoutes(mux *http.ServeMux) {
 		if err != nil {
 			return nil, err
 		}
-		volumes, err := call[ec2types.DescribeVolumesOutput](ctx, r, "DescribeVolumes", &ec2types.DescribeVolumesInput{})
+		volumes, err := countVolumes(ctx, r, found.NextToken != nil)
 		if err != nil {
 			return nil, err
 		}
-		gib := int32(0)
-		for _, v := range volumes.Volumes {
-			gib += ec2types.Value(v.Size)
-		}
 		o.First = len(all) == 0 && len(images) == 0
 		o.Counts = []count{
-			{"Instances", Path + "instances", len(all), plural(running, "running", "running")},
-			{"Images of yours", Path + "images", len(images), "recipes that became AMIs"},
-			{"Volumes", Path + "volumes", len(volumes.Volumes), plural(int(gib), "GiB", "GiB")},
+			{"Instances", Path + "instances", counted(len(all), found.NextToken), counted(running, found.NextToken) + " running"},
+			{"Images of yours", Path + "images", counted(len(images), nil), "recipes that became AMIs"},
+			volumes,
 		}
 		// What the host is made of is the owner's business.
 		if o.Host, err = call[bundttypes.DescribeHostOutput](ctx, r, "DescribeHost", &bundttypes.DescribeHostInput{}); err != nil {
@@ -67,11 +74,23 @@ func (c *Console) overviewRoutes(mux *http.ServeMux) {
 	}))
 }
 
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
+// countVolumes counts the volumes, if there are not too many to be looked at each time
+// that the page changes.
+func countVolumes(ctx context.Context, r *request, many bool) (count, error) {
+	c := count{"Volumes", Path + "volumes", "many", "disks of instances"}
+	if many {
+		return c, nil
 	}
-	return plain("%d %s", n, many).Text
+	out, err := call[ec2types.DescribeVolumesOutput](ctx, r, "DescribeVolumes", &ec2types.DescribeVolumesInput{MaxResults: new(int32(countedAtMost))})
+	if err != nil {
+		return c, err
+	}
+	gib := 0
+	for _, v := range out.Volumes {
+		gib += int(ec2types.Value(v.Size))
+	}
+	c.Number, c.Note = counted(len(out.Volumes), out.NextToken), counted(gib, out.NextToken)+" GiB"
+	return c, nil
 }
 
 // ownImages are the account's, the youngest first.

@@ -36,7 +36,7 @@ type view struct {
 
 	Session *request
 	Flash   *flash
-	Live    bool // the page goes on by itself
+	Still   bool // it does not change while it is looked at
 	Version string
 	Assets  string // changes with the assets, which browsers keep
 }
@@ -274,6 +274,9 @@ const eventStream = "text/event-stream"
 const (
 	// settle is how long a page waits for more changes before it is rendered again.
 	settle = 150 * time.Millisecond
+	// rest is how much longer it waits than it took to render: pages that are a lot
+	// of work must not keep the daemon busy while much happens.
+	rest = 5
 	// look is how often a page is rendered without a change: for what changes by itself.
 	look = 10 * time.Second
 )
@@ -293,12 +296,13 @@ func (c *Console) stream(w http.ResponseWriter, r *request, f pageFunc) {
 	var last []byte
 	for {
 		event, body := "main", []byte(nil)
+		began := time.Now()
 		if _, _, ok := c.principal(r.Request); !ok {
 			event = "gone"
 		} else if v, err := f(ctx, r); err != nil {
 			event = "gone"
 		} else {
-			v.Session, v.Live = r, true
+			v.Session = r
 			if body, err = render(v.Template, "main", v); err != nil {
 				c.options.Log.Error("rendering a page", "page", v.Template, "error", err)
 				return
@@ -315,7 +319,7 @@ func (c *Console) stream(w http.ResponseWriter, r *request, f pageFunc) {
 			return
 		case <-tick.C:
 		case <-changes:
-			time.Sleep(settle)
+			time.Sleep(max(settle, rest*time.Since(began)))
 			for len(changes) > 0 {
 				<-changes
 			}

@@ -28,7 +28,8 @@ func (c *Console) storageRoutes(mux *http.ServeMux) {
 var volumeTypes = []option{{Value: "gp3", Text: "gp3, general purpose"}, {Value: "gp2", Text: "gp2, general purpose, older"}, {Value: "io2", Text: "io2, provisioned IOPS"}, {Value: "st1", Text: "st1, throughput"}, {Value: "sc1", Text: "sc1, cold"}}
 
 func volumeList(ctx context.Context, r *request) (*view, error) {
-	out, err := call[ec2types.DescribeVolumesOutput](ctx, r, "DescribeVolumes", &ec2types.DescribeVolumesInput{})
+	l := listed(r, model.VolumePrefix, "volume-id")
+	out, err := call[ec2types.DescribeVolumesOutput](ctx, r, "DescribeVolumes", &ec2types.DescribeVolumesInput{Filters: l.filters, MaxResults: new(int32(pageSize)), NextToken: l.token})
 	if err != nil {
 		return nil, err
 	}
@@ -49,6 +50,7 @@ func volumeList(ctx context.Context, r *request) (*view, error) {
 		}
 		t.Rows = append(t.Rows, row{ID: ec2types.Value(v.VolumeId), Cells: []cell{named(v.VolumeId, v.Tags), link(v.VolumeId), state(v.State), number(v.Size, "GiB"), text(v.VolumeType), at, when(v.CreateTime)}})
 	}
+	l.page(&t, out.NextToken)
 	return &view{Title: "Volumes", Section: "volumes", Template: "table", Main: t}, nil
 }
 
@@ -166,7 +168,8 @@ func deleteVolumes(ctx context.Context, r *request) (next, done string, err erro
 }
 
 func snapshotList(ctx context.Context, r *request) (*view, error) {
-	out, err := call[ec2types.DescribeSnapshotsOutput](ctx, r, "DescribeSnapshots", &ec2types.DescribeSnapshotsInput{OwnerIds: []string{"self"}})
+	l := listed(r, model.SnapshotPrefix, "snapshot-id")
+	out, err := call[ec2types.DescribeSnapshotsOutput](ctx, r, "DescribeSnapshots", &ec2types.DescribeSnapshotsInput{OwnerIds: []string{"self"}, Filters: l.filters, MaxResults: new(int32(pageSize)), NextToken: l.token})
 	if err != nil {
 		return nil, err
 	}
@@ -183,6 +186,7 @@ func snapshotList(ctx context.Context, r *request) (*view, error) {
 		}
 		t.Rows = append(t.Rows, row{ID: ec2types.Value(s.SnapshotId), Cells: []cell{named(s.SnapshotId, s.Tags), link(s.SnapshotId), state(s.State), number(s.VolumeSize, "GiB"), volume, text(s.Description), when(s.StartTime)}})
 	}
+	l.page(&t, out.NextToken)
 	return &view{Title: "Snapshots", Section: "snapshots", Template: "table", Main: t}, nil
 }
 

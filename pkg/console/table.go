@@ -168,6 +168,39 @@ type table struct {
 	Search  *string
 }
 
+// pageSize is how many rows a page of a long list has.
+const pageSize = 100
+
+// listing is what the address of a long list asks for.
+type listing struct {
+	path, search string
+	filters      []ec2types.Filter
+	token        *string // of the page
+}
+
+// listed reads it: a search is for a name, or for the beginning of an id.
+func listed(r *request, prefix model.IDPrefix, idFilter string) listing {
+	l := listing{path: r.URL.Path, search: strings.TrimSpace(r.URL.Query().Get("q")), token: filled(r.URL.Query().Get("next"))}
+	switch {
+	case strings.HasPrefix(l.search, string(prefix)+"-"):
+		l.filters = []ec2types.Filter{{Name: &idFilter, Values: []string{l.search + "*"}}}
+	case l.search != "":
+		l.filters = []ec2types.Filter{{Name: new("tag:" + nameTag), Values: []string{"*" + l.search + "*"}}}
+	}
+	return l
+}
+
+// page has the table show one page of the list.
+func (l listing) page(t *table, next *string) {
+	t.Search = &l.search
+	if l.search != "" {
+		t.Empty, t.EmptyTo = "None has such a name or id.", nil
+	}
+	if next != nil {
+		t.Next = l.path + "?" + url.Values{"next": {*next}, "q": {l.search}}.Encode()
+	}
+}
+
 // form asks for what a change needs.
 type form struct {
 	Title  string
@@ -223,11 +256,13 @@ type block struct {
 
 // functions are the templates' own.
 var functions = template.FuncMap{
-	"tone":   tone,
-	"ago":    ago,
-	"add":    func(a, b int) int { return a + b },
-	"params": params,
-	"value":  ec2types.Value[string],
+	"tone":      tone,
+	"ago":       ago,
+	"add":       func(a, b int) int { return a + b },
+	"params":    params,
+	"value":     ec2types.Value[string],
+	"size":      size,
+	"diffLines": diffLines,
 }
 
 // params makes a map of what a part of a template is given.
@@ -247,6 +282,7 @@ var tones = map[string]string{
 	"running": "good", "available": "good", "in-use": "good", "completed": "good", "attached": "good", "reachable": "good", "ok": "good", "passed": "good", "active": "good", "done": "good",
 	"pending": "busy", "stopping": "busy", "shutting-down": "busy", "creating": "busy", "attaching": "busy", "detaching": "busy", "deleting": "busy", "modifying": "busy", "optimizing": "busy",
 	"baking": "busy", "building": "busy", "testing": "busy", "validating": "busy", "imaging": "busy", "initializing": "busy", "waiting": "busy",
+	"added": "good", "changed": "busy", "removed": "bad",
 	"failed": "bad", "error": "bad", "invalid": "bad", "impaired": "bad", "unreachable": "bad",
 }
 

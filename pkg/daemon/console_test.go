@@ -118,6 +118,13 @@ func TestConsole(t *testing.T) {
 		}
 	}
 	status, _, at = v.send("/console/instances/image?id="+id, url.Values{"name": {"written down"}})
+	if twin := strings.TrimPrefix(at, "/console/images/"); strings.HasPrefix(at, "/console/images/ami-") {
+		c.imageDone(&twin)
+		// A boot sector has no file system to compare.
+		if status, page, _ := v.get(at + "/diff"); status != http.StatusOK || !strings.Contains(page, `<option value="`+image+`" selected>`) || !strings.Contains(page, `role="alert"`) || strings.Contains(page, "data-live") {
+			t.Errorf("comparing with what it was made of: %d\n%s", status, page)
+		}
+	}
 	if status != http.StatusOK || !strings.HasPrefix(at, "/console/images/ami-") {
 		t.Errorf("writing the recipe down leads to %s with %d", at, status)
 	}
@@ -265,5 +272,43 @@ func TestBrowserAtEndpoint(t *testing.T) {
 	}
 	if status, page, at := v.get("/?Action=DescribeInstances"); at != "/?Action=DescribeInstances" || !strings.Contains(page, "<Code>MissingAuthenticationToken") && status != http.StatusForbidden {
 		t.Errorf("a client gets to %s: %d %s", at, status, page)
+	}
+}
+
+// TestConsoleOfMany: long lists come in pages, and are searched by the daemon.
+func TestConsoleOfMany(t *testing.T) {
+	c := newCloud(t, daemon.Parts{})
+	const n = 103
+	out, err := c.RunInstances(t.Context(), &ec2types.RunInstancesInput{
+		ImageId: c.bootSector(), InstanceType: new("b1.pico"), MinCount: new(int32(n)), MaxCount: new(int32(n)),
+		TagSpecifications: []ec2types.TagSpecification{{ResourceType: new("volume"), Tags: []ec2types.Tag{{Key: new("Name"), Value: new("disk")}}}},
+	})
+	c.must(err)
+	v := c.signedIn()
+	next := regexp.MustCompile(`href="([^"]*next=[^"]*)">Next page`)
+	for list, row := range map[string]string{"instances": `id="row-i-`, "volumes": `id="row-vol-`} {
+		_, first, _ := v.get("/console/" + list)
+		more := next.FindStringSubmatch(first)
+		if strings.Count(first, row) != 100 || more == nil {
+			t.Errorf("the first page of %s has %d rows", list, strings.Count(first, row))
+			continue
+		}
+		_, second, _ := v.get(strings.ReplaceAll(more[1], "&amp;", "&"))
+		if strings.Count(second, row) != n-100 || next.MatchString(second) {
+			t.Errorf("the second page of %s has %d rows", list, strings.Count(second, row))
+		}
+	}
+	id := *out.Instances[7].InstanceId
+	for path, want := range map[string]int{"instances?q=" + id: 1, "instances?q=" + id[:6]: -1, "instances?q=none": 0, "volumes?q=dis": 100, "volumes?q=vol-": 100} {
+		_, page, _ := v.get("/console/" + path)
+		if got := strings.Count(page, `<tr id="row-`); got != want && (want >= 0 || got == 0) {
+			t.Errorf("%s finds %d", path, got)
+		}
+	}
+	if _, page, _ := v.get("/console/lineage"); strings.Count(page, `href="/console/instances/i-`) != 20 || !strings.Contains(page, "and 83 more") {
+		t.Errorf("the family tree has %d instances", strings.Count(page, `href="/console/instances/i-`))
+	}
+	if _, page, _ := v.get("/console/"); !strings.Contains(page, "<b>103</b>") {
+		t.Errorf("the overview does not count the instances:\n%s", page)
 	}
 }
