@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/bundt/bundt/pkg/model"
@@ -23,6 +24,9 @@ func (c *Account) AttachVolume(ctx context.Context, volumeID, instanceID, device
 		}
 		if err := attachable(v, &i, device); err != nil {
 			return err
+		}
+		if head, err := records.Layers.Get(tx, v.Head); err != nil || head.Damage != "" {
+			return errors.Join(err, model.Errorf(model.CodeIncorrectState, "Volume '%s' is impaired: %s", v.ID, head.Damage))
 		}
 		now := c.now().UTC()
 		v.State = model.VolumeInUse

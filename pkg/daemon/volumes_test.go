@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -587,4 +588,75 @@ func TestCheckVolumes(t *testing.T) {
 	fails(t, "InvalidVolume.NotFound", err)
 	_, err = c.CheckVolumes(ctx, &bundttypes.CheckVolumesInput{ResourceIds: []string{inst}})
 	fails(t, "InvalidID", err)
+}
+
+// A volume whose file vanished is not replaced by a blank one: it is given back,
+// impaired, and usable when the file is back; an instance does not start without it.
+func TestVanishedVolume(t *testing.T) {
+	c := newCloud(t, daemon.Parts{})
+	ctx := t.Context()
+	inst := c.run(c.bootSector())
+	before := c.layerFiles()
+	vol := c.newVolume(1)
+	var file string
+	for path := range c.layerFiles() {
+		if !before[path] {
+			file = path
+		}
+	}
+	attach := func() error {
+		return only(c.AttachVolume(ctx, &ec2types.AttachVolumeInput{VolumeId: vol, InstanceId: &inst, Device: new("/dev/sdf")}))
+	}
+	c.must(os.Rename(file, file+".away"))
+	c.must(attach())
+	c.until("it is given back, impaired", func() error {
+		st, err := c.DescribeVolumeStatus(ctx, &ec2types.DescribeVolumeStatusInput{VolumeIds: []string{*vol}})
+		c.must(err)
+		if v := c.volume(vol); *v.State != "available" || *st.VolumeStatuses[0].VolumeStatus.Status != "impaired" {
+			return fmt.Errorf("it is %s and %s", *v.State, *st.VolumeStatuses[0].VolumeStatus.Status)
+		}
+		return nil
+	})
+	if len(c.mapping(inst)) != 1 {
+		t.Error("the instance still has it")
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Fatal("a blank disk was made in its place")
+	}
+	fails(t, "IncorrectState", attach())
+	c.must(os.Rename(file+".away", file))
+	c.must(only(c.CheckVolumes(ctx, &bundttypes.CheckVolumesInput{ResourceIds: []string{*vol}})))
+	c.must(attach())
+	c.attachmentIs(vol, "attached")
+
+	c.must(only(c.StopInstances(ctx, &ec2types.StopInstancesInput{InstanceIds: []string{inst}})))
+	c.await(inst, "stopped")
+	c.must(os.Rename(file, file+".away"))
+	c.must(only(c.StartInstances(ctx, &ec2types.StartInstancesInput{InstanceIds: []string{inst}})))
+	c.until("it says why it does not start", func() error {
+		out, err := c.DescribeInstances(ctx, &ec2types.DescribeInstancesInput{InstanceIds: []string{inst}})
+		c.must(err)
+		i := out.Reservations[0].Instances[0]
+		if *i.State.Name != "stopped" || i.StateReason == nil || !strings.Contains(*i.StateReason.Message, "missing") {
+			return fmt.Errorf("%s %+v", *i.State.Name, i.StateReason)
+		}
+		return nil
+	})
+	if _, err := os.Stat(file); err == nil {
+		t.Fatal("a blank disk was made in its place")
+	}
+	c.must(os.Rename(file+".away", file))
+	c.must(only(c.StartInstances(ctx, &ec2types.StartInstancesInput{InstanceIds: []string{inst}})))
+	c.await(inst, "running")
+}
+
+func (c *cloud) layerFiles() map[string]bool {
+	c.t.Helper()
+	paths, err := filepath.Glob(filepath.Join(c.cfg.DataDir, "layers", "*.qcow2"))
+	c.must(err)
+	files := map[string]bool{}
+	for _, p := range paths {
+		files[p] = true
+	}
+	return files
 }

@@ -119,24 +119,45 @@ func uuidFor(id string) string {
 	return strings.Join([]string{h[:8], h[8:12], "4" + h[13:16], "8" + h[17:20], h[20:32]}, "-")
 }
 
-// makeDisks creates the files of the instance's writable layers.
+// errVanished: the file of a volume is not there any more. Nothing is made in its
+// place: a blank disk would look like one that lost its data.
+var errVanished = errors.New("its file is missing: put it back from a copy, and run bundt volume check")
+
+// makeDisks creates the files of the writable layers of an instance that starts for
+// the first time; those of another one have to be there.
 func (n *Node) makeDisks(ctx context.Context, inst *model.Instance) error {
 	for _, v := range inst.Volumes {
-		if err := n.makeDisk(ctx, v.VolumeID); err != nil {
+		if err := n.makeDisk(ctx, v.VolumeID, madeFor(inst)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// makeDisk creates the file of a volume's writable layer, if it is not there yet.
-func (n *Node) makeDisk(ctx context.Context, volumeID string) error {
+// madeFor reports whether a volume was made with an instance that has not run yet.
+func madeFor(inst *model.Instance) func(*model.Volume) bool {
+	return func(vol *model.Volume) bool { return !inst.Booted && vol.Created.Equal(inst.LaunchTime) }
+}
+
+// makeDisk creates the file of a volume's writable layer if it is not there yet, and
+// may be made.
+func (n *Node) makeDisk(ctx context.Context, volumeID string, fresh func(*model.Volume) bool) error {
 	if err := errors.Join(n.CheckSpace(), n.settleFlattening(ctx, volumeID)); err != nil {
 		return err
 	}
-	head, err := n.headOf(ctx, volumeID)
+	vol, head, err := n.volume(ctx, volumeID)
 	if err != nil {
 		return err
+	}
+	if !fresh(&vol) {
+		_, err := n.Layers.Info(head.ID)
+		if errors.Is(err, layer.ErrNotFound) {
+			err = errVanished
+		}
+		if err != nil {
+			return fmt.Errorf("volume %s, layer %s: %w", volumeID, head.ID, err)
+		}
+		return nil
 	}
 	if err := n.makeHead(ctx, head); err != nil {
 		return fmt.Errorf("making the disk of volume %s: %w", volumeID, err)
@@ -154,18 +175,6 @@ func (n *Node) makeHead(ctx context.Context, head model.Layer) error {
 		return n.Layers.CreateEmpty(ctx, head.ID, head.SizeBytes, key)
 	}
 	return n.Layers.CreateOverlay(ctx, head.ID, head.Parent, head.SizeBytes, key)
-}
-
-func (n *Node) headOf(ctx context.Context, volumeID string) (head model.Layer, err error) {
-	err = n.Store.View(ctx, func(tx *store.Tx) error {
-		vol, err := records.Volumes.Get(tx, volumeID)
-		if err != nil {
-			return err
-		}
-		head, err = records.Layers.Get(tx, vol.Head)
-		return err
-	})
-	return head, err
 }
 
 // Screenshot returns what a running instance's display shows.

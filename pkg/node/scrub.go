@@ -63,15 +63,18 @@ func (n *Node) checkLayer(ctx context.Context, id string, bytesPerSecond int64) 
 	sum, damage := "", ""
 	if !l.Frozen {
 		c.State = LayerInUse
-		// The file of a volume that is being made, or whose instance has not started, is yet to come.
-		if _, err := n.Layers.Info(id); err != nil && !errors.Is(err, layer.ErrNotFound) {
+		if _, err := n.Layers.Info(id); errors.Is(err, layer.ErrNotFound) {
+			if damage, err = n.vanished(ctx, id); err != nil {
+				return c, err
+			}
+		} else if err != nil {
 			damage = err.Error()
 		}
 	} else {
 		sum, c.Bytes, err = n.sumLayer(ctx, id, bytesPerSecond)
 		switch {
 		case errors.Is(err, layer.ErrNotFound):
-			damage = "its file is missing"
+			damage = errVanished.Error()
 		case err != nil && ctx.Err() != nil:
 			return c, err
 		case err != nil:
@@ -102,6 +105,30 @@ func (n *Node) checkLayer(ctx context.Context, id string, bytesPerSecond int64) 
 		now.Checked, now.Damage = c.Checked, damage
 		return records.Layers.Put(tx, &now)
 	})
+}
+
+// vanished says what is wrong with a head that has no file: nothing, if its volume is
+// being made, or its instance has not started yet.
+func (n *Node) vanished(ctx context.Context, head string) (damage string, err error) {
+	err = n.Store.View(ctx, func(tx *store.Tx) error {
+		damage = ""
+		vols, err := records.Volumes.List(tx)
+		for _, v := range vols {
+			if v.Head != head || v.State != model.VolumeAvailable && v.State != model.VolumeInUse {
+				continue
+			}
+			damage = errVanished.Error()
+			if v.Attachment == nil {
+				continue
+			}
+			inst, err := records.Instances.Get(tx, v.Attachment.InstanceID)
+			if err == nil && madeFor(&inst)(&v) {
+				damage = ""
+			}
+		}
+		return err
+	})
+	return damage, err
 }
 
 // sumLayer is the digest of a layer's file, in hexadecimal.

@@ -74,7 +74,7 @@ func (n *Node) editVolume(ctx context.Context, id string, change func(*store.Tx,
 }
 
 func (n *Node) createVolume(ctx context.Context, vol *model.Volume) error {
-	cause := n.makeDisk(ctx, vol.ID)
+	cause := n.makeDisk(ctx, vol.ID, func(*model.Volume) bool { return true })
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -385,7 +385,11 @@ func (n *Node) plug(ctx context.Context, machine string, vol *model.Volume, ther
 		return fmt.Errorf("attaching volume %s: %w", vol.ID, errOtherSet)
 	}
 	if !there {
-		if err := n.makeDisk(ctx, vol.ID); err != nil {
+		err := n.makeDisk(ctx, vol.ID, func(*model.Volume) bool { return false })
+		if errors.Is(err, errVanished) {
+			return n.giveBack(ctx, machine, vol, err)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -407,6 +411,29 @@ func (n *Node) plug(ctx context.Context, machine string, vol *model.Volume, ther
 		return fmt.Errorf("attaching volume %s to machine %s: %w", vol.ID, machine, err)
 	}
 	return n.attachmentIs(ctx, vol.ID, model.Attaching, model.Attached)
+}
+
+// giveBack ends the attachment of a volume that cannot be attached, and notes why.
+func (n *Node) giveBack(ctx context.Context, machine string, vol *model.Volume, cause error) error {
+	n.Logger.Error("a volume cannot be attached", "volume", vol.ID, "instance", machine, "error", cause)
+	return n.Store.Update(ctx, func(tx *store.Tx) error {
+		now, err := records.Volumes.Get(tx, vol.ID)
+		if err != nil || now.Attachment == nil || now.Attachment.InstanceID != machine || now.Attachment.State != model.Attaching {
+			return err
+		}
+		inst, err := records.Instances.Get(tx, machine)
+		if err != nil {
+			return err
+		}
+		head, err := records.Layers.Get(tx, now.Head)
+		if err != nil {
+			return err
+		}
+		inst.Volumes = slices.DeleteFunc(inst.Volumes, func(v model.InstanceVolume) bool { return v.VolumeID == vol.ID })
+		now.State, now.Attachment = model.VolumeAvailable, nil
+		head.Damage, head.Checked = cause.Error(), n.Now().UTC()
+		return errors.Join(records.Layers.Put(tx, &head), records.Instances.Put(tx, &inst), records.Volumes.Put(tx, &now))
+	})
 }
 
 // attachmentIs takes a volume's attachment from one state to another.
@@ -452,6 +479,11 @@ func (n *Node) unplug(ctx context.Context, inst *model.Instance, vol *model.Volu
 
 // detached records that a volume is no longer its instance's.
 func (n *Node) detached(ctx context.Context, inst *model.Instance, id string) error {
+	if !inst.Booted { // what was made for its first start is made now
+		if err := n.makeDisk(ctx, id, madeFor(inst)); err != nil && !errors.Is(err, errVanished) {
+			return err
+		}
+	}
 	err := n.Store.Update(ctx, func(tx *store.Tx) error {
 		vol, err := records.Volumes.Get(tx, id)
 		if err != nil || vol.Attachment == nil || vol.Attachment.InstanceID != inst.ID || !vol.Attachment.State.Leaving() {
