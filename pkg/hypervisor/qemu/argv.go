@@ -175,7 +175,7 @@ func (b *builder) machine() error {
 		b.add("-accel", "kvm")
 	} else {
 		// QEMU would keep up to 1 GiB of translated code for each machine.
-		b.add("-accel", "tcg,tb-size=256")
+		b.add("-accel", fmt.Sprintf("tcg,tb-size=%d", TranslationCacheMiB))
 	}
 	b.add("-smp", strconv.Itoa(b.spec.VCPUs),
 		"-m", fmt.Sprintf("%dM", b.spec.MemoryMiB),
@@ -318,9 +318,7 @@ func (b *builder) devices() error {
 		b.add("-chardev", fmt.Sprintf("socket,id=%s,fd=%d,server=on,wait=off", m.id, m.fd),
 			"-mon", "chardev="+m.id+",mode=control")
 	}
-	b.add("-chardev", fmt.Sprintf("socket,id=console,path=%s,server=on,wait=off,logfile=%s,logappend=on",
-		quote(b.paths.ConsoleSocket()), quote(b.paths.Console())),
-		"-serial", "chardev:console")
+	b.add(b.paths.console()...)
 	b.add("-object", "rng-builtin,id=rng", "-device", fmt.Sprintf("virtio-rng-pci,rng=rng,id=rng0,addr=%#x", slotRNG))
 	b.add("-device", fmt.Sprintf("virtio-serial-pci,id=vserial,addr=%#x", slotSerial),
 		"-chardev", "socket,id="+agentChardev+",server=on,wait=off,path="+quote(b.paths.Agent()),
@@ -333,6 +331,16 @@ func (b *builder) devices() error {
 	}
 	b.places()
 	return nil
+}
+
+// console makes the serial port, with a socket for those who are there and a log
+// for those who come later.
+func (p Paths) console() []string {
+	return []string{
+		"-chardev", fmt.Sprintf("socket,id=console,path=%s,server=on,wait=off,logfile=%s,logappend=on",
+			quote(p.ConsoleSocket()), quote(p.Console())),
+		"-serial", "chardev:console",
+	}
 }
 
 // video is the graphics card: one that firmware and kernels write text on without

@@ -73,23 +73,31 @@ func tail(path string, max int) ([]byte, error) {
 
 // trimConsoles keeps the consoles' logs small while the driver is open.
 func (d *Driver) trimConsoles() {
-	tick := time.NewTicker(trimInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-d.ctx.Done():
-			return
-		case <-tick.C:
-		}
+	trimConsoles(d.ctx, func() []Paths {
 		d.mu.Lock()
+		defer d.mu.Unlock()
 		paths := make([]Paths, 0, len(d.machines))
 		for _, m := range d.machines {
 			paths = append(paths, m.paths)
 		}
-		d.mu.Unlock()
-		for _, p := range paths {
+		return paths
+	}, func(p Paths, err error) {
+		d.log.Warn("shortening a console's log", "path", p.Console(), "error", err)
+	})
+}
+
+func trimConsoles(ctx context.Context, list func() []Paths, failed func(Paths, error)) {
+	tick := time.NewTicker(trimInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, p := range list() {
 			if err := trim(p.Console()); err != nil && !errors.Is(err, os.ErrNotExist) {
-				d.log.Warn("shortening a console's log", "path", p.Console(), "error", err)
+				failed(p, err)
 			}
 		}
 	}

@@ -129,7 +129,7 @@ func (d *Driver) ResizeDisk(ctx context.Context, id, diskID string, bytes int64)
 }
 
 // diskDevices returns the virtio disks by device id, each with its place.
-func diskDevices(ctx context.Context, client *qmp.Client) (map[string]place, error) {
+func diskDevices(ctx context.Context, client qmp.Executor) (map[string]place, error) {
 	return plugged(ctx, client, diskDriver)
 }
 
@@ -174,7 +174,7 @@ func openChain(ctx context.Context, client *qmp.Client, layers []hypervisor.Laye
 
 // closeNodes closes nodes, the last first. One that something else uses by now
 // stays: QEMU refuses.
-func closeNodes(client *qmp.Client, nodes []string) {
+func closeNodes(client qmp.Executor, nodes []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTime)
 	defer cancel()
 	for _, n := range slices.Backward(nodes) {
@@ -188,7 +188,7 @@ func closeNodes(client *qmp.Client, nodes []string) {
 func goneNode(device string) string { return "gone-" + device }
 
 // pulled reports whether a device's disk was taken away.
-func pulled(ctx context.Context, client *qmp.Client, device string) (bool, error) {
+func pulled(ctx context.Context, client qmp.Executor, device string) (bool, error) {
 	blocks, err := queryBlocks(ctx, client)
 	return blocks[device].head == goneNode(device), err
 }
@@ -196,7 +196,7 @@ func pulled(ctx context.Context, client *qmp.Client, device string) (bool, error
 // pull puts nothing in the place of a device's disk: reading it fails, and what is
 // written vanishes, because an error of writing would stop the machine. The device
 // itself stays until the guest lets go of it.
-func pull(ctx context.Context, client *qmp.Client, device string) error {
+func pull(ctx context.Context, client qmp.Executor, device string) error {
 	blocks, err := queryBlocks(ctx, client)
 	if err != nil {
 		return err
@@ -264,7 +264,7 @@ const releaseTime = time.Second
 // closeHead closes a departed device's head, which it may still hold: left open it
 // could be nobody's backing file, as it is open for writing. It is false for a head
 // that stays.
-func closeHead(ctx context.Context, client *qmp.Client, head string) bool {
+func closeHead(ctx context.Context, client qmp.Executor, head string) bool {
 	for end := time.Now().Add(releaseTime); time.Now().Before(end); {
 		err := client.Execute(ctx, "blockdev-del", map[string]any{"node-name": head}, nil)
 		var refusal *qmp.Error
@@ -287,7 +287,7 @@ type block struct {
 }
 
 // queryBlocks returns what each disk device writes to.
-func queryBlocks(ctx context.Context, client *qmp.Client) (map[string]block, error) {
+func queryBlocks(ctx context.Context, client qmp.Executor) (map[string]block, error) {
 	var devices []struct {
 		QDev     string `json:"qdev"` // /machine/peripheral/vol0123/virtio-backend
 		Inserted struct {

@@ -44,8 +44,7 @@ type Driver struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
-	hostMu sync.Mutex
-	host   *hypervisor.Host
+	*Probe // of the host
 
 	mu       sync.Mutex
 	machines map[string]*machine
@@ -89,7 +88,10 @@ func New(opts Options) (*Driver, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	d := &Driver{opts: opts, log: opts.Logger, machines: map[string]*machine{}}
+	d := &Driver{
+		opts: opts, log: opts.Logger, machines: map[string]*machine{},
+		Probe: &Probe{Emulators: opts.Emulators, ForceAccel: opts.ForceAccel},
+	}
 	d.ctx, d.stop = context.WithCancel(context.Background())
 	if err := d.adoptAll(); err != nil {
 		d.stop()
@@ -107,7 +109,9 @@ func (d *Driver) Close() error {
 }
 
 // Name returns "qemu".
-func (d *Driver) Name() string { return "qemu" }
+func (d *Driver) Name() string { return driverName }
+
+const driverName = "qemu"
 
 // Paths returns where a machine's files and sockets are.
 func (d *Driver) Paths(id string) Paths {

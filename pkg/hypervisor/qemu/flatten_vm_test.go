@@ -27,17 +27,17 @@ func TestFlattening(t *testing.T) {
 	ctx := t.Context()
 	key := hypervisor.Key{ID: "datakey-1", Secret: string(disk.NewPassphrase())}
 	content := make([]byte, 1<<20)
-	extra := hypervisor.Disk{ID: "vol-00000000000000002", Layers: []hypervisor.Layer{w.base}}
+	extra := hypervisor.Disk{ID: "vol-00000000000000002", Layers: []hypervisor.Layer{w.Base}}
 	for i := range 8 {
 		var l hypervisor.Layer
 		if i < 4 {
-			l = w.overlay(t, extra.Layers[0])
+			l = w.Overlay(t, extra.Layers[0])
 		} else {
 			l = w.encrypted(t, extra.Layers[0], key)
 		}
 		extra.Layers = append([]hypervisor.Layer{l}, extra.Layers...)
 	}
-	spec := w.spec(t, "i-flatten")
+	spec := w.Spec(t, "i-flatten")
 	if _, err := d.Start(ctx, spec); err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestFlattening(t *testing.T) {
 		}
 	}
 	_, _ = rand.Read(content)
-	pattern := filepath.Join(w.dir, "pattern")
+	pattern := filepath.Join(w.Dir, "pattern")
 	if err := os.WriteFile(pattern, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestFlattening(t *testing.T) {
 
 	// A snapshot ends it; what was asked for can be asked for again.
 	ended := make(chan error, 1)
-	go func() { ended <- d.FlattenDisk(ctx, spec.ID, extra.ID, w.base.ID, 64<<10) }()
+	go func() { ended <- d.FlattenDisk(ctx, spec.ID, extra.ID, w.Base.ID, 64<<10) }()
 	time.Sleep(300 * time.Millisecond)
 	next = w.encrypted(t, extra.Layers[0], key)
 	if _, err := d.Snapshot(ctx, spec.ID, []hypervisor.SnapshotDisk{{DiskID: extra.ID, LayerID: next.ID, Path: next.Path, Key: key}}); err != nil {
@@ -84,7 +84,7 @@ func TestFlattening(t *testing.T) {
 	io1("write -P 9 4096 512")
 	copy(content[4096:], bytes.Repeat([]byte{9}, 512))
 
-	if err := d.FlattenDisk(ctx, spec.ID, extra.ID, w.base.ID, 0); err != nil {
+	if err := d.FlattenDisk(ctx, spec.ID, extra.ID, w.Base.ID, 0); err != nil {
 		t.Fatal(err)
 	}
 	for id, sum := range sums(t, extra.Layers[1:]) {
@@ -93,7 +93,7 @@ func TestFlattening(t *testing.T) {
 		}
 	}
 	h, err := disk.ReadLayerHeader(next.Path)
-	if err != nil || h.Backing != filepath.Base(w.base.Path) || !h.Encrypted {
+	if err != nil || h.Backing != filepath.Base(w.Base.Path) || !h.Encrypted {
 		t.Errorf("the head reads from %q (%v)", h.Backing, err)
 	}
 	d.machine(spec.ID).mu.Lock()
@@ -105,7 +105,7 @@ func TestFlattening(t *testing.T) {
 	if err := d.DetachDisk(ctx, spec.ID, extra.ID, true); err != nil {
 		t.Fatal(err)
 	}
-	c, err := disk.OpenChain([]disk.ChainFile{{Path: next.Path, Key: disk.Passphrase(key.Secret)}, {Path: w.base.Path}})
+	c, err := disk.OpenChain([]disk.ChainFile{{Path: next.Path, Key: disk.Passphrase(key.Secret)}, {Path: w.Base.Path}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/hypervisor/kvmprobe"
@@ -61,20 +62,32 @@ func native(a model.Arch) bool {
 	return false
 }
 
+// Probe measures what this host can run, for this driver and for others that run
+// QEMU. The zero value is ready.
+type Probe struct {
+	// Emulators overrides the program by architecture.
+	Emulators map[model.Arch]string
+	// ForceAccel, "kvm" or "tcg", is used for machines that do not choose.
+	ForceAccel string
+
+	mu   sync.Mutex
+	host *hypervisor.Host
+}
+
 // Host reports what this host can run. The answer is kept while every emulator
 // is there; one that was missing is looked for again.
-func (d *Driver) Host(ctx context.Context) (hypervisor.Host, error) {
-	d.hostMu.Lock()
-	defer d.hostMu.Unlock()
-	if d.host == nil {
+func (p *Probe) Host(ctx context.Context) (hypervisor.Host, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.host == nil {
 		kvm := kvmprobe.Probe(ctx)
 		if err := ctx.Err(); err != nil {
 			return hypervisor.Host{}, fmt.Errorf("probing KVM: %w", err)
 		}
-		d.host = &hypervisor.Host{Driver: d.Name(), KVM: kvm}
+		p.host = &hypervisor.Host{Driver: driverName, KVM: kvm}
 	}
-	complete := d.host.Archs != nil
-	for _, s := range d.host.Archs {
+	complete := p.host.Archs != nil
+	for _, s := range p.host.Archs {
 		complete = complete && s.Emulator != ""
 	}
 	if !complete {
@@ -82,36 +95,36 @@ func (d *Driver) Host(ctx context.Context) (hypervisor.Host, error) {
 		archs := make(map[model.Arch]hypervisor.ArchSupport, len(model.Archs))
 		versions := map[string]string{}
 		for _, a := range model.Archs {
-			archs[a] = d.probeArch(ctx, a, versions)
+			archs[a] = p.probeArch(ctx, a, versions)
 		}
 		if err := ctx.Err(); err != nil {
 			return hypervisor.Host{}, fmt.Errorf("probing QEMU: %w", err)
 		}
-		d.host.Archs = archs
-		d.host.Version = versions[archs[model.X8664].Emulator]
+		p.host.Archs = archs
+		p.host.Version = versions[archs[model.X8664].Emulator]
 		for _, a := range nativeArchs(runtime.GOARCH) {
 			if v := versions[archs[a].Emulator]; v != "" {
-				d.host.Version = v
+				p.host.Version = v
 				break
 			}
 		}
-		d.host.Firmware = findFirmware(descriptorDirs)
+		p.host.Firmware = findFirmware(descriptorDirs)
 	}
-	return *d.host, nil
+	return *p.host, nil
 }
 
 // Refresh makes the next Host measure again: after a BIOS setting, a group or a
 // package has changed.
-func (d *Driver) Refresh() {
-	d.hostMu.Lock()
-	defer d.hostMu.Unlock()
-	d.host = nil
+func (p *Probe) Refresh() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.host = nil
 }
 
-func (d *Driver) probeArch(ctx context.Context, a model.Arch, versions map[string]string) hypervisor.ArchSupport {
-	s := hypervisor.ArchSupport{Accel: d.chooseAccel(a)}
+func (p *Probe) probeArch(ctx context.Context, a model.Arch, versions map[string]string) hypervisor.ArchSupport {
+	s := hypervisor.ArchSupport{Accel: p.chooseAccel(a)}
 	fix := fmt.Sprintf("sudo apt install %s (Debian, Ubuntu) or sudo dnf install %s (Fedora)", packages[a][0], packages[a][1])
-	path, err := d.findEmulator(a)
+	path, err := p.findEmulator(a)
 	if err != nil {
 		s.Problem, s.Fix = fmt.Sprintf("%s is not installed", emulators[a][0]), fix
 		return s
@@ -151,8 +164,8 @@ func hasFile(ctx context.Context, qemu, name string) bool {
 	return false
 }
 
-func (d *Driver) findEmulator(a model.Arch) (string, error) {
-	if path := d.opts.Emulators[a]; path != "" {
+func (p *Probe) findEmulator(a model.Arch) (string, error) {
+	if path := p.Emulators[a]; path != "" {
 		found, err := exec.LookPath(path)
 		if err != nil {
 			return "", err
@@ -199,11 +212,11 @@ func recentEnough(version string) bool {
 }
 
 // chooseAccel is the driver's choice for machines that do not ask for one.
-func (d *Driver) chooseAccel(a model.Arch) model.Accelerator {
-	kvm := d.host.KVM
+func (p *Probe) chooseAccel(a model.Arch) model.Accelerator {
+	kvm := p.host.KVM
 	switch {
-	case d.opts.ForceAccel != "":
-		return model.Accelerator{Name: d.opts.ForceAccel, Reason: "chosen by the node's configuration"}
+	case p.ForceAccel != "":
+		return model.Accelerator{Name: p.ForceAccel, Reason: "chosen by the node's configuration"}
 	case !native(a):
 		return model.Accelerator{Name: accelTCG, Reason: fmt.Sprintf(
 			"software emulation (TCG): slow, because this host's CPU is %s and the guest's %s", runtime.GOARCH, a)}

@@ -59,7 +59,7 @@ func TestLimitsHold(t *testing.T) {
 	d := w.driver(t)
 	defer func() { _ = d.Close() }()
 	ctx := t.Context()
-	spec := w.spec(t, "i-limits")
+	spec := w.Spec(t, "i-limits")
 	disk := &spec.Disks[0]
 	ops := func(n int64) model.IOLimits {
 		return model.IOLimits{Operations: model.Rate{PerSecond: n}, OperationBytes: 4096}
@@ -98,7 +98,7 @@ func TestLimitsHold(t *testing.T) {
 	read(50, 512) // its first second
 	expect("50 a second", read(50, 512), time.Second)
 
-	next := w.overlay(t, disk.Layers[0])
+	next := w.Overlay(t, disk.Layers[0])
 	if _, err := d.Snapshot(ctx, spec.ID, []hypervisor.SnapshotDisk{{DiskID: disk.ID, LayerID: next.ID, Path: next.Path}}); err != nil {
 		t.Fatal(err)
 	}

@@ -103,7 +103,7 @@ func (d *Driver) DetachNIC(ctx context.Context, id, nicID string, force bool) er
 }
 
 // unlinked reports whether the host's side of an interface is gone.
-func unlinked(ctx context.Context, client *qmp.Client, nicID string) (bool, error) {
+func unlinked(ctx context.Context, client qmp.Executor, nicID string) (bool, error) {
 	err := client.Execute(ctx, "set_link", map[string]any{"name": netdevID(nicID), "up": true}, nil)
 	var refusal *qmp.Error
 	if errors.As(err, &refusal) && refusal.Class == "DeviceNotFound" {
@@ -113,7 +113,7 @@ func unlinked(ctx context.Context, client *qmp.Client, nicID string) (bool, erro
 }
 
 // removeNetdev ends the host's side of an interface, if there is one.
-func removeNetdev(client *qmp.Client, nicID string) error {
+func removeNetdev(client qmp.Executor, nicID string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), commandTime) // also after a caller gave up
 	defer cancel()
 	err := client.Execute(ctx, "netdev_del", map[string]any{"id": netdevID(nicID)}, nil)

@@ -47,7 +47,7 @@ func (m *machine) x86() bool {
 
 // plugged returns the devices of one kind by id, each with the place that it is
 // in, the zero place for the root complex.
-func plugged(ctx context.Context, client *qmp.Client, driver string) (map[string]place, error) {
+func plugged(ctx context.Context, client qmp.Executor, driver string) (map[string]place, error) {
 	var list []struct{ Name, Type string }
 	if err := client.Execute(ctx, "qom-list", map[string]any{"path": strings.TrimSuffix(peripherals, "/")}, &list); err != nil {
 		return nil, err
@@ -70,7 +70,7 @@ func plugged(ctx context.Context, client *qmp.Client, driver string) (map[string
 	return devices, nil
 }
 
-func placeOf(ctx context.Context, client *qmp.Client, device string) (place, error) {
+func placeOf(ctx context.Context, client qmp.Executor, device string) (place, error) {
 	property := func(name string, out any) error {
 		return client.Execute(ctx, "qom-get", map[string]any{"path": peripherals + device, "property": name}, out)
 	}

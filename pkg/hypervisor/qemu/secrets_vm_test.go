@@ -18,8 +18,8 @@ import (
 // encrypted makes an encrypted layer on another one.
 func (w *world) encrypted(t *testing.T, below hypervisor.Layer, key hypervisor.Key) hypervisor.Layer {
 	t.Helper()
-	id := fmt.Sprintf("layer-%d", w.layers.Add(1))
-	l := hypervisor.Layer{ID: id, Path: filepath.Join(w.dir, id+".qcow2"), Key: key}
+	id := w.LayerID()
+	l := hypervisor.Layer{ID: id, Path: filepath.Join(w.Dir, id+".qcow2"), Key: key}
 	o := disk.Overlay{Backing: filepath.Base(below.Path), BackingFormat: "qcow2", SizeBytes: 1 << 20, Key: disk.Passphrase(key.Secret)}
 	if err := disk.WriteOverlay(l.Path, o); err != nil {
 		t.Fatal(err)
@@ -38,9 +38,9 @@ func TestEncryptedLayers(t *testing.T) {
 	for i := range keys {
 		keys[i] = hypervisor.Key{ID: fmt.Sprintf("datakey-%d", i), Secret: string(disk.NewPassphrase())}
 	}
-	spec := w.spec(t, "i-encrypted")
+	spec := w.Spec(t, "i-encrypted")
 	root := &spec.Disks[0]
-	root.Layers = []hypervisor.Layer{w.encrypted(t, w.base, keys[0]), w.base}
+	root.Layers = []hypervisor.Layer{w.encrypted(t, w.Base, keys[0]), w.Base}
 	if _, err := d.Start(ctx, spec); err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func TestEncryptedLayers(t *testing.T) {
 		return int(b[0]) | int(b[1])<<8
 	}
 
-	extra := hypervisor.Disk{ID: "vol-00000000000000002", Layers: []hypervisor.Layer{w.encrypted(t, w.base, keys[1]), w.base}}
+	extra := hypervisor.Disk{ID: "vol-00000000000000002", Layers: []hypervisor.Layer{w.encrypted(t, w.Base, keys[1]), w.Base}}
 	if err := d.AttachDisk(ctx, spec.ID, extra); err != nil {
 		t.Fatal(err)
 	}

@@ -35,13 +35,20 @@ func (d *Driver) Variables(ctx context.Context, id string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := m.paths.Vars(fw.Vars)
+	flash, err := readVariables(m.paths.Vars(fw.Vars))
+	if err != nil {
+		return nil, fmt.Errorf("machine %s: %w", id, err)
+	}
+	return flash, nil
+}
+
+func readVariables(path string) ([]byte, error) {
 	if format := imageFormat(path); format != "raw" {
-		return nil, fmt.Errorf("the UEFI variables of %s are in the format %s: %w", id, format, hypervisor.ErrUnsupported)
+		return nil, fmt.Errorf("its UEFI variables are in the format %s: %w", format, hypervisor.ErrUnsupported)
 	}
 	f, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("machine %s has no UEFI variables yet: %w", id, hypervisor.ErrNotFound)
+		return nil, fmt.Errorf("it has no UEFI variables yet: %w", hypervisor.ErrNotFound)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the UEFI variables: %w", err)

@@ -3,15 +3,12 @@
 package qemu
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -26,71 +23,10 @@ import (
 	"github.com/bundt/bundt/pkg/uefi"
 )
 
-const banner = "boot sector is up\r\n"
-
-// bootSector is a guest in 16-bit code. It prints the banner on COM1, arms the
-// ACPI power button (PM1_EN), and from then on, at every tick of the BIOS timer,
-// either powers off if the button was pressed (PM1_STS, PM1_CNT) or writes a
-// counter to the second sector of its disk.
-func bootSector() []byte {
-	code := []byte{
-		0xea, 0x05, 0x7c, 0x00, 0x00, //       ljmp 0:0x7c05
-		0x31, 0xc0, //                         xor ax, ax
-		0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0, // mov ds, ax; mov es, ax; mov ss, ax
-		0xbc, 0x00, 0x7c, //                   mov sp, 0x7c00
-		0xbe, 0x59, 0x7c, //                   mov si, banner
-		0xac,       //                   next: lodsb
-		0x84, 0xc0, //                         test al, al
-		0x74, 0x12, //                         jz done
-		0x88, 0xc4, //                         mov ah, al
-		0xba, 0xfd, 0x03, //                   mov dx, 0x3fd (line status)
-		0xec,       //                   wait: in al, dx
-		0xa8, 0x20, //                         test al, 0x20
-		0x74, 0xfb, //                         jz wait
-		0xba, 0xf8, 0x03, //                   mov dx, 0x3f8
-		0x88, 0xe0, //                         mov al, ah
-		0xee,       //                         out dx, al
-		0xeb, 0xe9, //                         jmp next
-		0xba, 0x02, 0x06, //             done: mov dx, 0x602 (PM1_EN)
-		0xb8, 0x00, 0x01, //                   mov ax, 0x100
-		0xef,             //                   out dx, ax
-		0xfb,             //                   sti
-		0xf4,             //             idle: hlt
-		0xba, 0x00, 0x06, //                   mov dx, 0x600 (PM1_STS)
-		0xed,             //                   in ax, dx
-		0xf6, 0xc4, 0x01, //                   test ah, 1
-		0x75, 0x14, //                         jnz off
-		0xff, 0x06, 0x00, 0x7e, //             inc word [0x7e00]
-		0xb8, 0x01, 0x03, //                   mov ax, 0x0301 (write one sector)
-		0xb9, 0x02, 0x00, //                   mov cx, 2
-		0xba, 0x80, 0x00, //                   mov dx, 0x80
-		0xbb, 0x00, 0x7e, //                   mov bx, 0x7e00
-		0xcd, 0x13, //                         int 0x13
-		0xeb, 0xe2, //                         jmp idle
-		0xba, 0x04, 0x06, //              off: mov dx, 0x604 (PM1_CNT)
-		0xb8, 0x00, 0x20, //                   mov ax, 0x2000 (sleep, S5)
-		0xef,       //                         out dx, ax
-		0xeb, 0xd9, //                         jmp idle
-	}
-	sector := make([]byte, 512)
-	copy(sector[copy(sector, code):], banner)
-	sector[510], sector[511] = 0x55, 0xaa
-	return sector
-}
-
-func qemuImg(t testing.TB, args ...string) {
-	t.Helper()
-	if out, err := exec.Command("qemu-img", args...).CombinedOutput(); err != nil {
-		t.Fatalf("qemu-img %v: %v\n%s", args, err, out)
-	}
-}
-
 // world is a directory with a base image and drivers on it.
 type world struct {
-	dir    string
-	base   hypervisor.Layer
-	accel  string
-	layers atomic.Int64
+	*hvtest.World
+	accel string
 }
 
 func newWorld(t testing.TB, accel string) *world {
@@ -107,97 +43,22 @@ func newWorld(t testing.TB, accel string) *world {
 		}
 		_ = os.RemoveAll(dir)
 	})
-	raw := filepath.Join(dir, "base.raw")
-	if err := os.WriteFile(raw, bootSector(), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(raw, 1<<20); err != nil {
-		t.Fatal(err)
-	}
-	w := &world{dir: dir, accel: accel, base: hypervisor.Layer{ID: "layer-base", Path: filepath.Join(dir, "base.qcow2")}}
-	qemuImg(t, "convert", "-f", "raw", "-O", "qcow2", raw, w.base.Path)
-	return w
+	return &world{World: hvtest.NewWorld(t, dir), accel: accel}
 }
 
 func (w *world) driver(t testing.TB) *Driver {
 	t.Helper()
-	d, err := New(Options{StateDir: filepath.Join(w.dir, "state"), RunDir: filepath.Join(w.dir, "run"), ForceAccel: w.accel})
+	d, err := New(Options{StateDir: filepath.Join(w.Dir, "state"), RunDir: filepath.Join(w.Dir, "run"), ForceAccel: w.accel})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return d
 }
 
-func (w *world) overlay(t testing.TB, below hypervisor.Layer) hypervisor.Layer {
-	t.Helper()
-	id := fmt.Sprintf("layer-%d", w.layers.Add(1))
-	l := hypervisor.Layer{ID: id, Path: filepath.Join(w.dir, id+".qcow2")}
-	qemuImg(t, "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", below.Path, l.Path, "1M")
-	return l
-}
-
-func (w *world) spec(t testing.TB, id string) hypervisor.Spec {
-	return hypervisor.Spec{
-		ID: id, UUID: "ec2a1b2c-0000-4000-8000-000000000001", Arch: model.X8664, VCPUs: 1, MemoryMiB: 64,
-		Boot:  hypervisor.BootSpec{Firmware: model.FirmwareBIOS},
-		Disks: []hypervisor.Disk{{ID: "vol-00000000000000001", Layers: []hypervisor.Layer{w.overlay(t, w.base), w.base}}},
-		NICs:  []hypervisor.NIC{{ID: "eni-00000000000000001", MAC: "02:00:00:00:00:01", MTU: 1500}},
-	}
-}
-
-// written waits until the guest's counter is in the layer's own file.
-func (w *world) written(t *testing.T, l hypervisor.Layer) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		out, err := exec.Command("qemu-img", "map", "-U", "--output=json", "-f", "qcow2", l.Path).Output()
-		if err != nil {
-			t.Fatalf("qemu-img map: %v", err)
-		}
-		var extents []struct {
-			Start, Depth int64
-			Data         bool
-		}
-		if err := json.Unmarshal(out, &extents); err != nil {
-			t.Fatal(err)
-		}
-		if len(extents) > 0 && extents[0].Depth == 0 && extents[0].Data {
-			return
-		}
-	}
-	t.Errorf("the guest did not write to %s", l.ID)
-}
-
 func (w *world) harness(patience time.Duration) hvtest.Harness {
-	return hvtest.Harness{
-		New:     func(t *testing.T) hypervisor.Driver { return w.driver(t) },
-		Spec:    func(t *testing.T, id string) hypervisor.Spec { return w.spec(t, id) },
-		Overlay: func(t *testing.T, below hypervisor.Layer) hypervisor.Layer { return w.overlay(t, below) },
-		Written: w.written,
-		Banner:  banner,
-		Crash:   func(_ *testing.T, s hypervisor.Status) { _ = syscall.Kill(s.PID, syscall.SIGKILL) },
-		// At a reset QEMU takes what the guest was asked for.
-		Release: func(t *testing.T, d hypervisor.Driver, id string) {
-			if err := d.Reset(t.Context(), id); err != nil {
-				t.Fatal(err)
-			}
-		},
-		Size: func(t *testing.T, _, _ string, head hypervisor.Layer) int64 {
-			out, err := exec.Command("qemu-img", "info", "-U", "--output=json", "-f", "qcow2", head.Path).Output()
-			if err != nil {
-				t.Fatalf("qemu-img info: %v", err)
-			}
-			var info struct {
-				Size int64 `json:"virtual-size"`
-			}
-			if err := json.Unmarshal(out, &info); err != nil {
-				t.Fatal(err)
-			}
-			return info.Size
-		},
-		Limits:      limitsOf,
-		RealSockets: true,
-		Patience:    patience,
-	}
+	h := w.Harness(patience, func(t *testing.T) hypervisor.Driver { return w.driver(t) })
+	h.Limits = limitsOf
+	return h
 }
 
 func TestConformanceTCG(t *testing.T) {
@@ -231,7 +92,7 @@ func TestForcedKVMIsKVM(t *testing.T) {
 	d := w.driver(t)
 	defer d.Close()
 	for accel, want := range map[string]bool{accelKVM: true, accelTCG: false} {
-		spec := w.spec(t, "i-"+accel)
+		spec := w.Spec(t, "i-"+accel)
 		spec.Accel = accel
 		st, err := d.Start(t.Context(), spec)
 		if err != nil {
@@ -258,7 +119,7 @@ func TestGoQEMUDomainOnARealMachine(t *testing.T) {
 	w := newWorld(t, accelTCG)
 	d := w.driver(t)
 	defer d.Close()
-	spec := w.spec(t, "i-domain")
+	spec := w.Spec(t, "i-domain")
 	if _, err := d.Start(t.Context(), spec); err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +150,7 @@ func TestGoQEMUDomainOnARealMachine(t *testing.T) {
 // running CPUs.
 func TestArgvIsAccepted(t *testing.T) {
 	w := newWorld(t, accelTCG)
-	kernel := filepath.Join(w.dir, "kernel")
+	kernel := filepath.Join(w.Dir, "kernel")
 	if err := os.WriteFile(kernel, make([]byte, 4096), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -306,7 +167,7 @@ func TestArgvIsAccepted(t *testing.T) {
 		t.Run(fmt.Sprintf("%s-%s", tc.arch, tc.boot.Firmware), func(t *testing.T) {
 			d := w.driver(t)
 			defer d.Close()
-			spec := w.spec(t, fmt.Sprintf("i-%d", i))
+			spec := w.Spec(t, fmt.Sprintf("i-%d", i))
 			spec.Arch, spec.Boot, spec.MemoryMiB = tc.arch, tc.boot, 256
 			st, err := d.Start(t.Context(), spec)
 			if err != nil {
@@ -327,7 +188,7 @@ func TestVariables(t *testing.T) {
 	w := newWorld(t, accelTCG)
 	d := w.driver(t)
 	defer d.Close()
-	spec := w.spec(t, "i-uefi")
+	spec := w.Spec(t, "i-uefi")
 	spec.Arch, spec.Boot, spec.MemoryMiB = model.X8664, hypervisor.BootSpec{Firmware: model.FirmwareUEFI}, 256
 	if _, err := d.Start(t.Context(), spec); err != nil {
 		t.Fatal(err)
@@ -389,7 +250,7 @@ func TestTaps(t *testing.T) {
 	w := newWorld(t, accelTCG)
 	d := w.driver(t)
 	defer d.Close()
-	spec := w.spec(t, "i-taps")
+	spec := w.Spec(t, "i-taps")
 	spec.NICs[0].Tap, spec.Taps = true, []*os.File{tap(t, "bundttap0")}
 	if _, err := d.Start(t.Context(), spec); err != nil {
 		t.Fatal(err)
@@ -417,7 +278,7 @@ func TestOrphans(t *testing.T) {
 	w := newWorld(t, accelTCG)
 	d := w.driver(t)
 	for _, id := range []string{"i-unrecorded", "i-gone"} {
-		if _, err := d.Start(t.Context(), w.spec(t, id)); err != nil {
+		if _, err := d.Start(t.Context(), w.Spec(t, id)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -447,8 +308,8 @@ func TestFailedStartSaysWhyAndLeavesNothing(t *testing.T) {
 	w := newWorld(t, accelTCG)
 	d := w.driver(t)
 	defer d.Close()
-	spec := w.spec(t, "i-broken")
-	spec.Disks[0].Layers[0].Path = filepath.Join(w.dir, "absent.qcow2")
+	spec := w.Spec(t, "i-broken")
+	spec.Disks[0].Layers[0].Path = filepath.Join(w.Dir, "absent.qcow2")
 	_, err := d.Start(t.Context(), spec)
 	if err == nil {
 		t.Fatal("it started")
@@ -502,7 +363,7 @@ func BenchmarkStart(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	spec := w.spec(b, "i-bench")
+	spec := w.Spec(b, "i-bench")
 	spec.Accel = accelTCG
 	argv, err := Argv(spec, host, d.Paths(spec.ID))
 	if err != nil {

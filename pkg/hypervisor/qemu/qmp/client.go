@@ -110,6 +110,11 @@ func (c *Client) Close() error {
 	return err
 }
 
+// Executor is whatever runs commands as Client.Execute does.
+type Executor interface {
+	Execute(ctx context.Context, command string, args, out any) error
+}
+
 // Execute runs a command and decodes what it returns into out, unless out is
 // nil. A refusal by QEMU is an *Error. When ctx ends first the command may
 // still take effect.
