@@ -34,7 +34,7 @@ type goPackage struct {
 // directModules returns the modules whose packages this project's code imports,
 // by path. Every build tag of the tests counts.
 func directModules(root string) ([]module, error) {
-	cmd := exec.Command("go", "list", "-deps", "-test", "-tags", "vm", "-json=ImportPath,Imports,Module", "./...")
+	cmd := exec.Command("go", "list", "-deps", "-test", "-tags", "vm,libvirt,libvirt_dlopen", "-json=ImportPath,Imports,Module", "./...")
 	cmd.Dir = root
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -21,9 +21,9 @@ type machine struct {
 
 // everywhere are packages that every distribution here has.
 var everywhere = map[string][]string{
-	"apt": {"bash", "curl", "debian-archive-keyring", "e2fsprogs", "gcc", "git", "iproute2", "libc6-dev", "make", "mmdebstrap", "openssh-client", "openssl", "ovmf", "python3",
+	"apt": {"bash", "curl", "debian-archive-keyring", "e2fsprogs", "gcc", "git", "iproute2", "libc6-dev", "libvirt-daemon", "libvirt-daemon-driver-qemu", "make", "mmdebstrap", "openssh-client", "openssl", "ovmf", "python3",
 		"qemu-efi-aarch64", "qemu-system-arm", "qemu-system-x86", "qemu-user-static", "qemu-utils", "uidmap"},
-	"dnf": {"bash", "curl", "debian-keyring", "e2fsprogs", "edk2-aarch64", "edk2-ovmf", "gcc", "git", "glibc-devel", "iproute", "make", "mmdebstrap", "openssh-clients", "openssl",
+	"dnf": {"bash", "curl", "debian-keyring", "e2fsprogs", "edk2-aarch64", "edk2-ovmf", "gcc", "git", "glibc-devel", "iproute", "libvirt-daemon", "libvirt-daemon-driver-qemu", "make", "mmdebstrap", "openssh-clients", "openssl",
 		"python3", "qemu-img", "qemu-system-aarch64-core", "qemu-system-x86-core", "qemu-user-static-aarch64", "shadow-utils"},
 }
 
