@@ -34,6 +34,13 @@ tiny_init_i386   := 386
 build: guest-init ## build bin/bundt and bin/bundtd
 	$(BUILD) -o bin/ ./cmd/bundt ./cmd/bundtd
 
+# libvirt's own binding is C, which opens the library when it is used: no headers are
+# needed to build, and the library only to run.
+libvirt_tags := libvirt,libvirt_dlopen
+.PHONY: build-libvirt
+build-libvirt: ## build bin/bundtd-libvirt, a daemon that can also use libvirt (needs a C compiler)
+	CGO_ENABLED=1 $(GO) build -trimpath -tags $(libvirt_tags) -ldflags '$(LDFLAGS)' -o bin/bundtd-libvirt ./cmd/bundtd
+
 .PHONY: guest-init
 guest-init: ## build the tiny image's own programs for each architecture
 	$(foreach arch,x86_64 arm64 i386,CGO_ENABLED=0 GOOS=linux GOARCH=$(tiny_init_$(arch)) $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o $(tiny_init)/$(arch)/ ./images/tiny/init ./images/tiny/initramfs;)
@@ -61,14 +68,9 @@ demo-debian: ## the same story with a whole Debian and nginx; installing it take
 	@$(MAKE) --no-print-directory build
 	$(GO) run ./hack/demo -guest debian
 
-.PHONY: demo-console
-demo-console: setup-demo ## a cloud of your own in the browser, until Ctrl-C
-	@$(MAKE) --no-print-directory build
-	$(GO) run ./hack/demo -console -dir .demo-console
-
 .PHONY: test
 test: setup ## unit tests with the race detector, then the tests that boot machines
-	@$(MAKE) --no-print-directory build cross test-unit test-vm
+	@$(MAKE) --no-print-directory build build-libvirt cross test-unit test-vm
 
 .PHONY: test-unit
 test-unit: ## unit tests only
@@ -76,7 +78,7 @@ test-unit: ## unit tests only
 
 .PHONY: test-vm
 test-vm: ## only the packages whose tests boot machines; a skipped test is a failure
-	GO=$(GO) $(GO) run ./hack/noskip -tags vm -p 1 -count=1 -timeout 45m $(vm_packages)
+	GO=$(GO) $(GO) run ./hack/noskip -tags vm,$(libvirt_tags) -p 1 -count=1 -timeout 45m $(vm_packages)
 
 .PHONY: test-slow
 test-slow: setup ## tests that take most of an hour: a whole Debian for other architectures, and one installed again byte for byte

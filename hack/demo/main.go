@@ -28,17 +28,12 @@ func main() {
 	accel := flag.String("accel", "", "force an accelerator: kvm or tcg")
 	arch := flag.String("arch", hostArch(), "architecture of the machines: x86_64, arm64 or i386")
 	guest := flag.String("guest", "tiny", "what the machines are: tiny or debian")
-	console := flag.Bool("console", false, "serve the web console until interrupted, instead of telling the story")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	d, err := newDemo(*bin, *dir, *cache, *accel, *arch, *guest)
 	if err == nil {
-		tell := d.tell
-		if *console {
-			tell = d.serveConsole
-		}
-		err = tell(ctx)
+		err = d.tell(ctx)
 		err = errors.Join(err, d.end(*keep && err != nil))
 	}
 	if err != nil {

@@ -156,7 +156,7 @@ func (d *Daemon) Purge() error {
 	var err error
 	if _, serr := os.Stat(d.Data()); serr == nil {
 		var out []byte
-		if out, err = d.Command("purge", "--yes").CombinedOutput(); err != nil {
+		if out, err = d.Command(append([]string{"purge", "--yes"}, d.Args...)...).CombinedOutput(); err != nil {
 			err = fmt.Errorf("bundtd purge: %w: %s", err, out)
 		}
 	}

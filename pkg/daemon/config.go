@@ -36,7 +36,7 @@ type Config struct {
 	Region         string
 	NodeID         string // "" is the host's name
 	EtcdEndpoints  []string
-	Hypervisor     string // "qemu" or "fake"
+	Hypervisor     string // "qemu", "fake", or the URI of a libvirt
 	Network        string // "user", "kernel", or "auto" for kernel where the host can
 	Accel          string // "", "kvm" or "tcg": forced for every machine
 	PackageMirror  string
@@ -68,7 +68,7 @@ type Config struct {
 // DefaultConfig is for this user: an XDG state directory, or the system's as root.
 func DefaultConfig() Config {
 	c := Config{
-		Listen: DefaultListen, ListenAny: true, Region: "local-1", Hypervisor: "qemu", Network: networkUser, PublicPool: "127.77.0.0/16", ShutdownGrace: time.Minute,
+		Listen: DefaultListen, ListenAny: true, Region: "local-1", Hypervisor: hypervisorQEMU, Network: networkUser, PublicPool: "127.77.0.0/16", ShutdownGrace: time.Minute,
 		BuildCacheMiB: 10 << 10, BuildCacheFresh: 6 * time.Hour,
 		ReadRate: int(throttle.DefaultReads.PerSecond), ChangeRate: int(throttle.DefaultChanges.PerSecond),
 		DataDir: defaultDataDir(), CacheDir: defaultCacheDir(), PackageMirror: os.Getenv("BUNDT_PACKAGE_MIRROR"),
@@ -167,6 +167,9 @@ func (c *Config) check() error {
 	case "", "kvm", "tcg":
 	default:
 		return fmt.Errorf("--accel %q: must be kvm or tcg", c.Accel)
+	}
+	if err := c.checkHypervisor(); err != nil {
+		return err
 	}
 	switch c.Network {
 	case networkAuto, networkUser, networkKernel:

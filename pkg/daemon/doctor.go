@@ -20,6 +20,7 @@ import (
 
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/hypervisor"
+	"github.com/bundt/bundt/pkg/hypervisor/libvirt"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/network/kernel"
 	"github.com/bundt/bundt/pkg/rundir"
@@ -78,7 +79,11 @@ func installHint(debian, fedora string) string {
 
 func (r *report) hypervisor(h hypervisor.Host) {
 	r.fact("hypervisor", strings.TrimSpace(h.Driver+" "+h.Version))
-	if h.Driver != "qemu" {
+	switch h.Driver {
+	case libvirt.DriverName:
+		r.add("libvirt", bundttypes.CheckOK, "", "answers")
+	case hypervisorQEMU:
+	default:
 		r.add("hypervisor", bundttypes.CheckWarn, "start bundtd with --hypervisor qemu to run real machines", "machines are simulated by the driver %q", h.Driver)
 		return
 	}
@@ -217,10 +222,10 @@ func (r *report) disk(dir string) {
 
 // network says what moves instances' packets, and why not the kernel.
 func (r *report) network(cfg Config, problem func() string) {
-	if cfg.Hypervisor == "fake" {
+	if cfg.Hypervisor == hypervisorFake {
 		return
 	}
-	chosen, reason, err := chooseNetwork(cfg.Network, problem)
+	chosen, reason, err := chooseNetwork(cfg.Network, cfg.kernelProblem(problem))
 	switch {
 	case err != nil:
 		r.add("network", bundttypes.CheckFail, "start bundtd with --network auto", "the kernel cannot move the packets of instances: %s", reason)

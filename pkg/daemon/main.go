@@ -80,7 +80,7 @@ func newCommand() *cobra.Command {
 	f.StringVar(&cfg.Region, "region", cfg.Region, "name of this cloud's region")
 	f.StringVar(&cfg.NodeID, "node", "", "name of this node (default: the host's name)")
 	f.StringSliceVar(&cfg.EtcdEndpoints, "etcd-endpoints", nil, "existing etcd to keep state in (default: embedded)")
-	f.StringVar(&cfg.Hypervisor, "hypervisor", cfg.Hypervisor, "driver that runs machines: qemu, or fake to simulate them")
+	f.StringVar(&cfg.Hypervisor, "hypervisor", cfg.Hypervisor, "what runs machines: qemu, a libvirt of this host by its URI such as qemu:///system, or fake to simulate them")
 	f.StringVar(&cfg.Network, "network", cfg.Network, "what moves packets: user (no root), kernel (root, faster), or auto for kernel where this host can")
 	f.StringVar(&cfg.Accel, "accel", "", "force an accelerator: kvm or tcg (default: kvm where it really works)")
 	f.StringVar(&cfg.PackageMirror, "package-mirror", cfg.PackageMirror, "where recipes' distribution packages come from (also BUNDT_PACKAGE_MIRROR)")

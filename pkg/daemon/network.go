@@ -39,12 +39,21 @@ func chooseNetwork(wanted string, problem func() string) (chosen, reason string,
 	return networkUser, reason, nil
 }
 
+// kernelProblem says why the kernel cannot move packets, "" if it can: by the host, or by
+// the driver, as libvirt has no way to take the taps.
+func (c *Config) kernelProblem(host func() string) func() string {
+	if c.usesLibvirt() {
+		return func() string { return "the kernel's network opens tap devices, which libvirt does not take" }
+	}
+	return host
+}
+
 // newDatapath picks the network: simulated machines have a simulated one.
 func (d *Daemon) newDatapath(ctx context.Context) (network.Datapath, error) {
-	if d.cfg.Hypervisor == "fake" {
+	if d.cfg.Hypervisor == hypervisorFake {
 		return &fakenet.Datapath{}, nil
 	}
-	chosen, reason, err := chooseNetwork(d.cfg.Network, kernel.Problem)
+	chosen, reason, err := chooseNetwork(d.cfg.Network, d.cfg.kernelProblem(kernel.Problem))
 	if err != nil {
 		return nil, err
 	}
