@@ -68,6 +68,11 @@ demo-debian: ## the same story with a whole Debian and nginx; installing it take
 	@$(MAKE) --no-print-directory build
 	$(GO) run ./hack/demo -guest debian
 
+.PHONY: demo-console
+demo-console: setup-demo ## a cloud of your own in the browser, until Ctrl-C
+	@$(MAKE) --no-print-directory build
+	$(GO) run ./hack/demo -console -dir .demo-console
+
 .PHONY: test
 test: setup ## unit tests with the race detector, then the tests that boot machines
 	@$(MAKE) --no-print-directory build build-libvirt cross test-unit test-vm

@@ -116,7 +116,7 @@ func (b *bench) all(ctx context.Context, output, only string) error {
 	if err != nil {
 		return err
 	}
-	for _, m := range []measurement{{"P4", b.overlays}, {"P8", b.writes}, {"P1,P2,P12", b.launches}, {"P5", b.stalls}, {"P6,P7,P9", b.crowd}, {"N1,N2,N3,N4,N5", b.networks}, {"P11", b.imports}, {"I1", b.builds}, {"I2", b.pulls}, {"I3", b.diffs}} {
+	for _, m := range []measurement{{"P4", b.overlays}, {"P8", b.writes}, {"V1,V2", b.chains}, {"V3,V4", b.plugs}, {"P1,P2,P12", b.launches}, {"P5", b.stalls}, {"P6,P7,P9", b.crowd}, {"N1,N2,N3,N4,N5", b.networks}, {"P11", b.imports}, {"I1", b.builds}, {"I2", b.pulls}, {"I3", b.diffs}} {
 		if !wanted(only, m.goals) {
 			continue
 		}

@@ -28,12 +28,17 @@ func main() {
 	accel := flag.String("accel", "", "force an accelerator: kvm or tcg")
 	arch := flag.String("arch", hostArch(), "architecture of the machines: x86_64, arm64 or i386")
 	guest := flag.String("guest", "tiny", "what the machines are: tiny or debian")
+	console := flag.Bool("console", false, "serve the web console until interrupted, instead of telling the story")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	d, err := newDemo(*bin, *dir, *cache, *accel, *arch, *guest)
 	if err == nil {
-		err = d.tell(ctx)
+		tell := d.tell
+		if *console {
+			tell = d.serveConsole
+		}
+		err = tell(ctx)
 		err = errors.Join(err, d.end(*keep && err != nil))
 	}
 	if err != nil {

@@ -3,7 +3,10 @@
 package e2e
 
 import (
+	"bufio"
 	"fmt"
+	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -91,6 +94,43 @@ func (d daemon) locked(t *testing.T, image, arch string) {
 
 // TestDemoDebian runs what make demo-debian runs.
 func TestDemoDebian(t *testing.T) { runDemo(t, "-guest", "debian") }
+
+// TestDemoConsole runs what make demo-console runs: the console is there until Ctrl-C,
+// and then nothing is.
+func TestDemoConsole(t *testing.T) {
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	must(t, err)
+	dir := filepath.Join(t.TempDir(), "demo")
+	cmd := exec.Command(tool("demo"), "-console", "-dir", dir, "-cache", cacheDir())
+	cmd.Dir = root
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	must(t, cmd.Start())
+	said := bufio.NewScanner(out)
+	link := ""
+	for link == "" && said.Scan() {
+		if strings.Contains(said.Text(), "/console/sign-in?token=") {
+			link = strings.TrimSpace(said.Text())
+		}
+	}
+	resp, err := http.Get(link)
+	must(t, err)
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("%s: %s", link, resp.Status)
+	}
+	must(t, cmd.Process.Signal(os.Interrupt))
+	for said.Scan() { // until it has ended
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ended with %v: %s", err, errs.String())
+	}
+	if _, err := http.Get(link); err == nil {
+		t.Error("the cloud is still there")
+	}
+}
 
 func runDemo(t *testing.T, args ...string) {
 	t.Helper()

@@ -63,6 +63,16 @@ func (c *Client) CheckVolumes(ctx context.Context, in *bundttypes.CheckVolumesIn
 	return call[bundttypes.CheckVolumesOutput](ctx, c, "CheckVolumes", in)
 }
 
+// ModifySnapshotRetention says how long deleted snapshots stay in the recycle bin.
+func (c *Client) ModifySnapshotRetention(ctx context.Context, in *bundttypes.ModifySnapshotRetentionInput) (*bundttypes.SnapshotRetention, error) {
+	return call[bundttypes.SnapshotRetention](ctx, c, "ModifySnapshotRetention", in)
+}
+
+// DescribeSnapshotRetention tells how long deleted snapshots stay in the recycle bin.
+func (c *Client) DescribeSnapshotRetention(ctx context.Context, in *bundttypes.DescribeSnapshotRetentionInput) (*bundttypes.SnapshotRetention, error) {
+	return call[bundttypes.SnapshotRetention](ctx, c, "DescribeSnapshotRetention", in)
+}
+
 // GetImageHistory lists the layers of an image's root disk, and what each came from.
 func (c *Client) GetImageHistory(ctx context.Context, in *bundttypes.GetImageHistoryInput) (*bundttypes.GetImageHistoryOutput, error) {
 	return call[bundttypes.GetImageHistoryOutput](ctx, c, "GetImageHistory", in)

@@ -455,6 +455,29 @@ func (c *Client) DescribeExportImageTasksPages(ctx context.Context, in *ec2types
 	}
 }
 
+// DescribeFastSnapshotRestores calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeFastSnapshotRestores.html
+func (c *Client) DescribeFastSnapshotRestores(ctx context.Context, in *ec2types.DescribeFastSnapshotRestoresInput) (*ec2types.DescribeFastSnapshotRestoresOutput, error) {
+	return call[ec2types.DescribeFastSnapshotRestoresOutput](ctx, c, "DescribeFastSnapshotRestores", in)
+}
+
+// DescribeFastSnapshotRestoresPages calls DescribeFastSnapshotRestores for one page after another, until the last or an error.
+func (c *Client) DescribeFastSnapshotRestoresPages(ctx context.Context, in *ec2types.DescribeFastSnapshotRestoresInput) iter.Seq2[*ec2types.DescribeFastSnapshotRestoresOutput, error] {
+	return func(yield func(*ec2types.DescribeFastSnapshotRestoresOutput, error) bool) {
+		var page ec2types.DescribeFastSnapshotRestoresInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeFastSnapshotRestores(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
 // DescribeIamInstanceProfileAssociations calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeIamInstanceProfileAssociations.html
 func (c *Client) DescribeIamInstanceProfileAssociations(ctx context.Context, in *ec2types.DescribeIamInstanceProfileAssociationsInput) (*ec2types.DescribeIamInstanceProfileAssociationsOutput, error) {
@@ -718,6 +741,29 @@ func (c *Client) DescribeLaunchTemplatesPages(ctx context.Context, in *ec2types.
 		}
 		for {
 			out, err := c.DescribeLaunchTemplates(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// DescribeLockedSnapshots calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeLockedSnapshots.html
+func (c *Client) DescribeLockedSnapshots(ctx context.Context, in *ec2types.DescribeLockedSnapshotsInput) (*ec2types.DescribeLockedSnapshotsOutput, error) {
+	return call[ec2types.DescribeLockedSnapshotsOutput](ctx, c, "DescribeLockedSnapshots", in)
+}
+
+// DescribeLockedSnapshotsPages calls DescribeLockedSnapshots for one page after another, until the last or an error.
+func (c *Client) DescribeLockedSnapshotsPages(ctx context.Context, in *ec2types.DescribeLockedSnapshotsInput) iter.Seq2[*ec2types.DescribeLockedSnapshotsOutput, error] {
+	return func(yield func(*ec2types.DescribeLockedSnapshotsOutput, error) bool) {
+		var page ec2types.DescribeLockedSnapshotsInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.DescribeLockedSnapshots(ctx, &page)
 			if !yield(out, err) || err != nil || out.NextToken == nil {
 				return
 			}
@@ -1116,6 +1162,12 @@ func (c *Client) EnableEbsEncryptionByDefault(ctx context.Context, in *ec2types.
 	return call[ec2types.EnableEbsEncryptionByDefaultOutput](ctx, c, "EnableEbsEncryptionByDefault", in)
 }
 
+// EnableFastSnapshotRestores calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableFastSnapshotRestores.html
+func (c *Client) EnableFastSnapshotRestores(ctx context.Context, in *ec2types.EnableFastSnapshotRestoresInput) (*ec2types.EnableFastSnapshotRestoresOutput, error) {
+	return call[ec2types.EnableFastSnapshotRestoresOutput](ctx, c, "EnableFastSnapshotRestores", in)
+}
+
 // EnableImage calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableImage.html
 func (c *Client) EnableImage(ctx context.Context, in *ec2types.EnableImageInput) (*ec2types.EnableImageOutput, error) {
@@ -1215,6 +1267,35 @@ func (c *Client) ListImagesInRecycleBinPages(ctx context.Context, in *ec2types.L
 			page.NextToken = out.NextToken
 		}
 	}
+}
+
+// ListSnapshotsInRecycleBin calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ListSnapshotsInRecycleBin.html
+func (c *Client) ListSnapshotsInRecycleBin(ctx context.Context, in *ec2types.ListSnapshotsInRecycleBinInput) (*ec2types.ListSnapshotsInRecycleBinOutput, error) {
+	return call[ec2types.ListSnapshotsInRecycleBinOutput](ctx, c, "ListSnapshotsInRecycleBin", in)
+}
+
+// ListSnapshotsInRecycleBinPages calls ListSnapshotsInRecycleBin for one page after another, until the last or an error.
+func (c *Client) ListSnapshotsInRecycleBinPages(ctx context.Context, in *ec2types.ListSnapshotsInRecycleBinInput) iter.Seq2[*ec2types.ListSnapshotsInRecycleBinOutput, error] {
+	return func(yield func(*ec2types.ListSnapshotsInRecycleBinOutput, error) bool) {
+		var page ec2types.ListSnapshotsInRecycleBinInput
+		if in != nil {
+			page = *in
+		}
+		for {
+			out, err := c.ListSnapshotsInRecycleBin(ctx, &page)
+			if !yield(out, err) || err != nil || out.NextToken == nil {
+				return
+			}
+			page.NextToken = out.NextToken
+		}
+	}
+}
+
+// LockSnapshot calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LockSnapshot.html
+func (c *Client) LockSnapshot(ctx context.Context, in *ec2types.LockSnapshotInput) (*ec2types.LockSnapshotOutput, error) {
+	return call[ec2types.LockSnapshotOutput](ctx, c, "LockSnapshot", in)
 }
 
 // ModifyAddressAttribute calls the EC2 action of that name.
@@ -1391,6 +1472,12 @@ func (c *Client) RestoreImageFromRecycleBin(ctx context.Context, in *ec2types.Re
 	return call[ec2types.RestoreImageFromRecycleBinOutput](ctx, c, "RestoreImageFromRecycleBin", in)
 }
 
+// RestoreSnapshotFromRecycleBin calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RestoreSnapshotFromRecycleBin.html
+func (c *Client) RestoreSnapshotFromRecycleBin(ctx context.Context, in *ec2types.RestoreSnapshotFromRecycleBinInput) (*ec2types.RestoreSnapshotFromRecycleBinOutput, error) {
+	return call[ec2types.RestoreSnapshotFromRecycleBinOutput](ctx, c, "RestoreSnapshotFromRecycleBin", in)
+}
+
 // RevokeSecurityGroupEgress calls the EC2 action of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RevokeSecurityGroupEgress.html
 func (c *Client) RevokeSecurityGroupEgress(ctx context.Context, in *ec2types.RevokeSecurityGroupEgressInput) (*ec2types.RevokeSecurityGroupEgressOutput, error) {
@@ -1437,6 +1524,12 @@ func (c *Client) UnassignIpv6Addresses(ctx context.Context, in *ec2types.Unassig
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UnassignPrivateIpAddresses.html
 func (c *Client) UnassignPrivateIpAddresses(ctx context.Context, in *ec2types.UnassignPrivateIpAddressesInput) (*ec2types.UnassignPrivateIpAddressesOutput, error) {
 	return call[ec2types.UnassignPrivateIpAddressesOutput](ctx, c, "UnassignPrivateIpAddresses", in)
+}
+
+// UnlockSnapshot calls the EC2 action of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UnlockSnapshot.html
+func (c *Client) UnlockSnapshot(ctx context.Context, in *ec2types.UnlockSnapshotInput) (*ec2types.UnlockSnapshotOutput, error) {
+	return call[ec2types.UnlockSnapshotOutput](ctx, c, "UnlockSnapshot", in)
 }
 
 // UnmonitorInstances calls the EC2 action of that name.

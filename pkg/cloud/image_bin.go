@@ -65,7 +65,7 @@ func (c *Account) deregister(tx *store.Tx, id string, deleteSnapshots bool) (don
 		return nil, records.BinImages.Put(tx, &model.BinnedImage{Image: img, Entered: now, Exits: now.Add(keep), DeleteSnapshots: deleteSnapshots})
 	}
 	if deleteSnapshots {
-		done, err = deleteSnapshotsOf(tx, &img)
+		done, err = c.deleteSnapshotsOf(tx, &img)
 	}
 	return done, err
 }
@@ -104,7 +104,7 @@ func (c *Account) GoneImages(ctx context.Context) ([]string, error) {
 	return ids, err
 }
 
-func deleteSnapshotsOf(tx *store.Tx, img *model.Image) ([]SnapshotDeletion, error) {
+func (c *Account) deleteSnapshotsOf(tx *store.Tx, img *model.Image) ([]SnapshotDeletion, error) {
 	var out []SnapshotDeletion
 	for _, b := range img.BlockDevices {
 		if b.SnapshotID == "" {
@@ -121,7 +121,7 @@ func deleteSnapshotsOf(tx *store.Tx, img *model.Image) ([]SnapshotDeletion, erro
 		if err != nil {
 			return nil, err
 		}
-		if user != "" {
+		if user != "" || snap.Locked(c.Now()) {
 			out = append(out, SnapshotDeletion{b.SnapshotID, "skipped"})
 			continue
 		}
@@ -129,7 +129,7 @@ func deleteSnapshotsOf(tx *store.Tx, img *model.Image) ([]SnapshotDeletion, erro
 			out = append(out, SnapshotDeletion{b.SnapshotID, "missing-permissions"})
 			continue
 		}
-		if err := records.Snapshots.Delete(tx, b.SnapshotID); err != nil {
+		if err := c.dropSnapshot(tx, &snap); err != nil {
 			return nil, err
 		}
 		out = append(out, SnapshotDeletion{b.SnapshotID, "success"})

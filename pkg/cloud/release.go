@@ -65,6 +65,7 @@ func machinesOf(tx *store.Tx, account string) []func() (string, error) {
 		}),
 		owns(tx, records.Images, account, "the image", func(i *model.Image) string { return i.ID }),
 		owns(tx, records.BinImages, account, "in the recycle bin the image", func(b *model.BinnedImage) string { return b.Image.ID }),
+		owns(tx, records.BinSnapshots, account, "in the recycle bin the snapshot", func(b *model.BinnedSnapshot) string { return b.Snapshot.ID }),
 		owns(tx, records.Snapshots, account, "the snapshot", func(s *model.Snapshot) string { return s.ID }),
 		owns(tx, records.Volumes, account, "the volume", func(v *model.Volume) string { return v.ID }),
 		owns(tx, records.KeyPairs, account, "the key pair", func(k *model.KeyPair) string { return k.Name }),

@@ -314,8 +314,12 @@ func snapshotUser(tx *store.Tx, snapshotID string) (string, error) {
 // not affected: its layer stays for as long as one of them needs it.
 func (c *Account) DeleteSnapshot(ctx context.Context, id string) error {
 	return c.store.Update(ctx, func(tx *store.Tx) error {
-		if _, err := c.ownSnapshot(tx, id); err != nil {
+		snap, err := c.ownSnapshot(tx, id)
+		if err != nil {
 			return err
+		}
+		if snap.Locked(c.Now()) {
+			return locked(&snap)
 		}
 		user, err := snapshotUser(tx, id)
 		if err != nil {
@@ -325,7 +329,7 @@ func (c *Account) DeleteSnapshot(ctx context.Context, id string) error {
 			return model.Errorf(model.CodeSnapshotInUse, "The snapshot %s is currently in use by %s", id, user).
 				WithHint("deregister the image first: bundt image delete %s", user)
 		}
-		return records.Snapshots.Delete(tx, id)
+		return c.dropSnapshot(tx, &snap)
 	})
 }
 

@@ -15,4 +15,6 @@ type DataKey struct {
 type VolumeSettings struct {
 	OwnerID string `json:"ownerID"`
 	Encrypt bool   `json:"encrypt,omitempty"` // also what nobody asked to encrypt
+	// KeepSnapshots is how long deleted ones stay in the recycle bin; 0 for not at all.
+	KeepSnapshots time.Duration `json:"keepSnapshots,omitempty"`
 }

@@ -175,6 +175,7 @@ type Snapshot struct {
 	ProductCodes []string      `json:"productCodes,omitempty"`
 	Key          string        `json:"key,omitempty"`    // id of its data key; none: it is not encrypted
 	CopyOf       string        `json:"copyOf,omitempty"` // layer that a pending copy is written anew from
+	Lock         *SnapshotLock `json:"lock,omitempty"`
 }
 
 // Layer is one qcow2 file of the layer store. A writable layer is the head of

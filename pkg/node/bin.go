@@ -19,6 +19,9 @@ func (n *Node) emptyBin(tx *store.Tx) error {
 	if err != nil {
 		return err
 	}
+	if err := n.emptySnapshotBin(tx); err != nil {
+		return err
+	}
 	var gone []model.BinnedImage
 	for _, b := range binned {
 		if n.Now().Before(b.Exits) {
@@ -51,9 +54,29 @@ func (n *Node) emptyBin(tx *store.Tx) error {
 			if err != nil {
 				return err
 			}
+			if snap.Locked(n.Now()) {
+				continue
+			}
 			if err := records.Snapshots.Delete(tx, d.SnapshotID); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// emptySnapshotBin forgets the snapshots whose time in the recycle bin is over.
+func (n *Node) emptySnapshotBin(tx *store.Tx) error {
+	binned, err := records.BinSnapshots.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, b := range binned {
+		if n.Now().Before(b.Exits) {
+			continue
+		}
+		if err := records.BinSnapshots.Delete(tx, b.Snapshot.ID); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -25,7 +25,7 @@ import (
 
 const (
 	// maxDepth is how many layers a volume's chain may have.
-	maxDepth = 16
+	maxDepth = 8
 	// flattenRate is how fast a chain is shortened, in bytes per second.
 	flattenRate = 64 << 20
 	// flattenAgain is when to look again at a volume that was busy.

@@ -185,6 +185,14 @@ func markVolumes(tx *store.Tx, mark, key func(string)) error {
 		mark(s.CopyOf)
 		key(s.Key)
 	}
+	binned, err := records.BinSnapshots.List(tx)
+	if err != nil {
+		return err
+	}
+	for _, b := range binned {
+		mark(b.Snapshot.LayerID)
+		key(b.Snapshot.Key)
+	}
 	vols, err := records.Volumes.List(tx)
 	if err != nil {
 		return err

@@ -37,6 +37,7 @@ var (
 	Roles         = store.NewCollection("roles", func(r *model.Role) string { return IAMKey(r.AccountID, r.Name) })
 	Profiles      = store.NewCollection("instance-profiles", func(p *model.InstanceProfile) string { return IAMKey(p.AccountID, p.Name) })
 	BinImages     = store.NewCollection("binned-images", func(b *model.BinnedImage) string { return b.Image.ID })
+	BinSnapshots  = store.NewCollection("binned-snapshots", func(b *model.BinnedSnapshot) string { return b.Snapshot.ID })
 	GoneImages    = store.NewCollection("gone-images", func(g *model.GoneImage) string { return g.ID })
 	ImageRules    = store.NewCollection("image-rules", func(r *model.ImageRetention) string { return r.OwnerID })
 	Imports       = store.NewCollection("imports", func(t *model.ImportTask) string { return t.ID })

@@ -80,6 +80,7 @@ func Register(t *api.Table, c *cloud.Cloud, n Node) {
 	a.registerVolumes(t)
 	a.registerEncryption(t)
 	a.registerChecks(t)
+	a.registerSnapshotLocks(t)
 	a.registerVolumeStatus(t)
 	a.registerSnapshots(t)
 	a.registerKeys(t)

@@ -26,3 +26,17 @@ type CheckedLayer struct {
 	State     string   `json:"State" xml:"state"`
 	VolumeIds []string `json:"VolumeIds,omitzero" xml:"volumeSet>item"`
 }
+
+// ModifySnapshotRetentionInput is the request of ModifySnapshotRetention: for how long
+// deleted snapshots of the account stay in the recycle bin, 0 for not at all.
+type ModifySnapshotRetentionInput struct {
+	RetentionDays *int32 `json:"RetentionDays,omitempty" query:"RetentionDays" required:"true"`
+}
+
+// DescribeSnapshotRetentionInput is the request of DescribeSnapshotRetention.
+type DescribeSnapshotRetentionInput struct{}
+
+// SnapshotRetention is the response of both.
+type SnapshotRetention struct {
+	RetentionDays int32 `json:"RetentionDays" xml:"retentionDays"`
+}

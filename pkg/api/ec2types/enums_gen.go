@@ -208,6 +208,15 @@ const (
 	EventCodeSystemReboot       = "system-reboot"
 )
 
+// The values of FastSnapshotRestoreStateCode.
+const (
+	FastSnapshotRestoreStateCodeDisabled   = "disabled"
+	FastSnapshotRestoreStateCodeDisabling  = "disabling"
+	FastSnapshotRestoreStateCodeEnabled    = "enabled"
+	FastSnapshotRestoreStateCodeEnabling   = "enabling"
+	FastSnapshotRestoreStateCodeOptimizing = "optimizing"
+)
+
 // The values of HostnameType.
 const (
 	HostnameTypeIpName       = "ip-name"
@@ -450,6 +459,20 @@ const (
 	LocationTypeAvailabilityZoneId = "availability-zone-id"
 	LocationTypeOutpost            = "outpost"
 	LocationTypeRegion             = "region"
+)
+
+// The values of LockMode.
+const (
+	LockModeCompliance = "compliance"
+	LockModeGovernance = "governance"
+)
+
+// The values of LockState.
+const (
+	LockStateCompliance        = "compliance"
+	LockStateComplianceCooloff = "compliance-cooloff"
+	LockStateExpired           = "expired"
+	LockStateGovernance        = "governance"
 )
 
 // The values of MarketType.
@@ -916,6 +939,7 @@ var enums = map[string][]string{
 	"EnaSupport":                                  {EnaSupportRequired, EnaSupportSupported, EnaSupportUnsupported},
 	"EphemeralNvmeSupport":                        {EphemeralNvmeSupportRequired, EphemeralNvmeSupportSupported, EphemeralNvmeSupportUnsupported},
 	"EventCode":                                   {EventCodeInstanceReboot, EventCodeInstanceRetirement, EventCodeInstanceStop, EventCodeSystemMaintenance, EventCodeSystemReboot},
+	"FastSnapshotRestoreStateCode":                {FastSnapshotRestoreStateCodeDisabled, FastSnapshotRestoreStateCodeDisabling, FastSnapshotRestoreStateCodeEnabled, FastSnapshotRestoreStateCodeEnabling, FastSnapshotRestoreStateCodeOptimizing},
 	"HostnameType":                                {HostnameTypeIpName, HostnameTypeResourceName},
 	"HttpTokensState":                             {HttpTokensStateOptional, HttpTokensStateRequired},
 	"HypervisorType":                              {HypervisorTypeOvm, HypervisorTypeXen},
@@ -949,6 +973,8 @@ var enums = map[string][]string{
 	"LocalStorage":                                {LocalStorageExcluded, LocalStorageIncluded, LocalStorageRequired},
 	"LocalStorageType":                            {LocalStorageTypeHdd, LocalStorageTypeSsd},
 	"LocationType":                                {LocationTypeAvailabilityZone, LocationTypeAvailabilityZoneId, LocationTypeOutpost, LocationTypeRegion},
+	"LockMode":                                    {LockModeCompliance, LockModeGovernance},
+	"LockState":                                   {LockStateCompliance, LockStateComplianceCooloff, LockStateExpired, LockStateGovernance},
 	"MarketType":                                  {MarketTypeCapacityBlock, MarketTypeSpot},
 	"MonitoringState":                             {MonitoringStateDisabled, MonitoringStateDisabling, MonitoringStateEnabled, MonitoringStatePending},
 	"NetworkInterfaceAttribute":                   {NetworkInterfaceAttributeAssociatePublicIpAddress, NetworkInterfaceAttributeAttachment, NetworkInterfaceAttributeDescription, NetworkInterfaceAttributeGroupSet, NetworkInterfaceAttributeSourceDestCheck},

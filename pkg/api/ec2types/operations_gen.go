@@ -968,6 +968,21 @@ type DescribeExportImageTasksOutput struct {
 	NextToken        *string           `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
 }
 
+// DescribeFastSnapshotRestoresInput is the request of DescribeFastSnapshotRestores.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeFastSnapshotRestores.html
+type DescribeFastSnapshotRestoresInput struct {
+	DryRun     *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters    []Filter `json:"Filters,omitzero" query:"Filter"`
+	MaxResults *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"0" max:"200"`
+	NextToken  *string  `json:"NextToken,omitempty" query:"NextToken"`
+}
+
+// DescribeFastSnapshotRestoresOutput is the response of DescribeFastSnapshotRestores.
+type DescribeFastSnapshotRestoresOutput struct {
+	FastSnapshotRestores []DescribeFastSnapshotRestoreSuccessItem `json:"FastSnapshotRestores,omitzero" xml:"fastSnapshotRestoreSet>item,omitempty"`
+	NextToken            *string                                  `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
 // DescribeIamInstanceProfileAssociationsInput is the request of DescribeIamInstanceProfileAssociations.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeIamInstanceProfileAssociations.html
 type DescribeIamInstanceProfileAssociationsInput struct {
@@ -1222,6 +1237,22 @@ type DescribeLaunchTemplatesInput struct {
 type DescribeLaunchTemplatesOutput struct {
 	LaunchTemplates []LaunchTemplate `json:"LaunchTemplates,omitzero" xml:"launchTemplates>item,omitempty"`
 	NextToken       *string          `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
+// DescribeLockedSnapshotsInput is the request of DescribeLockedSnapshots.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeLockedSnapshots.html
+type DescribeLockedSnapshotsInput struct {
+	DryRun      *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	Filters     []Filter `json:"Filters,omitzero" query:"Filter"`
+	MaxResults  *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"5" max:"1000"`
+	NextToken   *string  `json:"NextToken,omitempty" query:"NextToken"`
+	SnapshotIds []string `json:"SnapshotIds,omitzero" query:"SnapshotId"`
+}
+
+// DescribeLockedSnapshotsOutput is the response of DescribeLockedSnapshots.
+type DescribeLockedSnapshotsOutput struct {
+	NextToken *string               `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+	Snapshots []LockedSnapshotsInfo `json:"Snapshots,omitzero" xml:"snapshotSet>item,omitempty"`
 }
 
 // DescribeNetworkAclsInput is the request of DescribeNetworkAcls.
@@ -1658,6 +1689,20 @@ type EnableEbsEncryptionByDefaultOutput struct {
 	EbsEncryptionByDefault *bool `json:"EbsEncryptionByDefault,omitempty" xml:"ebsEncryptionByDefault,omitempty"`
 }
 
+// EnableFastSnapshotRestoresInput is the request of EnableFastSnapshotRestores.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableFastSnapshotRestores.html
+type EnableFastSnapshotRestoresInput struct {
+	AvailabilityZones []string `json:"AvailabilityZones,omitzero" query:"AvailabilityZone" required:"true"`
+	DryRun            *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	SourceSnapshotIds []string `json:"SourceSnapshotIds,omitzero" query:"SourceSnapshotId" required:"true"`
+}
+
+// EnableFastSnapshotRestoresOutput is the response of EnableFastSnapshotRestores.
+type EnableFastSnapshotRestoresOutput struct {
+	Successful   []EnableFastSnapshotRestoreSuccessItem `json:"Successful,omitzero" xml:"successful>item,omitempty"`
+	Unsuccessful []EnableFastSnapshotRestoreErrorItem   `json:"Unsuccessful,omitzero" xml:"unsuccessful>item,omitempty"`
+}
+
 // EnableImageInput is the request of EnableImage.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableImage.html
 type EnableImageInput struct {
@@ -1885,6 +1930,44 @@ type ListImagesInRecycleBinInput struct {
 type ListImagesInRecycleBinOutput struct {
 	Images    []ImageRecycleBinInfo `json:"Images,omitzero" xml:"imageSet>item,omitempty"`
 	NextToken *string               `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+}
+
+// ListSnapshotsInRecycleBinInput is the request of ListSnapshotsInRecycleBin.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ListSnapshotsInRecycleBin.html
+type ListSnapshotsInRecycleBinInput struct {
+	DryRun      *bool    `json:"DryRun,omitempty" query:"DryRun"`
+	MaxResults  *int32   `json:"MaxResults,omitempty" query:"MaxResults" min:"5" max:"1000"`
+	NextToken   *string  `json:"NextToken,omitempty" query:"NextToken"`
+	SnapshotIds []string `json:"SnapshotIds,omitzero" query:"SnapshotId"`
+}
+
+// ListSnapshotsInRecycleBinOutput is the response of ListSnapshotsInRecycleBin.
+type ListSnapshotsInRecycleBinOutput struct {
+	NextToken *string                  `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+	Snapshots []SnapshotRecycleBinInfo `json:"Snapshots,omitzero" xml:"snapshotSet>item,omitempty"`
+}
+
+// LockSnapshotInput is the request of LockSnapshot.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LockSnapshot.html
+type LockSnapshotInput struct {
+	CoolOffPeriod  *int32     `json:"CoolOffPeriod,omitempty" query:"CoolOffPeriod" min:"1" max:"72"`
+	DryRun         *bool      `json:"DryRun,omitempty" query:"DryRun"`
+	ExpirationDate *time.Time `json:"ExpirationDate,omitempty" query:"ExpirationDate"`
+	LockDuration   *int32     `json:"LockDuration,omitempty" query:"LockDuration" min:"1" max:"36500"`
+	LockMode       *string    `json:"LockMode,omitempty" query:"LockMode" required:"true" enum:"LockMode"`
+	SnapshotId     *string    `json:"SnapshotId,omitempty" query:"SnapshotId" required:"true"`
+}
+
+// LockSnapshotOutput is the response of LockSnapshot.
+type LockSnapshotOutput struct {
+	CoolOffPeriod          *int32     `json:"CoolOffPeriod,omitempty" xml:"coolOffPeriod,omitempty"`
+	CoolOffPeriodExpiresOn *time.Time `json:"CoolOffPeriodExpiresOn,omitempty" xml:"coolOffPeriodExpiresOn,omitempty"`
+	LockCreatedOn          *time.Time `json:"LockCreatedOn,omitempty" xml:"lockCreatedOn,omitempty"`
+	LockDuration           *int32     `json:"LockDuration,omitempty" xml:"lockDuration,omitempty"`
+	LockDurationStartTime  *time.Time `json:"LockDurationStartTime,omitempty" xml:"lockDurationStartTime,omitempty"`
+	LockExpiresOn          *time.Time `json:"LockExpiresOn,omitempty" xml:"lockExpiresOn,omitempty"`
+	LockState              *string    `json:"LockState,omitempty" xml:"lockState,omitempty" enum:"LockState"`
+	SnapshotId             *string    `json:"SnapshotId,omitempty" xml:"snapshotId,omitempty"`
 }
 
 // ModifyAddressAttributeInput is the request of ModifyAddressAttribute.
@@ -2320,6 +2403,28 @@ type RestoreImageFromRecycleBinOutput struct {
 	Return *bool `json:"Return,omitempty" xml:"return,omitempty"`
 }
 
+// RestoreSnapshotFromRecycleBinInput is the request of RestoreSnapshotFromRecycleBin.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RestoreSnapshotFromRecycleBin.html
+type RestoreSnapshotFromRecycleBinInput struct {
+	DryRun     *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	SnapshotId *string `json:"SnapshotId,omitempty" query:"SnapshotId" required:"true"`
+}
+
+// RestoreSnapshotFromRecycleBinOutput is the response of RestoreSnapshotFromRecycleBin.
+type RestoreSnapshotFromRecycleBinOutput struct {
+	Description *string    `json:"Description,omitempty" xml:"description,omitempty"`
+	Encrypted   *bool      `json:"Encrypted,omitempty" xml:"encrypted,omitempty"`
+	OutpostArn  *string    `json:"OutpostArn,omitempty" xml:"outpostArn,omitempty"`
+	OwnerId     *string    `json:"OwnerId,omitempty" xml:"ownerId,omitempty"`
+	Progress    *string    `json:"Progress,omitempty" xml:"progress,omitempty"`
+	SnapshotId  *string    `json:"SnapshotId,omitempty" xml:"snapshotId,omitempty"`
+	SseType     *string    `json:"SseType,omitempty" xml:"sseType,omitempty" enum:"SSEType"`
+	StartTime   *time.Time `json:"StartTime,omitempty" xml:"startTime,omitempty"`
+	State       *string    `json:"State,omitempty" xml:"status,omitempty" enum:"SnapshotState"`
+	VolumeId    *string    `json:"VolumeId,omitempty" xml:"volumeId,omitempty"`
+	VolumeSize  *int32     `json:"VolumeSize,omitempty" xml:"volumeSize,omitempty"`
+}
+
 // RevokeSecurityGroupEgressInput is the request of RevokeSecurityGroupEgress.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_RevokeSecurityGroupEgress.html
 type RevokeSecurityGroupEgressInput struct {
@@ -2476,6 +2581,18 @@ type UnassignPrivateIpAddressesInput struct {
 
 // UnassignPrivateIpAddressesOutput is the response of UnassignPrivateIpAddresses.
 type UnassignPrivateIpAddressesOutput struct{}
+
+// UnlockSnapshotInput is the request of UnlockSnapshot.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UnlockSnapshot.html
+type UnlockSnapshotInput struct {
+	DryRun     *bool   `json:"DryRun,omitempty" query:"DryRun"`
+	SnapshotId *string `json:"SnapshotId,omitempty" query:"SnapshotId" required:"true"`
+}
+
+// UnlockSnapshotOutput is the response of UnlockSnapshot.
+type UnlockSnapshotOutput struct {
+	SnapshotId *string `json:"SnapshotId,omitempty" xml:"snapshotId,omitempty"`
+}
 
 // UnmonitorInstancesInput is the request of UnmonitorInstances.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_UnmonitorInstances.html
@@ -2842,6 +2959,12 @@ var operations = []Operation{
 		DryRun:    true,
 		Paginated: true,
 	},
+	{Name: "DescribeFastSnapshotRestores",
+		NewInput:  func() any { return new(DescribeFastSnapshotRestoresInput) },
+		NewOutput: func() any { return new(DescribeFastSnapshotRestoresOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
 	{Name: "DescribeIamInstanceProfileAssociations",
 		NewInput:  func() any { return new(DescribeIamInstanceProfileAssociationsInput) },
 		NewOutput: func() any { return new(DescribeIamInstanceProfileAssociationsOutput) },
@@ -2919,6 +3042,12 @@ var operations = []Operation{
 	{Name: "DescribeLaunchTemplates",
 		NewInput:  func() any { return new(DescribeLaunchTemplatesInput) },
 		NewOutput: func() any { return new(DescribeLaunchTemplatesOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "DescribeLockedSnapshots",
+		NewInput:  func() any { return new(DescribeLockedSnapshotsInput) },
+		NewOutput: func() any { return new(DescribeLockedSnapshotsOutput) },
 		DryRun:    true,
 		Paginated: true,
 	},
@@ -3086,6 +3215,11 @@ var operations = []Operation{
 		NewOutput: func() any { return new(EnableEbsEncryptionByDefaultOutput) },
 		DryRun:    true,
 	},
+	{Name: "EnableFastSnapshotRestores",
+		NewInput:  func() any { return new(EnableFastSnapshotRestoresInput) },
+		NewOutput: func() any { return new(EnableFastSnapshotRestoresOutput) },
+		DryRun:    true,
+	},
 	{Name: "EnableImage",
 		NewInput:  func() any { return new(EnableImageInput) },
 		NewOutput: func() any { return new(EnableImageOutput) },
@@ -3158,6 +3292,17 @@ var operations = []Operation{
 		NewOutput: func() any { return new(ListImagesInRecycleBinOutput) },
 		DryRun:    true,
 		Paginated: true,
+	},
+	{Name: "ListSnapshotsInRecycleBin",
+		NewInput:  func() any { return new(ListSnapshotsInRecycleBinInput) },
+		NewOutput: func() any { return new(ListSnapshotsInRecycleBinOutput) },
+		DryRun:    true,
+		Paginated: true,
+	},
+	{Name: "LockSnapshot",
+		NewInput:  func() any { return new(LockSnapshotInput) },
+		NewOutput: func() any { return new(LockSnapshotOutput) },
+		DryRun:    true,
 	},
 	{Name: "ModifyAddressAttribute",
 		NewInput:  func() any { return new(ModifyAddressAttributeInput) },
@@ -3302,6 +3447,11 @@ var operations = []Operation{
 		NewOutput: func() any { return new(RestoreImageFromRecycleBinOutput) },
 		DryRun:    true,
 	},
+	{Name: "RestoreSnapshotFromRecycleBin",
+		NewInput:  func() any { return new(RestoreSnapshotFromRecycleBinInput) },
+		NewOutput: func() any { return new(RestoreSnapshotFromRecycleBinOutput) },
+		DryRun:    true,
+	},
 	{Name: "RevokeSecurityGroupEgress",
 		NewInput:  func() any { return new(RevokeSecurityGroupEgressInput) },
 		NewOutput: func() any { return new(RevokeSecurityGroupEgressOutput) },
@@ -3340,6 +3490,11 @@ var operations = []Operation{
 	{Name: "UnassignPrivateIpAddresses",
 		NewInput:  func() any { return new(UnassignPrivateIpAddressesInput) },
 		NewOutput: func() any { return new(UnassignPrivateIpAddressesOutput) },
+	},
+	{Name: "UnlockSnapshot",
+		NewInput:  func() any { return new(UnlockSnapshotInput) },
+		NewOutput: func() any { return new(UnlockSnapshotOutput) },
+		DryRun:    true,
 	},
 	{Name: "UnmonitorInstances",
 		NewInput:  func() any { return new(UnmonitorInstancesInput) },

@@ -292,6 +292,22 @@ type DeleteSnapshotReturnCode struct {
 	SnapshotId *string `json:"SnapshotId,omitempty" xml:"snapshotId,omitempty"`
 }
 
+// DescribeFastSnapshotRestoreSuccessItem is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeFastSnapshotRestoreSuccessItem.html
+type DescribeFastSnapshotRestoreSuccessItem struct {
+	AvailabilityZone      *string    `json:"AvailabilityZone,omitempty" xml:"availabilityZone,omitempty"`
+	DisabledTime          *time.Time `json:"DisabledTime,omitempty" xml:"disabledTime,omitempty"`
+	DisablingTime         *time.Time `json:"DisablingTime,omitempty" xml:"disablingTime,omitempty"`
+	EnabledTime           *time.Time `json:"EnabledTime,omitempty" xml:"enabledTime,omitempty"`
+	EnablingTime          *time.Time `json:"EnablingTime,omitempty" xml:"enablingTime,omitempty"`
+	OptimizingTime        *time.Time `json:"OptimizingTime,omitempty" xml:"optimizingTime,omitempty"`
+	OwnerAlias            *string    `json:"OwnerAlias,omitempty" xml:"ownerAlias,omitempty"`
+	OwnerId               *string    `json:"OwnerId,omitempty" xml:"ownerId,omitempty"`
+	SnapshotId            *string    `json:"SnapshotId,omitempty" xml:"snapshotId,omitempty"`
+	State                 *string    `json:"State,omitempty" xml:"state,omitempty" enum:"FastSnapshotRestoreStateCode"`
+	StateTransitionReason *string    `json:"StateTransitionReason,omitempty" xml:"stateTransitionReason,omitempty"`
+}
+
 // DhcpConfiguration is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DhcpConfiguration.html
 type DhcpConfiguration struct {
@@ -443,6 +459,43 @@ type EnaSrdUdpSpecification struct {
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnaSrdUdpSpecificationRequest.html
 type EnaSrdUdpSpecificationRequest struct {
 	EnaSrdUdpEnabled *bool `json:"EnaSrdUdpEnabled,omitempty" query:"EnaSrdUdpEnabled"`
+}
+
+// EnableFastSnapshotRestoreErrorItem is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableFastSnapshotRestoreErrorItem.html
+type EnableFastSnapshotRestoreErrorItem struct {
+	FastSnapshotRestoreStateErrors []EnableFastSnapshotRestoreStateErrorItem `json:"FastSnapshotRestoreStateErrors,omitzero" xml:"fastSnapshotRestoreStateErrorSet>item,omitempty"`
+	SnapshotId                     *string                                   `json:"SnapshotId,omitempty" xml:"snapshotId,omitempty"`
+}
+
+// EnableFastSnapshotRestoreStateError is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableFastSnapshotRestoreStateError.html
+type EnableFastSnapshotRestoreStateError struct {
+	Code    *string `json:"Code,omitempty" xml:"code,omitempty"`
+	Message *string `json:"Message,omitempty" xml:"message,omitempty"`
+}
+
+// EnableFastSnapshotRestoreStateErrorItem is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableFastSnapshotRestoreStateErrorItem.html
+type EnableFastSnapshotRestoreStateErrorItem struct {
+	AvailabilityZone *string                              `json:"AvailabilityZone,omitempty" xml:"availabilityZone,omitempty"`
+	Error            *EnableFastSnapshotRestoreStateError `json:"Error,omitempty" xml:"error,omitempty"`
+}
+
+// EnableFastSnapshotRestoreSuccessItem is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableFastSnapshotRestoreSuccessItem.html
+type EnableFastSnapshotRestoreSuccessItem struct {
+	AvailabilityZone      *string    `json:"AvailabilityZone,omitempty" xml:"availabilityZone,omitempty"`
+	DisabledTime          *time.Time `json:"DisabledTime,omitempty" xml:"disabledTime,omitempty"`
+	DisablingTime         *time.Time `json:"DisablingTime,omitempty" xml:"disablingTime,omitempty"`
+	EnabledTime           *time.Time `json:"EnabledTime,omitempty" xml:"enabledTime,omitempty"`
+	EnablingTime          *time.Time `json:"EnablingTime,omitempty" xml:"enablingTime,omitempty"`
+	OptimizingTime        *time.Time `json:"OptimizingTime,omitempty" xml:"optimizingTime,omitempty"`
+	OwnerAlias            *string    `json:"OwnerAlias,omitempty" xml:"ownerAlias,omitempty"`
+	OwnerId               *string    `json:"OwnerId,omitempty" xml:"ownerId,omitempty"`
+	SnapshotId            *string    `json:"SnapshotId,omitempty" xml:"snapshotId,omitempty"`
+	State                 *string    `json:"State,omitempty" xml:"state,omitempty" enum:"FastSnapshotRestoreStateCode"`
+	StateTransitionReason *string    `json:"StateTransitionReason,omitempty" xml:"stateTransitionReason,omitempty"`
 }
 
 // EnclaveOptions is EC2's structure of that name.
@@ -1618,6 +1671,20 @@ type LicenseConfigurationRequest struct {
 	LicenseConfigurationArn *string `json:"LicenseConfigurationArn,omitempty" query:"LicenseConfigurationArn"`
 }
 
+// LockedSnapshotsInfo is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LockedSnapshotsInfo.html
+type LockedSnapshotsInfo struct {
+	CoolOffPeriod          *int32     `json:"CoolOffPeriod,omitempty" xml:"coolOffPeriod,omitempty"`
+	CoolOffPeriodExpiresOn *time.Time `json:"CoolOffPeriodExpiresOn,omitempty" xml:"coolOffPeriodExpiresOn,omitempty"`
+	LockCreatedOn          *time.Time `json:"LockCreatedOn,omitempty" xml:"lockCreatedOn,omitempty"`
+	LockDuration           *int32     `json:"LockDuration,omitempty" xml:"lockDuration,omitempty"`
+	LockDurationStartTime  *time.Time `json:"LockDurationStartTime,omitempty" xml:"lockDurationStartTime,omitempty"`
+	LockExpiresOn          *time.Time `json:"LockExpiresOn,omitempty" xml:"lockExpiresOn,omitempty"`
+	LockState              *string    `json:"LockState,omitempty" xml:"lockState,omitempty" enum:"LockState"`
+	OwnerId                *string    `json:"OwnerId,omitempty" xml:"ownerId,omitempty"`
+	SnapshotId             *string    `json:"SnapshotId,omitempty" xml:"snapshotId,omitempty"`
+}
+
 // MediaAcceleratorInfo is EC2's structure of that name.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_MediaAcceleratorInfo.html
 type MediaAcceleratorInfo struct {
@@ -2271,6 +2338,16 @@ type SnapshotInfo struct {
 	Tags        []Tag      `json:"Tags,omitzero" xml:"tagSet>item,omitempty"`
 	VolumeId    *string    `json:"VolumeId,omitempty" xml:"volumeId,omitempty"`
 	VolumeSize  *int32     `json:"VolumeSize,omitempty" xml:"volumeSize,omitempty"`
+}
+
+// SnapshotRecycleBinInfo is EC2's structure of that name.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_SnapshotRecycleBinInfo.html
+type SnapshotRecycleBinInfo struct {
+	Description         *string    `json:"Description,omitempty" xml:"description,omitempty"`
+	RecycleBinEnterTime *time.Time `json:"RecycleBinEnterTime,omitempty" xml:"recycleBinEnterTime,omitempty"`
+	RecycleBinExitTime  *time.Time `json:"RecycleBinExitTime,omitempty" xml:"recycleBinExitTime,omitempty"`
+	SnapshotId          *string    `json:"SnapshotId,omitempty" xml:"snapshotId,omitempty"`
+	VolumeId            *string    `json:"VolumeId,omitempty" xml:"volumeId,omitempty"`
 }
 
 // SpotMarketOptions is EC2's structure of that name.

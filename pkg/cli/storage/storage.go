@@ -46,6 +46,7 @@ func NewSnapshotCommand(f *factory.Factory) *cobra.Command {
 	cmd.AddCommand(
 		newSnapshotListCommand(f), NewSnapshotCreateCommand(f, nil), NewSnapshotCopyCommand(f, nil),
 		NewSnapshotShareCommand(f, nil), NewSnapshotDeleteCommand(f, nil),
+		newLockCommand(f), newUnlockCommand(f), newRestoreCommand(f), newRetentionCommand(f),
 	)
 	return cmd
 }

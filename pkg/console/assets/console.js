@@ -16,7 +16,8 @@
 
   // ---- Live pages: the main part comes again when it has changed, and is put into
   // place without losing what is chosen, open, typed or scrolled to.
-  const keyOf = (node) => node.nodeType === 1 ? node.id || node.dataset.key || "" : "";
+  // A form's own id may be hidden by a field of that name.
+  const keyOf = (node) => node.nodeType === 1 ? node.getAttribute("id") || node.dataset.key || "" : "";
   const inUse = (node) => node.hasAttribute("data-keep") &&
     (node.open || node.contains(document.activeElement) || node.matches("input, form.wizard"));
 
