@@ -299,6 +299,37 @@ func TestLive(t *testing.T) {
 	s.clean()
 }
 
+// TestColumns: what is hidden of a table stays so, also of rows that come later.
+func TestColumns(t *testing.T) {
+	s := open(t, 1280)
+	image, _ := s.launched()
+	s.visit("instances")
+	s.press("summary", "⋯")
+	s.press("details[open] label", "^Image$")
+	visible := func() bool {
+		got, err := s.page.Eval(`() => [...document.querySelectorAll("td")].some((e) => e.innerText.includes("ami-") && e.checkVisibility())`)
+		s.must(err)
+		return got.Value.Bool()
+	}
+	if visible() {
+		t.Error("the images are shown")
+	}
+	s.must(s.page.Reload())
+	_, err := s.cloud.RunInstances(t.Context(), &ec2types.RunInstancesInput{ImageId: &image, InstanceType: new("b1.pico"), MinCount: new(int32(1)), MaxCount: new(int32(1))})
+	s.must(err)
+	s.see("tr:nth-child(2) .state", "running")
+	if visible() {
+		t.Error("the images are shown again")
+	}
+	s.press("summary", "⋯")
+	s.shoot("columns")
+	s.press("details[open] label", "^Image$")
+	if !visible() {
+		t.Error("the images are not shown")
+	}
+	s.clean()
+}
+
 // hostile are texts that tenants could give to things.
 var hostile = []string{
 	`<script>alert(1)</script>`, `"><img src=x onerror=alert(1)>`, `'-alert(1)-'`, `</textarea><svg onload=alert(1)>`, `javascript:alert(1)`, `{{.}}${alert(1)}`,

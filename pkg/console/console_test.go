@@ -112,6 +112,14 @@ func TestPrintable(t *testing.T) {
 }
 
 // TestCommands holds what a launch shows to the texts in testdata.
+func TestInert(t *testing.T) {
+	for text, want := range map[string]string{"": "", "cake": "cake", "=1+1": "'=1+1", "@x": "'@x", "-1": "'-1", "+1": "'+1", "\t=1": "'\t=1", "a=b": "a=b"} {
+		if got := inert(text); got != want {
+			t.Errorf("%q becomes %q, not %q", text, got, want)
+		}
+	}
+}
+
 func TestCommands(t *testing.T) {
 	values := url.Values{
 		"image": {"ami-1"}, "type": {"t3.micro"}, "key": {"lab"}, "subnet": {"subnet-1"}, "group": {"sg-1", "sg-2"}, "count": {"2"}, "name": {`it's "${web}"`},

@@ -73,12 +73,17 @@ type pageFunc func(ctx context.Context, r *request) (*view, error)
 
 // page serves one: whole, or its main part again and again.
 func (c *Console) page(f pageFunc) http.HandlerFunc {
+	f = withExport(f)
 	return c.signedIn(func(w http.ResponseWriter, r *request) {
 		if r.Header.Get("Accept") == eventStream {
 			c.stream(w, r, f)
 			return
 		}
 		v, err := f(r.Context(), r)
+		if err == nil && r.URL.Query().Get(exportParameter) == exportCSV && v.listed() != nil {
+			c.export(w, r, f, v)
+			return
+		}
 		status := http.StatusOK
 		if err != nil {
 			status, v = c.failure(err)

@@ -165,6 +165,7 @@ type table struct {
 	Empty   string   // what to do when there is nothing
 	EmptyTo *button
 	Next    string // address of the next page
+	Export  string // address of all of it as a file
 	Search  *string
 }
 

@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"encoding/csv"
 	"io"
 	"net/http"
 	"net/http/cookiejar"
@@ -304,6 +305,14 @@ func TestConsoleOfMany(t *testing.T) {
 		if got := strings.Count(page, `<tr id="row-`); got != want && (want >= 0 || got == 0) {
 			t.Errorf("%s finds %d", path, got)
 		}
+	}
+	_, file, _ := v.get("/console/instances?as=csv")
+	records, err := csv.NewReader(strings.NewReader(file)).ReadAll()
+	if err != nil || len(records) != n+1 || records[0][1] != "Instance" || !strings.HasPrefix(records[n][1], "i-") {
+		t.Errorf("the file has %d lines: %v", len(records), err)
+	}
+	if _, file, _ = v.get("/console/images?as=csv"); !strings.Contains(file, "boot-sector-1.0.0-x86_64,ami-") {
+		t.Errorf("the images' file is %q", file)
 	}
 	if _, page, _ := v.get("/console/lineage"); strings.Count(page, `href="/console/instances/i-`) != 20 || !strings.Contains(page, "and 83 more") {
 		t.Errorf("the family tree has %d instances", strings.Count(page, `href="/console/instances/i-`))

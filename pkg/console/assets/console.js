@@ -83,6 +83,33 @@
     if (sorted.some((row, i) => row !== rows[i])) table.tBodies[0].append(...sorted);
   }
 
+  // ---- Which columns of a table are shown is remembered, by their titles.
+  const hiddenOf = (table) => new Set((remembered("hidden-" + table.id) ?? "").split("\n").filter(Boolean));
+
+  function columns(table) {
+    const hidden = hiddenOf(table);
+    const heads = [...table.tHead.rows[0].cells];
+    for (const head of heads) head.hidden = hidden.has(head.textContent);
+    for (const row of table.tBodies[0].rows) heads.forEach((head, i) => { row.cells[i].hidden = head.hidden; });
+    const list = $(`[data-columns="${table.id}"]`);
+    if (!list || list.childElementCount) return;
+    for (const head of heads) {
+      if (!$("[data-sort]", head)) continue;
+      const label = document.createElement("label"), box = document.createElement("input"), title = head.textContent;
+      label.className = "tickline";
+      box.type = "checkbox";
+      box.checked = !hidden.has(title);
+      box.addEventListener("change", () => {
+        const now = hiddenOf(table);
+        if (box.checked) now.delete(title); else now.add(title);
+        remember("hidden-" + table.id, [...now].join("\n"));
+        columns(document.getElementById(table.id)); // which may be another one now
+      });
+      label.append(box, title);
+      list.append(label);
+    }
+  }
+
   function filter(input) {
     const table = document.getElementById(input.dataset.filter);
     if (!table) return;
@@ -104,7 +131,10 @@
 
   // settle does again what the page's state needs after it has changed.
   function settle() {
-    for (const table of all("[data-table]")) order(table);
+    for (const table of all("[data-table]")) {
+      columns(table);
+      order(table);
+    }
     for (const input of all("[data-filter]")) filter(input);
     for (const bar of all("[data-choose]")) chosen(bar.closest("form"));
   }
