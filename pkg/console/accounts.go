@@ -21,15 +21,12 @@ func accountPage(ctx context.Context, r *request) (*view, error) {
 	d.Facts = []fact{{"Account", cell{Kind: codeText, Text: r.Account()}}, {"You are", cell{Kind: codeText, Text: r.who.Identity.ARN()}}}
 	users, err := call[iamtypes.ListUsersOutput](ctx, r, "ListUsers", &iamtypes.ListUsersInput{})
 	if err == nil {
-		t := table{ID: "users", Title: "Users", Columns: []column{{Title: "Name"}, {Title: "Id", Wide: true}, {Title: "Made", Wide: true}}, Empty: "No users but the account's root. bundt user create makes one."}
-		for _, u := range users.Users {
-			t.Rows = append(t.Rows, row{Cells: []cell{text(u.UserName), code(u.UserId), when(u.CreateDate)}})
-		}
-		d.Tables = append(d.Tables, t)
+		d.Tables = append(d.Tables, usersTable(users.Users))
 	}
 	accounts, err := call[bundttypes.DescribeAccountsOutput](ctx, r, "DescribeAccounts", &bundttypes.DescribeAccountsInput{})
 	if err == nil {
-		t := table{ID: "accounts", Title: "Accounts of this cloud", Columns: []column{{Title: "Name"}, {Title: "Account"}, {Title: "Quotas", Wide: true}, {Title: "Made", Wide: true}}}
+		t := table{ID: "accounts", Title: "Accounts of this cloud", Columns: []column{{Title: "Name"}, {Title: "Account"}, {Title: "Quotas", Wide: true}, {Title: "Made", Wide: true}}, Help: "Accounts see nothing of each other but what they share."}
+		t.Forms = []form{{Title: "Create account", Action: Path + "accounts/create", Submit: "Create and download its key", Help: "The access key of the account's root is downloaded now; its secret cannot be had again.", Fields: []field{{Name: "name", Label: "Name", Required: true}}}}
 		for _, a := range accounts.Accounts {
 			var quotas cell
 			for _, q := range a.Quotas {

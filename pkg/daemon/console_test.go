@@ -321,3 +321,59 @@ func TestConsoleOfMany(t *testing.T) {
 		t.Errorf("the overview does not count the instances:\n%s", page)
 	}
 }
+
+// TestConsoleUsers: an administrator makes a user, who signs in with the key that was
+// handed out, and is taken away again with all that they had.
+func TestConsoleUsers(t *testing.T) {
+	c := newCloud(t, daemon.Parts{})
+	v := c.signedIn()
+	const reading = "arn:aws:iam::aws:policy/ReadOnlyAccess"
+	status, page, at := v.send("/console/users/create", url.Values{"name": {"ann+1"}, "policy": {reading}})
+	if status != http.StatusOK || at != "/console/users/ann+1" || !strings.Contains(page, "ReadOnlyAccess") {
+		t.Fatalf("making a user leads to %s with %d\n%s", at, status, page)
+	}
+	_, file, _ := v.send("/console/users/keys/create?user=ann%2B1", nil)
+	_, line, ok := strings.Cut(strings.TrimSpace(file), "\r\n")
+	id, secret, _ := strings.Cut(line, ",")
+	if !ok || secret == "" {
+		t.Fatalf("the key is %q", file)
+	}
+	ann := c.visitor()
+	if _, page, at := ann.send("/console/sign-in", url.Values{"key": {id}, "secret": {secret}}); at != "/console/" || !strings.Contains(page, "ann") {
+		t.Fatalf("the user's key leads to %s", at)
+	}
+	if _, page, _ := ann.send("/console/users/create", url.Values{"name": {"eve"}, "policy": {reading}}); !strings.Contains(page, "not authorized") {
+		t.Error("a reader makes users")
+	}
+	if _, page, _ := ann.send("/console/accounts/create", url.Values{"name": {"evil"}}); !strings.Contains(page, "not authorized") {
+		t.Error("a reader makes accounts")
+	}
+	if _, page, _ = v.send("/console/users/detach", url.Values{"user": {"ann+1"}, "policy": {reading}}); strings.Contains(page, `role="alert"`) {
+		t.Errorf("taking a policy away: %s", page)
+	}
+	if _, page, _ := ann.get("/console/instances"); !strings.Contains(page, "not authorized") {
+		t.Error("without a policy a user sees instances")
+	}
+	v.send("/console/users/attach", url.Values{"user": {"ann+1"}, "policy": {reading}})
+	if _, page, _ = v.get("/console/users/ann+1"); !strings.Contains(page, "ReadOnlyAccess</td>") || !strings.Contains(page, id) || !strings.Contains(page, ">active<") {
+		t.Errorf("the user's page:\n%s", page)
+	}
+	v.send("/console/users/keys/status", url.Values{"user": {"ann+1"}, "key": {id}, "status": {"Inactive"}})
+	if _, _, at := ann.get("/console/instances"); !strings.HasPrefix(at, "/console/sign-in") {
+		t.Errorf("with a key that is off one gets to %s", at)
+	}
+	_, err := c.PutUserPolicy(t.Context(), &iamtypes.PutUserPolicyInput{UserName: new("ann+1"), PolicyName: new("own"), PolicyDocument: new(`{"Version":"2012-10-17","Statement":[]}`)})
+	c.must(err)
+	if _, page, at = v.send("/console/users/delete", url.Values{"user": {"ann+1"}}); at != "/console/account" || !strings.Contains(page, "Deleted ann") {
+		t.Errorf("deleting leads to %s: %s", at, page)
+	}
+	if status, _, _ := v.get("/console/users/ann+1"); status != http.StatusNotFound {
+		t.Errorf("the page of a user who is no more: %d", status)
+	}
+	if _, file, _ = v.send("/console/accounts/create", url.Values{"name": {"class"}}); !strings.Contains(file, "Secret access key") {
+		t.Errorf("making an account: %q", file)
+	}
+	if _, page, _ = v.get("/console/account"); !strings.Contains(page, "class") {
+		t.Error("the account is not listed")
+	}
+}
