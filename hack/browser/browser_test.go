@@ -22,6 +22,7 @@ import (
 	"github.com/bundt/bundt/images"
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/api/ec2types"
+	"github.com/bundt/bundt/pkg/api/iamtypes"
 	"github.com/bundt/bundt/pkg/client"
 	"github.com/bundt/bundt/pkg/daemon"
 )
@@ -373,11 +374,17 @@ func TestHostileTexts(t *testing.T) {
 
 // paths are pages of each kind.
 func (s *session) paths(image, instance string) []string {
-	return []string{"", "instances", "instances/" + instance, "launch", "launch?image=" + image, "images", "images?from=quick-start", "images/" + image, "builds", "lineage", "volumes", "snapshots", "networks", "security-groups", "addresses", "key-pairs", "account", "host", "reach/" + instance}
+	return []string{"", "instances", "instances/" + instance, "launch", "launch?image=" + image, "images", "images?from=quick-start", "images/" + image, "builds", "lineage", "volumes", "snapshots", "networks", "security-groups", "addresses", "key-pairs", "account", "users/ann", "host", "reach/" + instance, "images/" + image + "/diff"}
 }
 
 func (s *session) launched() (image, instance string) {
 	image = s.bake()
+	_, err := s.cloud.CreateUser(s.Context(), &iamtypes.CreateUserInput{UserName: new("ann")})
+	s.must(err)
+	_, err = s.cloud.AttachUserPolicy(s.Context(), &iamtypes.AttachUserPolicyInput{UserName: new("ann"), PolicyArn: new("arn:aws:iam::aws:policy/ReadOnlyAccess")})
+	s.must(err)
+	_, err = s.cloud.CreateAccessKey(s.Context(), &iamtypes.CreateAccessKeyInput{UserName: new("ann")})
+	s.must(err)
 	out, err := s.cloud.RunInstances(s.Context(), &ec2types.RunInstancesInput{ImageId: &image, InstanceType: new("b1.pico"), MinCount: new(int32(1)), MaxCount: new(int32(1)), TagSpecifications: []ec2types.TagSpecification{{ResourceType: new("instance"), Tags: []ec2types.Tag{{Key: new("Name"), Value: new("a name that is rather long, as names are")}, {Key: new("project"), Value: new("bakery")}}}}})
 	s.must(err)
 	return image, *out.Instances[0].InstanceId

@@ -23,6 +23,8 @@ func (c *Console) instanceRoutes(mux *http.ServeMux) {
 	for _, op := range instanceOps {
 		mux.HandleFunc("POST "+Path+"instances/"+op.name, c.do(op.do))
 	}
+	mux.HandleFunc("POST "+Path+"instances/protect", c.do(protect))
+	mux.HandleFunc("POST "+Path+"instances/type", c.do(changeType))
 	mux.HandleFunc("POST "+Path+"instances/image", c.do(createImage))
 	mux.HandleFunc("POST "+Path+"tags", c.do(setTag))
 	mux.HandleFunc("POST "+Path+"tags/delete", c.do(deleteTag))
@@ -123,6 +125,7 @@ type instance struct {
 	Console  string
 	Shot     bool
 	Steps    []step
+	UserData string
 }
 
 // step is one on the way from the launch to a machine that can be used.
@@ -170,8 +173,13 @@ func instancePage(ctx context.Context, r *request) (*view, error) {
 	}
 	p.Facts = instanceFacts(i, &p.Details)
 	p.Tables = []table{instanceVolumes(i), instanceInterfaces(i)}
-	p.connect(r)
+	p.connect()
 	p.progress()
+	if p.State != "terminated" && p.State != "shutting-down" {
+		if err := p.settings(ctx, r); err != nil {
+			return nil, err
+		}
+	}
 	if p.State != "terminated" {
 		out, err := call[ec2types.GetConsoleOutputOutput](ctx, r, "GetConsoleOutput", &ec2types.GetConsoleOutputInput{InstanceId: &id, Latest: new(true)})
 		if err == nil {
@@ -228,7 +236,7 @@ func afterEscape(s string) string {
 }
 
 // connect says how to get in.
-func (p *instance) connect(r *request) {
+func (p *instance) connect() {
 	user := cmp.Or(p.Details.LoginUser, "root")
 	if p.Instance.PublicIpAddress == nil || p.State != "running" {
 		return

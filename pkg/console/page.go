@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/bundt/bundt/pkg/api"
+	"github.com/bundt/bundt/pkg/auth"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/version"
 )
@@ -117,10 +118,10 @@ func (c *Console) signedIn(serve func(http.ResponseWriter, *request)) http.Handl
 func (c *Console) failure(err error) (int, *view) {
 	e := c.public(err)
 	status := api.HTTPStatus(e.Code)
-	if e.Code == errNoPage.Code || strings.HasSuffix(e.Code, ".NotFound") {
+	if e.Code == errNoPage.Code || e.Code == auth.CodeNoSuchEntity || strings.HasSuffix(e.Code, ".NotFound") {
 		status = http.StatusNotFound
 	}
-	return status, &view{Title: "Something is wrong", Template: "error", Main: e}
+	return status, &view{Title: "Something is wrong", Template: "error", Main: e, Still: true}
 }
 
 // public is an error as people may see it.

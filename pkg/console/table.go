@@ -36,8 +36,6 @@ type cell struct {
 
 func text[T ~string](s *T) cell { return cell{Text: string(ec2types.Value(s))} }
 
-func plain(format string, args ...any) cell { return cell{Text: fmt.Sprintf(format, args...)} }
-
 func code[T ~string](s *T) cell { return cell{Kind: codeText, Text: string(ec2types.Value(s))} }
 
 // number sorts as one.
@@ -72,14 +70,6 @@ func yes(b *bool) cell {
 func link(id *string) cell {
 	c := code(id)
 	c.Href = pageOf(c.Text)
-	return c
-}
-
-func links(ids ...string) cell {
-	var c cell
-	for _, id := range ids {
-		c.More = append(c.More, link(&id))
-	}
 	return c
 }
 

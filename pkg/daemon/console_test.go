@@ -97,7 +97,7 @@ func TestConsole(t *testing.T) {
 	if !strings.HasPrefix(key, "-----BEGIN OPENSSH PRIVATE KEY-----") {
 		t.Errorf("the key pair is no key: %.40q", key)
 	}
-	form := url.Values{"image": {image}, "type": {"b1.pico"}, "count": {"1"}, "key": {"lab"}, "name": {"cake"}, "firewall": {"new"}, "open-ssh": {"yes"}, "open-http": {"yes"}, "from": {"10.0.0.0/8"}, "root": {"2"}, "image-root": {"1"}, "root-device": {"/dev/sda1"}, "volume": {"3"}}
+	form := url.Values{"image": {image}, "type": {"b1.pico"}, "count": {"1"}, "key": {"lab"}, "name": {"cake"}, "firewall": {"new"}, "open-ssh": {"yes"}, "open-http": {"yes"}, "from": {"10.0.0.0/8"}, "root": {"2"}, "image-root": {"1"}, "root-device": {"/dev/sda1"}, "volume": {"3"}, "userdata": {"#!/bin/sh\necho <b>\n"}}
 	status, page, at := v.send("/console/launch", form)
 	id := strings.TrimPrefix(at, "/console/instances/")
 	if status != http.StatusOK || !strings.HasPrefix(id, "i-") {
@@ -113,7 +113,7 @@ func TestConsole(t *testing.T) {
 		t.Errorf("launched with the rules %+v, %d volumes and the key %s", rules, len(i.BlockDeviceMappings), ec2types.Value(i.KeyName))
 	}
 	_, page, _ = v.get("/console/instances/" + id)
-	for _, want := range []string{"cake", "running", "Create image", *i.PublicIpAddress, "/dev/sdf"} {
+	for _, want := range []string{"cake", "running", "Create image", "echo &lt;b&gt;", *i.PublicIpAddress, "/dev/sdf"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the instance's page lacks %q", want)
 		}
@@ -131,6 +131,9 @@ func TestConsole(t *testing.T) {
 	}
 	_, page, _ = v.send("/console/tags", url.Values{"id": {id}, "key": {"<script>alert(1)</script>"}, "value": {`"><img src=x onerror=alert(1)>`}})
 	_, page2, _ := v.get("/console/instances/" + id)
+	if status, page, _ := v.get("/console/nothing"); status != http.StatusNotFound || strings.Contains(page, "data-live") {
+		t.Errorf("a page that is none: %d, and it asks for itself again", status)
+	}
 	if strings.Contains(page+page2, "<script>alert") || strings.Contains(page+page2, "<img src=x") || !strings.Contains(page2, "&lt;script&gt;alert") {
 		t.Error("a tag is not shown as the text that it is")
 	}
@@ -144,6 +147,23 @@ func TestConsole(t *testing.T) {
 	c.must(err)
 	if len(all.SecurityGroups) != 2 {
 		t.Errorf("%d security groups are there, not the default one and the launch's", len(all.SecurityGroups))
+	}
+	v.send("/console/instances/protect", url.Values{"id": {id}, "on": {"yes"}})
+	if _, page, _ = v.send("/console/instances/terminate", url.Values{"id": {id}}); !strings.Contains(page, "disableApiTermination") {
+		t.Errorf("a protected instance is terminated: %s", page)
+	}
+	if _, page, _ = v.get("/console/instances/" + id); !strings.Contains(page, "Take the protection away") {
+		t.Error("the page does not show the protection")
+	}
+	v.send("/console/instances/protect", url.Values{"id": {id}})
+	v.send("/console/instances/stop", url.Values{"id": {id}})
+	c.await(id, "stopped")
+	if _, page, _ = v.get("/console/instances/" + id); !strings.Contains(page, `<option value="b1.pico" selected>`) {
+		t.Error("the type of a stopped instance cannot be changed")
+	}
+	v.send("/console/instances/type?id="+id, url.Values{"type": {"b1.nano"}})
+	if got := *c.instance(id).InstanceType; got != "b1.nano" {
+		t.Errorf("the type is %s", got)
 	}
 	if _, page, _ = v.send("/console/instances/terminate", url.Values{"id": {id}}); !strings.Contains(page, "Terminating") {
 		t.Error("nothing says that it is terminated")
@@ -362,7 +382,7 @@ func TestConsoleUsers(t *testing.T) {
 	if _, _, at := ann.get("/console/instances"); !strings.HasPrefix(at, "/console/sign-in") {
 		t.Errorf("with a key that is off one gets to %s", at)
 	}
-	_, err := c.PutUserPolicy(t.Context(), &iamtypes.PutUserPolicyInput{UserName: new("ann+1"), PolicyName: new("own"), PolicyDocument: new(`{"Version":"2012-10-17","Statement":[]}`)})
+	_, err := c.PutUserPolicy(t.Context(), &iamtypes.PutUserPolicyInput{UserName: new("ann+1"), PolicyName: new("own"), PolicyDocument: new(`{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Action":"*","Resource":"*"}]}`)})
 	c.must(err)
 	if _, page, at = v.send("/console/users/delete", url.Values{"user": {"ann+1"}}); at != "/console/account" || !strings.Contains(page, "Deleted ann") {
 		t.Errorf("deleting leads to %s: %s", at, page)
