@@ -27,10 +27,10 @@ var everywhere = map[string][]string{
 		"python3", "qemu-img", "qemu-system-aarch64-core", "qemu-system-x86-core", "qemu-user-static-aarch64", "shadow-utils"},
 }
 
-// clients are the packages of AWS's clients, and of a registry.
+// clients are the packages of AWS's clients, of a browser and of a registry.
 var clients = map[string][]string{
-	"apt": {"ansible", "awscli", "docker-registry", "packer", "python3-boto3"},
-	"dnf": {"ansible", "awscli2", "docker-distribution", "packer", "python3-boto3"},
+	"apt": {"ansible", "awscli", "chromium", "docker-registry", "packer", "python3-boto3"},
+	"dnf": {"ansible", "awscli2", "chromium", "docker-distribution", "packer", "python3-boto3"},
 }
 
 func without(list []string, gone ...string) []string {
@@ -99,8 +99,8 @@ func (m machine) setup(t *testing.T, args ...string) (stdout, stderr string, err
 var (
 	debian12 = machine{release: "ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\n", manager: "apt", listed: clients["apt"]}
 	debian13 = machine{release: "ID=debian\nVERSION_ID=\"13\"\nPRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\n", manager: "apt", listed: clients["apt"]}
-	jammy    = machine{release: "ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"22.04\"\nPRETTY_NAME=\"Ubuntu 22.04.5 LTS\"\n", manager: "apt", listed: clients["apt"]}
-	noble    = machine{release: "ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"24.04\"\nPRETTY_NAME=\"Ubuntu 24.04.1 LTS\"\n", manager: "apt", listed: without(clients["apt"], "awscli")}
+	jammy    = machine{release: "ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"22.04\"\nPRETTY_NAME=\"Ubuntu 22.04.5 LTS\"\n", manager: "apt", listed: without(clients["apt"], "chromium")}
+	noble    = machine{release: "ID=ubuntu\nID_LIKE=debian\nVERSION_ID=\"24.04\"\nPRETTY_NAME=\"Ubuntu 24.04.1 LTS\"\n", manager: "apt", listed: without(clients["apt"], "awscli", "chromium")}
 	fedora   = machine{release: "ID=fedora\nVERSION_ID=41\nPRETTY_NAME=\"Fedora Linux 41\"\n", manager: "dnf", listed: without(clients["dnf"], "packer")}
 )
 
@@ -124,13 +124,13 @@ func TestMissing(t *testing.T) {
 		"Debian 12":               {debian12, want(debian12), nil},
 		"Debian 13":               {debian13, want(debian13), nil},
 		"Debian without a client": {debian13.listing(), want(debian13), nil}, // and installing it fails
-		"Ubuntu 22.04":            {jammy, want(jammy), nil},
-		"Ubuntu 24.04":            {noble, want(noble, "awscli"), []string{"Ubuntu 24.04.1 LTS has no package awscli: what needs aws is not tested here"}},
+		"Ubuntu 22.04":            {jammy, want(jammy, "chromium"), []string{"Ubuntu 22.04.5 LTS has no package chromium: what needs chromium is not tested here"}},
+		"Ubuntu 24.04":            {noble, want(noble, "awscli", "chromium"), []string{"Ubuntu 24.04.1 LTS has no package awscli: what needs aws is not tested here", "no package chromium"}},
 		"Ubuntu 24.04 in CI":      {noble.inCI(), want(noble), nil},
 		"Fedora":                  {fedora, want(fedora, "packer"), []string{"Fedora Linux 41 has no package packer: what needs packer is not tested here"}},
 		"Fedora in CI":            {fedora.inCI(), want(fedora), nil},
 		"its own aws": {noble.with("/usr/bin/aws", "curl", "/usr/include/stdlib.h", "/usr/lib/python3.13/site-packages/boto3"),
-			want(noble, "awscli", "curl", "libc6-dev", "python3-boto3"), nil},
+			want(noble, "awscli", "chromium", "curl", "libc6-dev", "python3-boto3"), []string{"no package chromium"}},
 		"lists that are empty": {machine{release: noble.release, manager: "apt", nothing: true}, want(noble), nil},
 		"either file":          {debian13.with("qemu-aarch64", "/usr/share/OVMF/OVMF_CODE_4M.fd"), want(debian13, "qemu-user-static", "ovmf"), nil},
 	} {
