@@ -465,3 +465,40 @@ func TestAccessible(t *testing.T) {
 	}
 	s.clean()
 }
+
+// TestTerminal types into a machine's serial port, and sees what it prints, as another
+// one does who looks at the same.
+func TestTerminal(t *testing.T) {
+	s := open(t, 1280)
+	_, id := s.launched()
+	s.visit("instances/" + id)
+	s.see(".state", "running")
+	s.press(".actions a", "Serial console")
+	s.see(".state", "^connected$")
+	other, err := s.cloud.ConnectSerial(t.Context(), id)
+	s.must(err)
+	defer other.Close()
+	s.see(".xterm-rows", "is.up")
+	for _, key := range "knock knock" {
+		s.must(s.page.Keyboard.Type(input.Key(key)))
+	}
+	s.see(".xterm-rows", "knock.knock")
+	_, err = other.Write([]byte("\r\nwho is there?"))
+	s.must(err)
+	s.see(".xterm-rows", "who.is.there")
+	s.shoot("terminal")
+	seen := make([]byte, 64<<10)
+	for text := ""; !strings.Contains(text, "who is there?"); {
+		n, err := other.Read(seen)
+		s.must(err)
+		text += string(seen[:n])
+	}
+	// Escape sequences are the terminal's business, and no page's.
+	_, err = other.Write([]byte("\x1b]0;title\a\x1b[31m<img src=x onerror=alert(1)>\x1b[0m"))
+	s.must(err)
+	s.see(".xterm-rows", "onerror")
+	s.clean()
+	_, err = s.cloud.TerminateInstances(t.Context(), &ec2types.TerminateInstancesInput{InstanceIds: []string{id}})
+	s.must(err)
+	s.see(".state", "disconnected")
+}

@@ -27,7 +27,7 @@ var builtIn = []model.ManagedPolicy{
 	builtInPolicy("ReadOnlyAccess", "Reading everything that is no secret.",
 		`{"Effect": "Allow", "Action": ["ec2:Describe*", "ec2:GetConsole*", "ec2:GetLaunchTemplateData", "bundt:Describe*", "bundt:Watch*", "iam:Get*", "iam:List*", "iam:Simulate*", "ssm:Get*", "sts:GetCallerIdentity"], "Resource": "*"}`),
 	builtInPolicy("AmazonEC2FullAccess", "Every action of EC2, and baking images.",
-		`{"Effect": "Allow", "Action": ["ec2:*", "bundt:BuildImage", "bundt:ClearBuildCache", "bundt:CreateImagePipeline", "bundt:UpdateImagePipeline", "bundt:DeleteImagePipeline", "bundt:StartImagePipelineExecution", "bundt:RetryImageDistribution", "bundt:PushImage", "bundt:PullImage", "bundt:CancelRegistryTask", "bundt:Upload", "bundt:Connect", "bundt:Describe*", "bundt:Watch*"], "Resource": "*"}`),
+		`{"Effect": "Allow", "Action": ["ec2:*", "bundt:BuildImage", "bundt:ClearBuildCache", "bundt:CreateImagePipeline", "bundt:UpdateImagePipeline", "bundt:DeleteImagePipeline", "bundt:StartImagePipelineExecution", "bundt:RetryImageDistribution", "bundt:PushImage", "bundt:PullImage", "bundt:CancelRegistryTask", "bundt:Upload", "bundt:Connect", "bundt:ConnectSerial", "bundt:Describe*", "bundt:Watch*"], "Resource": "*"}`),
 	builtInPolicy("AmazonEC2ReadOnlyAccess", "Reading what EC2 has.",
 		`{"Effect": "Allow", "Action": "ec2:Describe*", "Resource": "*"}`),
 	builtInPolicy("IAMFullAccess", "Users, access keys, roles and policies.",

@@ -94,6 +94,7 @@ func addCommands(root *cobra.Command, f *factory.Factory) {
 		connect.NewSSHCommand(f, nil),
 		instance.NewLogsCommand(f, nil),
 		connect.NewForwardCommand(f, nil),
+		connect.NewSerialCommand(f, nil),
 		image.NewCreateCommand(f, nil),
 		instance.NewStopCommand(f, nil),
 		instance.NewStartCommand(f, nil),

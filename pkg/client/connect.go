@@ -32,8 +32,18 @@ func (c *Conn) CloseWrite() error {
 // Connect opens a connection to a TCP port of an instance, through the daemon
 // and the instance's private address. ctx bounds the opening only.
 func (c *Client) Connect(ctx context.Context, instanceID string, port uint16) (*Conn, error) {
-	query := url.Values{"InstanceId": {instanceID}, "Port": {strconv.Itoa(int(port))}}
-	r, err := c.newRequest(ctx, http.MethodPost, "Connect?"+query.Encode(), "", nil)
+	return c.join(ctx, "Connect", url.Values{"InstanceId": {instanceID}, "Port": {strconv.Itoa(int(port))}})
+}
+
+// ConnectSerial joins the serial port of an instance, which others may have joined, too.
+// ctx bounds the opening only.
+func (c *Client) ConnectSerial(ctx context.Context, instanceID string) (*Conn, error) {
+	return c.join(ctx, "ConnectSerial", url.Values{"InstanceId": {instanceID}})
+}
+
+// join asks for a byte stream.
+func (c *Client) join(ctx context.Context, what string, query url.Values) (*Conn, error) {
+	r, err := c.newRequest(ctx, http.MethodPost, what+"?"+query.Encode(), "", nil)
 	if err != nil {
 		return nil, err
 	}

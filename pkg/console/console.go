@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -39,6 +40,9 @@ type Options struct {
 	// Changes is told, until ctx ends, whenever anything may have changed: one that
 	// was not received stands for all that follow. Nil: pages look every second.
 	Changes func(ctx context.Context) <-chan struct{}
+	// Serial joins the serial port of an instance of the caller's, who is in the context
+	// as handlers of actions find them.
+	Serial func(ctx context.Context, instanceID string) (net.Conn, error)
 	// Recipes are built in; Upload sends one to the daemon and returns its digest.
 	Recipes []Recipe
 	Upload  func(ctx context.Context, name string) (digest string, err error)
@@ -58,8 +62,8 @@ const defaultSessionTime = 12 * time.Hour
 
 // New returns a console.
 func New(o Options) (*Console, error) {
-	if o.Dispatcher == nil || o.SignIn == nil || o.Check == nil {
-		return nil, errors.New("making the console: it needs a dispatcher and to know who signs in")
+	if o.Dispatcher == nil || o.SignIn == nil || o.Check == nil || o.Serial == nil {
+		return nil, errors.New("making the console: it needs a dispatcher, serial ports, and to know who signs in")
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -68,7 +72,7 @@ func New(o Options) (*Console, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+Path+"assets/", assetHandler())
 	c.signInRoutes(mux)
-	for _, routes := range []func(*http.ServeMux){c.overviewRoutes, c.instanceRoutes, c.launchRoutes, c.imageRoutes, c.buildRoutes, c.storageRoutes, c.networkRoutes, c.keyRoutes, c.accountRoutes, c.userRoutes} {
+	for _, routes := range []func(*http.ServeMux){c.overviewRoutes, c.instanceRoutes, c.terminalRoutes, c.launchRoutes, c.imageRoutes, c.buildRoutes, c.storageRoutes, c.networkRoutes, c.keyRoutes, c.accountRoutes, c.userRoutes} {
 		routes(mux)
 	}
 	mux.HandleFunc(Path, func(w http.ResponseWriter, r *http.Request) {
@@ -99,9 +103,15 @@ func secured(next http.Handler) http.Handler {
 			http.Error(w, "The console is reached by this host's address, or by a name with TLS (bundtd --tls-cert).", http.StatusMisdirectedRequest)
 			return
 		}
+		if r.Method == http.MethodPost { // not every writer has deadlines, as those of tests
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime))
+		}
 		next.ServeHTTP(w, r)
 	})
 }
+
+// bodyTime is how long a browser may take to send a form.
+const bodyTime = 30 * time.Second
 
 // ownHost reports whether the Host header cannot be a name of somebody else's that
 // was pointed here: a certificate has the name, or it is none.

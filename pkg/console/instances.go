@@ -161,6 +161,9 @@ func instancePage(ctx context.Context, r *request) (*view, error) {
 		p.Details = details.InstanceDetails[0]
 		p.Notes = p.Details.Problems
 	}
+	if p.State == "running" {
+		p.Buttons = append(p.Buttons, button{Text: "Serial console", Action: Path + "instances/" + url.PathEscape(id) + "/terminal"})
+	}
 	for _, op := range instanceOps {
 		if op.fits(p.State) {
 			b := op.button()

@@ -24,7 +24,7 @@ import (
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-//go:embed assets/*
+//go:embed assets
 var assetFiles embed.FS
 
 // view is what a page is rendered of.
@@ -37,7 +37,10 @@ type view struct {
 
 	Session *request
 	Flash   *flash
-	Still   bool // it does not change while it is looked at
+	Still   bool     // it does not change while it is looked at, or its script sees to that
+	Policy  string   // instead of the usual one, for what browsers hold the page to
+	Styles  []string // more assets
+	Scripts []string
 	Version string
 	Assets  string // changes with the assets, which browsers keep
 }
@@ -153,11 +156,15 @@ func act(ctx context.Context, r *request, action string, in any) error {
 }
 
 func (r *request) call(ctx context.Context, action string, in any) (any, error) {
+	return r.console.options.Dispatcher.Call(ctx, r.newCall(action, in))
+}
+
+func (r *request) newCall(action string, in any) *api.Call {
 	origin := api.Origin{TLS: r.TLS != nil, UserAgent: r.UserAgent()}
 	if from, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		origin.Address = from.Addr()
 	}
-	return r.console.options.Dispatcher.Call(ctx, &api.Call{Action: action, Input: in, Principal: r.who, Origin: origin})
+	return &api.Call{Action: action, Input: in, Principal: r.who, Origin: origin}
 }
 
 // do serves a form that changes something: it goes to the page that the function names,
@@ -260,6 +267,9 @@ func (c *Console) write(w http.ResponseWriter, status int, name, part string, v 
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	if v.Policy != "" {
+		w.Header().Set("Content-Security-Policy", v.Policy)
+	}
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // an error means that the browser is gone
 }

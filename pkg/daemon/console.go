@@ -39,7 +39,7 @@ func (d *Daemon) buildConsole(dispatcher *api.Dispatcher) error {
 	}
 	var err error
 	d.console, err = console.New(console.Options{
-		Dispatcher: dispatcher, Region: d.cfg.Region, SignIn: d.signIn, Check: d.stillThere, Changes: d.changes,
+		Dispatcher: dispatcher, Region: d.cfg.Region, SignIn: d.signIn, Check: d.stillThere, Changes: d.changes, Serial: d.connectSerial,
 		Recipes: recipes, Upload: d.uploadRecipe, Log: d.log,
 	})
 	return err

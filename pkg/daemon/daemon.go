@@ -194,6 +194,7 @@ func (d *Daemon) buildHandler() error {
 		Authenticate: d.socketPrincipal,
 		Uploads:      jsonapi.UploadFunc(d.upload),
 		Connect:      d.connect,
+		Serial:       d.connectSerial,
 		Version:      version.Get(),
 	})
 	if err != nil {
@@ -399,6 +400,15 @@ func shareSocket(path string) error {
 		return fmt.Errorf("sharing the socket with group %s: %w", socketGroup, err)
 	}
 	return os.Chown(path, -1, gid)
+}
+
+// connectSerial joins the serial port of an instance of the caller's.
+func (d *Daemon) connectSerial(ctx context.Context, instanceID string) (net.Conn, error) {
+	inst, err := d.cloud.Account(api.PrincipalFrom(ctx).AccountID).Instance(ctx, instanceID)
+	if err != nil {
+		return nil, err
+	}
+	return d.node.SerialPort(ctx, inst.ID)
 }
 
 // connect opens a connection to a port of a running instance's guest.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"image"
+	"net"
 	"os"
 	"time"
 
@@ -120,6 +121,14 @@ type Console interface {
 	// ConsoleOutput returns the last max bytes (64 KiB is kept at least), also
 	// of a machine that was killed but not removed.
 	ConsoleOutput(ctx context.Context, id string, max int) ([]byte, error)
+}
+
+// SerialPort is the capability to use a machine's serial port.
+type SerialPort interface {
+	// SerialPort joins the machine's serial port, which several people may at once:
+	// each reads what the guest writes, from lately on, and what any of them writes the
+	// guest reads. The connection ends with the machine's process. It has no deadlines.
+	SerialPort(ctx context.Context, id string) (net.Conn, error)
 }
 
 // Screenshotter is the capability to look at a machine's display.

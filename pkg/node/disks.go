@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"image"
+	"net"
 	"strings"
 
 	"github.com/bundt/bundt/pkg/hypervisor"
@@ -192,6 +193,20 @@ func (n *Node) Screenshot(ctx context.Context, id string) (image.Image, error) {
 		return nil, model.Errorf(model.CodeIncorrectInstanceState, "The instance '%s' is not in a state from which its display can be seen: its machine does not run", id)
 	}
 	return shot, err
+}
+
+// SerialPort joins a running instance's serial port.
+func (n *Node) SerialPort(ctx context.Context, id string) (net.Conn, error) {
+	p, ok := n.Driver.(hypervisor.SerialPort)
+	if !ok {
+		return nil, model.Errorf(model.CodeUnsupportedOperation, "The hypervisor driver %s connects nobody to serial ports", n.Driver.Name())
+	}
+	conn, err := p.SerialPort(ctx, id)
+	if errors.Is(err, hypervisor.ErrNotFound) || errors.Is(err, hypervisor.ErrNotRunning) {
+		return nil, model.Errorf(model.CodeIncorrectInstanceState, "The instance '%s' is not in a state in which it has a serial port: its machine does not run", id).
+			WithHint("bundt logs has what it wrote last")
+	}
+	return conn, err
 }
 
 // Console returns the last max bytes of an instance's serial output.

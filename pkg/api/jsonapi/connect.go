@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,9 +38,32 @@ func (s *server) connect(w http.ResponseWriter, r *http.Request, call *api.Call)
 		return err
 	}
 	call.Input = request
+	return s.join(w, r, call, func(ctx context.Context) (net.Conn, error) {
+		return s.options.Connect(ctx, request.InstanceID, request.Port)
+	})
+}
+
+// SerialRequest is the input of ConnectSerial as authorisation sees it.
+type SerialRequest struct{ InstanceID string }
+
+// connectSerial joins the client to a guest's serial port.
+func (s *server) connectSerial(w http.ResponseWriter, r *http.Request, call *api.Call) error {
+	if s.options.Serial == nil {
+		return model.Errorf(model.CodeUnsupportedOperation, "This daemon connects nobody to serial ports")
+	}
+	if err := checkUpgrade(r, "InstanceId"); err != nil {
+		return err
+	}
+	request := &SerialRequest{r.URL.Query().Get("InstanceId")}
+	call.Input = request
+	return s.join(w, r, call, func(ctx context.Context) (net.Conn, error) { return s.options.Serial(ctx, request.InstanceID) })
+}
+
+// join makes a call that opens a connection, and joins the client to that.
+func (s *server) join(w http.ResponseWriter, r *http.Request, call *api.Call, open func(context.Context) (net.Conn, error)) error {
 	var guest net.Conn
-	_, err = s.dispatcher.Do(r.Context(), call, func(ctx context.Context) (_ any, err error) {
-		guest, err = s.options.Connect(ctx, request.InstanceID, request.Port)
+	_, err := s.dispatcher.Do(r.Context(), call, func(ctx context.Context) (_ any, err error) {
+		guest, err = open(ctx)
 		return nil, err
 	})
 	if err != nil {
@@ -61,26 +85,34 @@ func (s *server) connect(w http.ResponseWriter, r *http.Request, call *api.Call)
 	return nil
 }
 
-func parseConnect(r *http.Request) (*ConnectRequest, error) {
+// checkUpgrade checks the header and the parameters, all of which are required, of a
+// request for a byte stream.
+func checkUpgrade(r *http.Request, parameters ...string) error {
 	if !strings.EqualFold(r.Header.Get("Upgrade"), StreamProtocol) {
-		return nil, model.Errorf(model.CodeMalformedQueryString, "Connect needs the header Upgrade: %s", StreamProtocol)
+		return model.Errorf(model.CodeMalformedQueryString, "Connect needs the header Upgrade: %s", StreamProtocol)
 	}
 	query := r.URL.Query()
 	for name, values := range query {
-		if name != "InstanceId" && name != "Port" {
-			return nil, model.Errorf(model.CodeUnknownParameter, "The parameter %s is not recognized", name)
+		if !slices.Contains(parameters, name) {
+			return model.Errorf(model.CodeUnknownParameter, "The parameter %s is not recognized", name)
 		}
 		if len(values) > 1 {
-			return nil, model.Errorf(model.CodeInvalidParameterValue, "The parameter %s is given twice", name)
+			return model.Errorf(model.CodeInvalidParameterValue, "The parameter %s is given twice", name)
 		}
 	}
-	id, number := query.Get("InstanceId"), query.Get("Port")
-	if id == "" {
-		return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter InstanceId")
+	for _, name := range parameters {
+		if query.Get(name) == "" {
+			return model.Errorf(model.CodeMissingParameter, "The request must contain the parameter %s", name)
+		}
 	}
-	if number == "" {
-		return nil, model.Errorf(model.CodeMissingParameter, "The request must contain the parameter Port")
+	return nil
+}
+
+func parseConnect(r *http.Request) (*ConnectRequest, error) {
+	if err := checkUpgrade(r, "InstanceId", "Port"); err != nil {
+		return nil, err
 	}
+	id, number := r.URL.Query().Get("InstanceId"), r.URL.Query().Get("Port")
 	port, err := strconv.ParseUint(number, 10, 16)
 	if err != nil || port == 0 {
 		return nil, model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter Port is invalid. Expecting a port from 1 to 65535", number)

@@ -8,6 +8,7 @@
 //
 //	POST /api/upload    a blob in the body; answers {"Digest", "Size"}
 //	POST /api/Connect   upgrades to a byte stream to a guest's port
+//	POST /api/ConnectSerial  upgrades to one to its serial port
 //	GET  /api/          the actions and what they act on
 //	GET  /api/version   the daemon's version
 //	GET  /healthz       liveness
@@ -63,6 +64,8 @@ type Options struct {
 	// Errors are answered as they are. The connection should have CloseWrite, or
 	// the end of one direction ends both.
 	Connect func(ctx context.Context, instanceID string, port uint16) (net.Conn, error)
+	// Serial joins the serial port of an instance; nil refuses it. It is like Connect.
+	Serial func(ctx context.Context, instanceID string) (net.Conn, error)
 	// Version is answered by GET /api/version, as JSON.
 	Version any
 }
@@ -86,6 +89,7 @@ func Handler(d *api.Dispatcher, o Options) (http.Handler, error) {
 	mux.HandleFunc("GET /api/version", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, o.Version) })
 	mux.HandleFunc("POST /api/upload", s.authenticated("Upload", s.upload))
 	mux.HandleFunc("POST /api/Connect", s.authenticated("Connect", s.connect))
+	mux.HandleFunc("POST /api/ConnectSerial", s.authenticated("ConnectSerial", s.connectSerial))
 	mux.HandleFunc("POST /api/{action}", func(w http.ResponseWriter, r *http.Request) {
 		s.authenticated(r.PathValue("action"), s.action)(w, r)
 	})

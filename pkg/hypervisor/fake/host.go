@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/bundt/bundt/pkg/hypervisor"
+	"github.com/bundt/bundt/pkg/hypervisor/serialport"
 	"github.com/bundt/bundt/pkg/model"
 )
 
@@ -57,6 +58,7 @@ const (
 	OpAttachNIC   Op = "AttachNIC"
 	OpDetachNIC   Op = "DetachNIC"
 	OpScreenshot  Op = "Screenshot"
+	OpSerialPort  Op = "SerialPort"
 	OpVariables   Op = "Variables"
 )
 
@@ -99,6 +101,8 @@ type machine struct {
 	sockets   map[string]string
 	listeners map[string]net.Listener // by interface
 	console   []byte
+	serial    chan []byte // to who looks at the serial port; nil if nobody does
+	port      *serialport.Port
 	resets    int
 	buttons   int
 	sizes     map[string]int64 // of disks that were resized
@@ -110,6 +114,10 @@ const consoleKept = 128 << 10
 
 func (m *machine) print(text string) {
 	m.console = append(m.console, text...)
+	select {
+	case m.serial <- []byte(text):
+	default: // nobody looks, or not fast enough
+	}
 	if over := len(m.console) - consoleKept; over > 0 {
 		m.console = bytes.Clone(m.console[over:])
 	}
@@ -223,6 +231,7 @@ func (h *Host) stop(m *machine, detail string, halted bool) {
 		return
 	}
 	m.hangUp()
+	m.unplugSerial(nil)
 	m.state, m.detail, m.halted, m.pid = hypervisor.StateStopped, detail, halted, 0
 	h.emit(m, "stopped")
 }

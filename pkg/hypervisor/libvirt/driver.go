@@ -36,6 +36,8 @@ type driver struct {
 
 	mu    sync.Mutex
 	uuids map[string]string // of the domains, by machine id
+	// ports are the serial ports that somebody has joined: *serialport.Port by machine.
+	ports sync.Map
 }
 
 var _ Driver = (*driver)(nil)
@@ -156,6 +158,7 @@ func (d *driver) forget(id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.uuids, id)
+	d.ports.Delete(id)
 }
 
 // List returns all domains of the state directory by id.

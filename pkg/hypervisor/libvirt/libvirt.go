@@ -42,6 +42,7 @@ type Driver interface {
 	hypervisor.NICPlugger
 	hypervisor.Refresher
 	hypervisor.Screenshotter
+	hypervisor.SerialPort
 	hypervisor.Variables
 	// Close lets go of the machines, which run on.
 	Close() error

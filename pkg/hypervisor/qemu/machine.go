@@ -14,6 +14,7 @@ import (
 
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/hypervisor/qemu/qmp"
+	"github.com/bundt/bundt/pkg/hypervisor/serialport"
 )
 
 // machine is one machine of this host, running or not.
@@ -30,6 +31,8 @@ type machine struct {
 	rec record
 	end endRecord
 	run *run // nil if there is no process
+	// port is the serial port, once somebody has joined it.
+	port *serialport.Port
 }
 
 // run is one process of a machine, from start or adoption to its end. What is
