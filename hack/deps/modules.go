@@ -94,6 +94,7 @@ var licences = []struct{ spdx, sentence string }{
 	{"MPL-2.0", "Mozilla Public License Version 2.0"},
 	{"MIT", "Permission is hereby granted, free of charge, to any person obtaining a copy"},
 	{"ISC", "Permission to use, copy, modify, and/or distribute this software for any purpose"},
+	{"ISC", "Permission to use, copy, modify, and distribute this software for any purpose"}, // as OpenBSD has it
 	{"BSD-3-Clause", "Neither the name"},
 	{"BSD-2-Clause", "Redistributions in binary form must reproduce the above copyright"},
 }

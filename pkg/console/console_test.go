@@ -1,8 +1,10 @@
 package console
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
+	"fmt"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -184,6 +186,23 @@ func TestRecipeButton(t *testing.T) {
 	for arch, want := range map[string]string{"x86_64": "Launch x86_64", "arm64": "Building arm64", "i386": "Build i386"} {
 		if got := recipeButton("tiny", arch, images, builds).Text; got != want {
 			t.Errorf("%s: %q, not %q", arch, got, want)
+		}
+	}
+}
+
+// TestVendoredFiles: what others wrote is what the list of dependencies says.
+func TestVendoredFiles(t *testing.T) {
+	list, err := os.ReadFile(filepath.Join("..", "..", "docs", "dependencies.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"xterm.js", "xterm.css"} {
+		b, err := assetFiles.ReadFile("assets/xterm/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line := fmt.Sprintf("    %x  %s\n", sha256.Sum256(b), name); !strings.Contains(string(list), line) {
+			t.Errorf("docs/dependencies.md lacks the line %q", line)
 		}
 	}
 }
