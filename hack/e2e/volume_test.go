@@ -13,14 +13,17 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/bundt/bundt/hack/harness"
 	"github.com/bundt/bundt/pkg/disk"
 )
 
 // TestVolumes plugs a volume into a running guest, writes to it, takes a snapshot,
 // and finds the same bytes in another guest; it grows a volume that is in use, and
-// kills the daemon in between. The volume is encrypted, so nothing of it is in a file.
+// kills the daemon in between. The volume is encrypted, so nothing of it is in a file, and
+// its layers are in a pool.
 func TestVolumes(t *testing.T) {
-	d := newDaemon(t)
+	pool := t.TempDir()
+	d := newDaemon(t, func(o *harness.Options) { o.Args = append(o.Args, "--pool", "other="+pool+":types=gp2") })
 	image := d.build(t, "tiny", "x86_64")
 	key := filepath.Join(d.Dir, "key")
 	d.cli(t, "key", "create", "k", "--file", key)
@@ -28,7 +31,7 @@ func TestVolumes(t *testing.T) {
 	ssh := func(id, script string) string { t.Helper(); return d.cli(t, "ssh", "-i", key, id, "--", script) }
 	zone := *d.instance(t, first).Placement.AvailabilityZone
 
-	data := d.cli(t, "volume", "create", "--size", "1", "--zone", zone, "--encrypted")
+	data := d.cli(t, "volume", "create", "--size", "1", "--zone", zone, "--encrypted", "--type", "gp2")
 	d.cli(t, "volume", "attach", data, first)
 	serial := strings.ReplaceAll(data, "-", "")
 	device := d.guestDisk(t, key, first, serial)
@@ -40,6 +43,9 @@ func TestVolumes(t *testing.T) {
 	snap := d.cli(t, "volume", "snapshot", data)
 	ssh(first, "echo eaten > /mnt/recipe && sync")
 
+	if in, err := filepath.Glob(filepath.Join(pool, "*", "*.qcow2")); err != nil || len(in) != 2 {
+		t.Errorf("in the pool are %v, %v", in, err)
+	}
 	for _, layer := range d.layers(t) {
 		content, err := os.ReadFile(layer)
 		if must(t, err); bytes.Contains(content, []byte("cake-of-"+serial)) {

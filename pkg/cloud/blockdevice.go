@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -156,6 +157,9 @@ func (c *Account) newVolume(tx *store.Tx, b model.BlockDevice, e Encryption, nod
 	if err != nil {
 		return model.Volume{}, err
 	}
+	if err := hasSpace(tx, node, kind.Type); err != nil {
+		return model.Volume{}, err
+	}
 	head := model.Layer{ID: model.NewID(model.LayerPrefix), SizeBytes: b.SizeGiB << 30, Node: node}
 	var codes []string
 	if b.SnapshotID != "" {
@@ -173,6 +177,18 @@ func (c *Account) newVolume(tx *store.Tx, b model.BlockDevice, e Encryption, nod
 		State: model.VolumeCreating, Head: head.ID, Created: now, VolumeKind: kind, ProductCodes: codes, Key: head.Key,
 	}
 	return vol, records.Layers.Put(tx, &head)
+}
+
+// hasSpace returns EC2's error if a node has no space for volumes of a type.
+func hasSpace(tx *store.Tx, node, typ string) error {
+	n, err := records.Nodes.Get(tx, node)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil // it was never there: what is made waits for it
+	}
+	if why := n.FullTypes[typ]; err == nil && why != "" {
+		err = model.Errorf(model.CodeStorageFull, "There is not enough capacity to make a %s volume: %s", typ, why)
+	}
+	return err
 }
 
 // hasRoot reports whether the instance's root volume is attached.

@@ -45,6 +45,8 @@ type Config struct {
 	// ImportFromHost lets imports by URL reach the host's own addresses, loopback
 	// included.
 	ImportFromHost bool
+	// Pools are further directories for volumes of some types, see parsePool.
+	Pools []string
 	// VolumeKeyFile is the file of the key of encrypted volumes; "" is in DataDir.
 	VolumeKeyFile string
 	// VolumesUnlimited leaves volumes without the limits of their types.
@@ -190,6 +192,9 @@ func (c *Config) check() error {
 	}
 	if c.BuildCacheFresh < 0 {
 		return fmt.Errorf("--build-cache-fresh %s: must not be negative", c.BuildCacheFresh)
+	}
+	if _, _, err := c.pools(); err != nil {
+		return fmt.Errorf("--pool: %w", err)
 	}
 	if _, err := fetch.ParseMirrors(c.ImageMirrors); err != nil {
 		return fmt.Errorf("--image-mirror: %w", err)

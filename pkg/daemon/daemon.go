@@ -99,7 +99,11 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	if d.store, err = store.Open(ctx, store.Options{Dir: d.path("etcd"), Endpoints: d.cfg.EtcdEndpoints, Migrations: cloud.Migrations(), Logger: d.log}); err != nil {
 		return err
 	}
-	if d.layers, err = layer.Open(d.cfg.DataDir, layer.WithMaxBlobBytes(maxUpload)); err != nil {
+	pools, options, err := d.cfg.pools()
+	if err != nil {
+		return err
+	}
+	if d.layers, err = layer.Open(d.cfg.DataDir, append(options, layer.WithMaxBlobBytes(maxUpload))...); err != nil {
 		return fmt.Errorf("opening the layer store: %w", err)
 	}
 	if d.driver = parts.Driver; d.driver == nil {
@@ -139,7 +143,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 		mtu = jumboMTU
 	}
 	d.node = node.New(node.Options{
-		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath, MTU: mtu, Keys: keys, Unlimited: d.cfg.VolumesUnlimited,
+		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath, MTU: mtu, Keys: keys, Pools: pools, Unlimited: d.cfg.VolumesUnlimited,
 		Cloud: d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"), ArrivingDir: d.path("arriving"), BucketDir: d.path("buckets"),
 		Fetch: d.cfg.fetcher(), Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Roles: roles{d.accounts},
 		Logger: d.log, Version: version.Get().Version,

@@ -85,6 +85,7 @@ func newCommand() *cobra.Command {
 	f.StringVar(&cfg.Accel, "accel", "", "force an accelerator: kvm or tcg (default: kvm where it really works)")
 	f.StringVar(&cfg.PackageMirror, "package-mirror", cfg.PackageMirror, "where recipes' distribution packages come from (also BUNDT_PACKAGE_MIRROR)")
 	f.StringSliceVar(&cfg.ImageMirrors, "image-mirror", cfg.ImageMirrors, "where disk images come from instead, as https://SERVER/DIR=URL; may be repeated (also BUNDT_IMAGE_MIRROR)")
+	f.StringSliceVar(&cfg.Pools, "pool", nil, "directory for volumes of some types, as NAME=DIR:types=TYPE+TYPE[:reserve=MIB][:quota=MIB], or default=[:reserve=MIB][:quota=MIB] for the data directory; may be repeated")
 	f.StringVar(&cfg.VolumeKeyFile, "volume-key-file", "", "file of the key that encrypted volumes' keys are encrypted with; made if it is missing and nothing needs it (default: volume.key in the data directory)")
 	f.BoolVar(&cfg.VolumesUnlimited, "volumes-unlimited", false, "let every volume be as fast as the host's disk, whatever its type")
 	f.BoolVar(&cfg.ImportFromHost, "import-from-host", false, "let imports by URL reach this host's own addresses, loopback included")

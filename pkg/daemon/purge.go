@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/bundt/bundt/pkg/cloud"
+	"github.com/bundt/bundt/pkg/layer"
 	"github.com/bundt/bundt/pkg/store"
 )
 
@@ -62,6 +63,17 @@ func (d *Daemon) purge(ctx context.Context) (err error) {
 		if err := d.endNetwork(ctx, kind, true); err != nil {
 			return fmt.Errorf("ending the network: %w", err)
 		}
+	}
+	_, pools, err := d.cfg.pools()
+	if err != nil {
+		return err
+	}
+	layers, err := layer.Open(d.cfg.DataDir, pools...)
+	if err != nil {
+		return fmt.Errorf("opening the layer store: %w", err)
+	}
+	if err := layers.RemovePools(); err != nil {
+		return err
 	}
 	for _, dir := range []string{d.cfg.DataDir, d.cfg.RunDir} {
 		if err := os.RemoveAll(dir); err != nil {

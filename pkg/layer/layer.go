@@ -62,10 +62,14 @@ var idPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]{0,127}$`)
 //	layers/ID.qcow2   backing files are named relative to this directory
 //	blobs/HEX         by SHA-256
 //	tmp/              what is being written; see SweepTemp
+//
+// Layers in pools are links in layers/; see WithPool.
 type Store struct {
 	dir     string
 	maxBlob int64
-	locks   keylock.Mutex
+	pools   map[string]string // directories by name
+	into    string            // pool that this view creates layers in
+	locks   *keylock.Mutex
 	// failpoint, when tests set it, is called before each step that changes the
 	// directory; its error is what a crash at that point leaves behind.
 	failpoint func(step string) error
@@ -83,7 +87,7 @@ func Open(dir string, options ...Option) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening layer store: %w", err)
 	}
-	s := &Store{dir: dir, maxBlob: DefaultMaxBlobBytes}
+	s := &Store{dir: dir, maxBlob: DefaultMaxBlobBytes, pools: map[string]string{}, locks: &keylock.Mutex{}}
 	for _, o := range options {
 		o(s)
 	}
@@ -91,6 +95,9 @@ func Open(dir string, options ...Option) (*Store, error) {
 		if err := os.MkdirAll(d, dirMode); err != nil {
 			return nil, fmt.Errorf("opening layer store: %w", disk.NoSpace(err))
 		}
+	}
+	if err := s.openPools(); err != nil {
+		return nil, err
 	}
 	for _, d := range []string{dir, filepath.Dir(dir)} {
 		if err := syncDir(d); err != nil {

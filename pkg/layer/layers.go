@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -38,7 +40,8 @@ func (s *Store) CreateEmpty(ctx context.Context, id string, sizeBytes int64, key
 		return err
 	}
 	defer s.locks.Lock(id)()
-	if err := s.writeOverlay(s.Path(id), disk.Overlay{SizeBytes: sizeBytes, Key: key}); err != nil {
+	create := func(path string) error { return s.writeOverlay(path, disk.Overlay{SizeBytes: sizeBytes, Key: key}) }
+	if err := s.inPool(id, create); err != nil {
 		return fmt.Errorf("creating layer %s: %w", id, err)
 	}
 	return nil
@@ -63,7 +66,7 @@ func (s *Store) createOverlay(ctx context.Context, id, parentID string, sizeByte
 		return fmt.Errorf("creating layer %s: %w", id, err)
 	}
 	o := disk.Overlay{Backing: parentID + layerSuffix, BackingFormat: "qcow2", SizeBytes: sizeBytes, Key: key}
-	if err := s.writeOverlay(s.Path(id), o); err != nil {
+	if err := s.inPool(id, func(path string) error { return s.writeOverlay(path, o) }); err != nil {
 		return fmt.Errorf("creating layer %s: %w", id, err)
 	}
 	return nil
@@ -107,7 +110,7 @@ func (s *Store) writeOverlay(path string, o disk.Overlay) error {
 	if err := s.step("overlay: sync directory"); err != nil {
 		return err
 	}
-	return syncDir(s.layers())
+	return syncDir(filepath.Dir(path))
 }
 
 // adoptOverlay accepts a file that exists if it is complete, and else writes it
@@ -262,7 +265,7 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 		return err
 	}
 	defer s.locks.Lock(id)()
-	if err := os.Remove(s.Path(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.deleteFile(id); err != nil {
 		return fmt.Errorf("deleting layer: %w", err)
 	}
 	return nil
@@ -271,18 +274,20 @@ func (s *Store) Delete(ctx context.Context, id string) error {
 // List returns the ids of all layers, sorted, those included that a crash left
 // incomplete (Info fails for them).
 func (s *Store) List() ([]string, error) {
-	entries, err := os.ReadDir(s.layers())
-	if err != nil {
-		return nil, fmt.Errorf("listing layers: %w", err)
-	}
-	ids := make([]string, 0, len(entries))
-	for _, e := range entries {
-		if id, ok := idOf(e.Name()); ok {
-			ids = append(ids, id)
+	var ids []string
+	for _, dir := range slices.Concat([]string{s.layers()}, slices.Collect(maps.Values(s.pools))) {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return nil, fmt.Errorf("listing layers: %w", err)
+		}
+		for _, e := range entries {
+			if id, ok := idOf(e.Name()); ok {
+				ids = append(ids, id)
+			}
 		}
 	}
 	slices.Sort(ids)
-	return ids, nil
+	return slices.Compact(ids), nil
 }
 
 // SweepTemp removes what was being written longer ago than olderThan and never

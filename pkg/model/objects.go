@@ -303,6 +303,8 @@ type Node struct {
 	VCPUs     int       `json:"vcpus"`
 	MemoryMiB int64     `json:"memoryMiB"`
 	Started   time.Time `json:"started"` // of the daemon
+	// FullTypes are the types of volumes that it has no space for, and why.
+	FullTypes map[string]string `json:"fullTypes,omitempty"`
 }
 
 // LineageKind is the kind of a step from recipe to twin.

@@ -1,7 +1,9 @@
 package model
 
 import (
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -155,6 +157,9 @@ var volumeTypes = map[string]volumeType{
 	"st1":      {minGiB: 125, maxGiB: 16 << 10},
 	"sc1":      {minGiB: 125, maxGiB: 16 << 10},
 }
+
+// VolumeTypes are the names of all types, sorted.
+func VolumeTypes() []string { return slices.Sorted(maps.Keys(volumeTypes)) }
 
 // gp3's throughput, in MiB/s.
 const (

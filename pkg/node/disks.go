@@ -160,22 +160,30 @@ func (n *Node) makeDisk(ctx context.Context, volumeID string, fresh func(*model.
 		}
 		return nil
 	}
-	if err := n.makeHead(ctx, head); err != nil {
+	pool := n.poolOf(vol.VolumeKind)
+	if err := n.checkPool(ctx, pool); err != nil {
+		return fmt.Errorf("making the disk of volume %s: %w", volumeID, err)
+	}
+	if err := n.makeHead(ctx, head, pool); err != nil {
 		return fmt.Errorf("making the disk of volume %s: %w", volumeID, err)
 	}
 	return nil
 }
 
 // makeHead creates the file of a writable layer; one without a parent is blank.
-func (n *Node) makeHead(ctx context.Context, head model.Layer) error {
+func (n *Node) makeHead(ctx context.Context, head model.Layer, pool Pool) error {
+	layers, err := n.layersIn(pool)
+	if err != nil {
+		return err
+	}
 	key, err := n.passphrase(ctx, &head)
 	if err != nil {
 		return err
 	}
 	if head.Parent == "" {
-		return n.Layers.CreateEmpty(ctx, head.ID, head.SizeBytes, key)
+		return layers.CreateEmpty(ctx, head.ID, head.SizeBytes, key)
 	}
-	return n.Layers.CreateOverlay(ctx, head.ID, head.Parent, head.SizeBytes, key)
+	return layers.CreateOverlay(ctx, head.ID, head.Parent, head.SizeBytes, key)
 }
 
 // Screenshot returns what a running instance's display shows.

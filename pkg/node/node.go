@@ -38,6 +38,9 @@ type Options struct {
 	Datapath network.Datapath
 	// Keys open what is encrypted; without them nothing is.
 	Keys Keys
+	// Pools are where volumes of some types have their layers. Volumes of all others
+	// have them in the layer store's own directory.
+	Pools []Pool
 	// ChainDepth is how many layers a volume may have before its chain is shortened; 0
 	// is the default.
 	ChainDepth int
@@ -162,7 +165,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	close(n.ready)
 	var wg sync.WaitGroup
-	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.volumes.run, n.flattens.run, n.transfers.run, n.collectGarbage, n.scrub, n.followNetwork, n.followGuests} {
+	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.volumes.run, n.flattens.run, n.transfers.run, n.collectGarbage, n.scrub, n.followPools, n.followNetwork, n.followGuests} {
 		wg.Go(func() { work(ctx) })
 	}
 	defer wg.Wait()
@@ -317,7 +320,7 @@ func (n *Node) register(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("asking the hypervisor what it can run: %w", err)
 	}
-	rec := model.Node{ID: n.ID, Started: n.started}
+	rec := model.Node{ID: n.ID, Started: n.started, FullTypes: n.fullTypes(ctx)}
 	for _, a := range model.Archs {
 		if s, ok := host.Archs[a]; ok && s.Problem == "" {
 			rec.Archs = append(rec.Archs, a)

@@ -40,6 +40,7 @@ type set struct {
 type swap struct {
 	volumeID, snapshotID string
 	old, next            model.Layer
+	pool                 Pool
 	resumed              bool // begun before, perhaps under a running guest
 }
 
@@ -217,7 +218,7 @@ func (n *Node) planSwaps(ctx context.Context, s *set, instanceID string) (swaps 
 }
 
 func (n *Node) planSwap(tx *store.Tx, setID string, vol *model.Volume) (swap, error) {
-	s := swap{volumeID: vol.ID, resumed: vol.NextHead != ""}
+	s := swap{volumeID: vol.ID, resumed: vol.NextHead != "", pool: n.poolOf(vol.VolumeKind)}
 	var err error
 	if s.old, err = records.Layers.Get(tx, vol.Head); err != nil {
 		return s, err
@@ -250,7 +251,14 @@ func (n *Node) swapHeads(ctx context.Context, instanceID string, swaps []swap, h
 		if err != nil {
 			return "", err
 		}
-		if err := n.Layers.CreateSnapshotOverlay(ctx, s.next.ID, s.next.Parent, s.next.SizeBytes, disk.Passphrase(key.Secret)); err != nil {
+		if err := n.checkPool(ctx, s.pool); err != nil {
+			return "", err
+		}
+		layers, err := n.layersIn(s.pool)
+		if err != nil {
+			return "", err
+		}
+		if err := layers.CreateSnapshotOverlay(ctx, s.next.ID, s.next.Parent, s.next.SizeBytes, disk.Passphrase(key.Secret)); err != nil {
 			return "", fmt.Errorf("making the new head of volume %s: %w", s.volumeID, err)
 		}
 		if slices.Contains(has, s.volumeID) {
