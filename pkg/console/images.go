@@ -302,7 +302,7 @@ func imagePage(ctx context.Context, r *request) (*view, error) {
 		fact{"Description", text(i.Description)}, fact{"Architecture", text(i.Architecture)}, fact{"Boot mode", text(i.BootMode)}, fact{"Owner", code(i.OwnerId)},
 		fact{"Public", yes(i.Public)}, fact{"Made", cell{Kind: whenText, Text: ec2types.Value(i.CreationDate)}}, fact{"Made of the instance", link(i.SourceInstanceId)},
 		fact{"Root device", code(i.RootDeviceName)}, fact{"Metadata service", text(i.ImdsSupport)}, fact{"Recipe", cell{Text: tagOf(i.Tags, recipeTag)}},
-		fact{"Deprecated from", text(i.DeprecationTime)}, fact{"Last launched", text(i.LastLaunchedTime)},
+		fact{"Deprecated from", cell{Kind: whenText, Text: ec2types.Value(i.DeprecationTime)}}, fact{"Last launched", cell{Kind: whenText, Text: ec2types.Value(i.LastLaunchedTime)}},
 	)
 	devices := table{ID: "image-devices", Title: "Storage mappings", Columns: []column{{Title: "Device"}, {Title: "Snapshot"}, {Title: "Size"}, {Title: "Type", Wide: true}, {Title: "Goes with the instance", Wide: true}}}
 	for _, b := range i.BlockDeviceMappings {

@@ -91,10 +91,12 @@ func newLaunchForm(ctx context.Context, r *request, values url.Values) (*launchF
 	if err != nil {
 		return nil, err
 	}
+	home := "" // the network that is chosen at first, whose groups fit
 	for _, s := range subnets.Subnets {
 		label := strings.TrimSpace(fmt.Sprintf("%s %s %s in %s", nameOf(s.Tags), ec2types.Value(s.SubnetId), ec2types.Value(s.CidrBlock), ec2types.Value(s.VpcId)))
 		if ec2types.Value(s.DefaultForAz) {
 			label += ", the default"
+			home = ec2types.Value(s.VpcId)
 		}
 		f.Subnets = append(f.Subnets, option{Value: ec2types.Value(s.SubnetId), Text: label, Selected: ec2types.Value(s.DefaultForAz)})
 	}
@@ -103,7 +105,7 @@ func newLaunchForm(ctx context.Context, r *request, values url.Values) (*launchF
 		return nil, err
 	}
 	for _, g := range groups {
-		f.Groups = append(f.Groups, option{Value: ec2types.Value(g.GroupId), Text: fmt.Sprintf("%s (%s)", ec2types.Value(g.GroupName), ec2types.Value(g.VpcId)), Selected: ec2types.Value(g.GroupName) == "default"})
+		f.Groups = append(f.Groups, option{Value: ec2types.Value(g.GroupId), Text: fmt.Sprintf("%s (%s)", ec2types.Value(g.GroupName), ec2types.Value(g.VpcId)), Selected: ec2types.Value(g.GroupName) == "default" && ec2types.Value(g.VpcId) == home})
 	}
 	return f, nil
 }

@@ -3,11 +3,13 @@ package console
 import (
 	"cmp"
 	"fmt"
+	"hash/fnv"
 	"html/template"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/model"
@@ -254,6 +256,24 @@ var functions = template.FuncMap{
 	"value":     ec2types.Value[string],
 	"size":      size,
 	"diffLines": diffLines,
+	"hue":       hue,
+	"initial":   initial,
+}
+
+// hue is a colour for a thing, of six: the same for versions of it.
+func hue(name string) int {
+	family := strings.TrimRight(name, "-.0123456789")
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(family)) // a hash takes everything
+	return int(h.Sum32() % 6)
+}
+
+// initial stands for a thing in a picture.
+func initial(name string) string {
+	for _, c := range name {
+		return string(unicode.ToUpper(c))
+	}
+	return ""
 }
 
 // params makes a map of what a part of a template is given.
