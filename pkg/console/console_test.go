@@ -132,6 +132,22 @@ func TestCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := c.Bundt + "\n\n" + c.AWS + "\n\n" + c.Terraform
+	for from, vpc := range map[string]*string{"10.0.0.0/8": new("vpc-1"), "::/0": nil, "sg-9": nil} {
+		values := url.Values{"image": {"ami-1"}, "firewall": {newGroup}, "open-ssh": {"yes"}, "open-http": {"yes"}, "from": {from}}
+		in, err := runInput(values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := commandsOf(in, &firewall{vpc, opened(values)})
+		for what, want := range map[string]string{c.Bundt: "tcp/22 tcp/80 \\\n    --from " + from, c.AWS: from, c.Terraform: hcl(from)} {
+			if !strings.Contains(what, want) {
+				t.Errorf("a new firewall from %s is not in:\n%s", from, what)
+			}
+		}
+		if vpc != nil {
+			got += "\n\n" + c.Bundt + "\n\n" + c.AWS + "\n\n" + c.Terraform
+		}
+	}
 	golden := filepath.Join("testdata", "commands.golden")
 	if os.Getenv("UPDATE") != "" {
 		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {

@@ -231,17 +231,15 @@ func makeGroup(ctx context.Context, r *request, in *ec2types.RunInstancesInput) 
 		return nil, err
 	}
 	out, err := call[ec2types.CreateSecurityGroupOutput](ctx, r, "CreateSecurityGroup", &ec2types.CreateSecurityGroupInput{
-		GroupName: new("launch-" + strings.ToLower(newName())), Description: new("Made by a launch in the console"), VpcId: vpc,
+		GroupName: new("launch-" + strings.ToLower(newName())), Description: new(firewallDescription), VpcId: vpc,
 	})
 	if err != nil {
 		return nil, err
 	}
 	ids := []string{ec2types.Value(out.GroupId)}
 	var open []ec2types.IpPermission
-	for _, p := range ports {
-		if r.FormValue("open-"+p.name) != "" {
-			open = append(open, rule{Protocol: "tcp", From: new(p.port), To: new(p.port), Peer: cmp.Or(strings.TrimSpace(r.FormValue("from")), "0.0.0.0/0"), Note: p.label}.permission())
-		}
+	for _, one := range opened(r.Form) {
+		open = append(open, one.permission())
 	}
 	if len(open) > 0 {
 		if err := act(ctx, r, "AuthorizeSecurityGroupIngress", &ec2types.AuthorizeSecurityGroupIngressInput{GroupId: out.GroupId, IpPermissions: open}); err != nil {
@@ -249,6 +247,16 @@ func makeGroup(ctx context.Context, r *request, in *ec2types.RunInstancesInput) 
 		}
 	}
 	return ids, nil
+}
+
+// opened are the rules of the security group that a form asks for.
+func opened(values url.Values) (rules []rule) {
+	for _, p := range ports {
+		if values.Get("open-"+p.name) != "" {
+			rules = append(rules, rule{Protocol: "tcp", From: new(p.port), To: new(p.port), Peer: cmp.Or(strings.TrimSpace(values.Get("from")), "0.0.0.0/0"), Note: p.label})
+		}
+	}
+	return rules
 }
 
 // cleanUp removes groups of a launch that failed.
@@ -300,12 +308,23 @@ func preview(w http.ResponseWriter, r *request) {
 	_, _ = w.Write(body) // an error means that the browser is gone
 }
 
-func previewOf(_ context.Context, _ *request, values url.Values) (*commands, error) {
+func previewOf(ctx context.Context, r *request, values url.Values) (*commands, error) {
 	in, err := runInput(values)
 	if err != nil {
 		return nil, err
 	}
-	return &commands{Bundt: bundtCommand(in), AWS: awsCommand(in), Terraform: terraform(in)}, nil
+	if values.Get("firewall") != newGroup {
+		return commandsOf(in, nil), nil
+	}
+	vpc, err := vpcOf(ctx, r, in.SubnetId)
+	if err != nil {
+		return nil, err
+	}
+	return commandsOf(in, &firewall{vpc, opened(values)}), nil
+}
+
+func commandsOf(in *ec2types.RunInstancesInput, f *firewall) *commands {
+	return &commands{Bundt: f.bundt() + bundtCommand(in), AWS: f.aws() + awsCommand(in), Terraform: f.terraform() + terraform(in)}
 }
 
 // words are a command's, a new line for each option.
@@ -350,22 +369,16 @@ func userData(in *ec2types.RunInstancesInput) string {
 	return string(raw)
 }
 
-// groupsOf are the security groups in commands, where one that is yet to be made has
-// a name of its own.
-func groupsOf(in *ec2types.RunInstancesInput) []string {
-	if slices.Equal(in.SecurityGroupIds, []string{newGroup}) {
-		return []string{"sg-NEW"}
-	}
-	return in.SecurityGroupIds
-}
-
 func bundtCommand(in *ec2types.RunInstancesInput) string {
 	w := words{"bundt run " + ec2types.Value(in.ImageId)}
 	w.maybe("--name", launchName(in))
 	w.maybe("--type", in.InstanceType)
 	w.maybe("--key", in.KeyName)
 	w.maybe("--subnet", in.SubnetId)
-	for _, g := range groupsOf(in) {
+	for _, g := range in.SecurityGroupIds {
+		if g == newGroup {
+			g = firewallName
+		}
 		w.add("--security-group", g)
 	}
 	if n := ec2types.Value(in.MaxCount); n > 1 {
@@ -390,8 +403,10 @@ func awsCommand(in *ec2types.RunInstancesInput) string {
 	w.maybe("--instance-type", in.InstanceType)
 	w.maybe("--key-name", in.KeyName)
 	w.maybe("--subnet-id", in.SubnetId)
-	if len(in.SecurityGroupIds) > 0 {
-		w.add("--security-group-ids", groupsOf(in)...)
+	if slices.Contains(in.SecurityGroupIds, newGroup) {
+		w = append(w, `--security-group-ids "$group"`)
+	} else if len(in.SecurityGroupIds) > 0 {
+		w.add("--security-group-ids", in.SecurityGroupIds...)
 	}
 	if n := ec2types.Value(in.MaxCount); n > 1 {
 		w.add("--count", fmt.Sprint(n))
@@ -429,8 +444,12 @@ func terraform(in *ec2types.RunInstancesInput) string {
 	line("subnet_id", in.SubnetId)
 	if len(in.SecurityGroupIds) > 0 {
 		var all []string
-		for _, g := range groupsOf(in) {
-			all = append(all, hcl(g))
+		for _, g := range in.SecurityGroupIds {
+			if g == newGroup {
+				all = append(all, "aws_security_group.this.id")
+			} else {
+				all = append(all, hcl(g))
+			}
 		}
 		fmt.Fprintf(&b, "  %-22s = [%s]\n", "vpc_security_group_ids", strings.Join(all, ", "))
 	}
