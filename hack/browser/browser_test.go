@@ -232,6 +232,7 @@ func TestStory(t *testing.T) {
 	s.see("#commands", "--name cake")
 	s.see("#commands", "--key lab")
 	s.press("label", "A new one")
+	s.see("#commands", "security-group create")
 	s.shoot("launch")
 	s.press("button", "^Launch$")
 	s.see("h1", "cake")
