@@ -47,7 +47,6 @@ func (b *bench) chains(ctx context.Context, _ string) error {
 		return map[string]any{"driver": driver, "file": map[string]any{"driver": "file", "filename": path}}
 	}
 	type measured struct {
-		name string
 		node map[string]any
 		took []float64
 	}

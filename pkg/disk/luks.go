@@ -179,6 +179,20 @@ func cryptSectors(crypt func(dst, src []byte, sector uint64), data []byte, first
 	}
 }
 
+// check refuses what is not understood.
+func (h *luksHeader) check() error {
+	text := func(b [32]byte) string { return string(bytes.TrimRight(b[:], "\x00")) }
+	switch {
+	case string(h.Magic[:]) != luksMagic || h.Version != 1:
+		return hostile("its encryption header is not one of LUKS version 1")
+	case text(h.Cipher) != "aes" || text(h.Mode) != "xts-plain64" || text(h.Hash) != "sha256" || h.KeyBytes != luksKeyBytes:
+		return hostile("encryption %q, %q, %q with keys of %d bytes", text(h.Cipher), text(h.Mode), text(h.Hash), h.KeyBytes)
+	case h.DigestIterations == 0 || h.DigestIterations > maxLUKSIterations:
+		return hostile("a key digest of %d iterations", h.DigestIterations)
+	}
+	return nil
+}
+
 // openLUKS returns the cipher of an image's data. It understands what freshLUKS
 // and QEMU by its defaults write.
 func openLUKS(r io.ReaderAt, offset int64, p Passphrase) (*xts.Cipher, error) {
@@ -186,14 +200,8 @@ func openLUKS(r io.ReaderAt, offset int64, p Passphrase) (*xts.Cipher, error) {
 	if err := binary.Read(io.NewSectionReader(r, offset, luksBytes), binary.BigEndian, &h); err != nil {
 		return nil, fmt.Errorf("reading the encryption header: %w", err)
 	}
-	text := func(b [32]byte) string { return string(bytes.TrimRight(b[:], "\x00")) }
-	switch {
-	case string(h.Magic[:]) != luksMagic || h.Version != 1:
-		return nil, hostile("its encryption header is not one of LUKS version 1")
-	case text(h.Cipher) != "aes" || text(h.Mode) != "xts-plain64" || text(h.Hash) != "sha256" || h.KeyBytes != luksKeyBytes:
-		return nil, hostile("encryption %q, %q, %q with keys of %d bytes", text(h.Cipher), text(h.Mode), text(h.Hash), h.KeyBytes)
-	case h.DigestIterations == 0 || h.DigestIterations > maxLUKSIterations:
-		return nil, hostile("a key digest of %d iterations", h.DigestIterations)
+	if err := h.check(); err != nil {
+		return nil, err
 	}
 	for i := range h.Slots {
 		s := &h.Slots[i]

@@ -235,10 +235,16 @@ func (o Overlay) completeIn(f *os.File) (bool, error) {
 	if !h.Encrypted {
 		return true, nil
 	}
+	return o.opens(f, h, st.Size())
+}
+
+// opens reports whether the key opens an encrypted overlay: false if that was not
+// written wholly.
+func (o Overlay) opens(f *os.File, h Header, size int64) (bool, error) {
 	// A header or a slot that was not written wholly opens with no key. Neither does
 	// one of another key; but what a guest has written to is no torn file.
-	_, err = openLUKS(f, h.luksOffset, o.Key)
-	if st.Size() == o.fileBytes() && (errors.Is(err, ErrPassphrase) || errors.Is(err, ErrHostile)) {
+	_, err := openLUKS(f, h.luksOffset, o.Key)
+	if size == o.fileBytes() && (errors.Is(err, ErrPassphrase) || errors.Is(err, ErrHostile)) {
 		return false, nil
 	}
 	return err == nil, err

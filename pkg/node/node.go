@@ -266,14 +266,8 @@ func (n *Node) enqueueAll(ctx context.Context) error {
 				n.flattens.add(volumes[i].ID)
 			}
 		}
-		snaps, err := records.Snapshots.List(tx)
-		if err != nil {
+		if err := n.enqueueCopies(tx); err != nil {
 			return err
-		}
-		for i := range snaps {
-			if snaps[i].CopyOf != "" {
-				n.transfers.add(snaps[i].ID)
-			}
 		}
 		imports, err := records.Imports.List(tx)
 		if err != nil {
@@ -312,6 +306,17 @@ func (n *Node) enqueueAll(ctx context.Context) error {
 		}
 		return nil
 	})
+}
+
+// enqueueCopies looks at the snapshots that are written anew.
+func (n *Node) enqueueCopies(tx *store.Tx) error {
+	snaps, err := records.Snapshots.List(tx)
+	for i := range snaps {
+		if snaps[i].CopyOf != "" {
+			n.transfers.add(snaps[i].ID)
+		}
+	}
+	return err
 }
 
 // register tells the cloud what this node can run.
