@@ -26,6 +26,12 @@ func TestAccountScripts(t *testing.T) {
 	runScripts(t, "testdata/accounts", serveDaemon)
 }
 
+// TestStorageScripts runs scripts against a whole daemon: what volumes are made of is
+// really on its disk.
+func TestStorageScripts(t *testing.T) {
+	runScripts(t, "testdata/storage", serveDaemon)
+}
+
 // TestAttestationScripts runs scripts against a whole daemon, which really bakes: what
 // is said of an image is read from it.
 func TestAttestationScripts(t *testing.T) {
