@@ -38,7 +38,7 @@ func (c *Console) overviewRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+Path+"{$}", c.page(func(ctx context.Context, r *request) (*view, error) {
 		o := overview{Recent: instanceTable()}
 		o.Recent.Title, o.Recent.ID, o.Recent.Choose, o.Recent.Search, o.Recent.Forms = "Instances", "recent", nil, nil, nil
-		found, err := call[ec2types.DescribeInstancesOutput](ctx, r, "DescribeInstances", &ec2types.DescribeInstancesInput{MaxResults: new(int32(countedAtMost))})
+		found, err := optional(call[ec2types.DescribeInstancesOutput](ctx, r, "DescribeInstances", &ec2types.DescribeInstancesInput{MaxResults: new(int32(countedAtMost))}))
 		if err != nil {
 			return nil, err
 		}
@@ -53,7 +53,7 @@ func (c *Console) overviewRoutes(mux *http.ServeMux) {
 			o.Recent.Rows = append(o.Recent.Rows, instanceRow(&all[i]))
 		}
 		images, err := ownImages(ctx, r)
-		if err != nil {
+		if err != nil && !forbidden(err) {
 			return nil, err
 		}
 		volumes, err := countVolumes(ctx, r, found.NextToken != nil)
@@ -81,7 +81,7 @@ func countVolumes(ctx context.Context, r *request, many bool) (count, error) {
 	if many {
 		return c, nil
 	}
-	out, err := call[ec2types.DescribeVolumesOutput](ctx, r, "DescribeVolumes", &ec2types.DescribeVolumesInput{MaxResults: new(int32(countedAtMost))})
+	out, err := optional(call[ec2types.DescribeVolumesOutput](ctx, r, "DescribeVolumes", &ec2types.DescribeVolumesInput{MaxResults: new(int32(countedAtMost))}))
 	if err != nil {
 		return c, err
 	}

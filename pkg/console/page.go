@@ -149,6 +149,18 @@ func call[O any](ctx context.Context, r *request, action string, in any) (*O, er
 	return typed, nil
 }
 
+// forbidden reports whether the call was one that the policies do not allow.
+func forbidden(err error) bool { return model.CodeOf(err) == api.CodeUnauthorizedOperation }
+
+// optional is a call's answer, an empty one for those who may not make it: they still
+// see the rest of the page.
+func optional[O any](out *O, err error) (*O, error) {
+	if forbidden(err) {
+		return new(O), nil
+	}
+	return out, err
+}
+
 // act is call for those whose answer is only that it was done.
 func act(ctx context.Context, r *request, action string, in any) error {
 	_, err := r.call(ctx, action, in)

@@ -15,6 +15,9 @@ func (p *instance) settings(ctx context.Context, r *request) error {
 		return call[ec2types.DescribeInstanceAttributeOutput](ctx, r, "DescribeInstanceAttribute", &ec2types.DescribeInstanceAttributeInput{InstanceId: &p.ID, Attribute: &name})
 	}
 	protected, err := attribute(ec2types.InstanceAttributeNameDisableApiTermination)
+	if forbidden(err) {
+		return nil // who may not read them still sees the rest
+	}
 	if err != nil {
 		return err
 	}
@@ -40,7 +43,7 @@ func (p *instance) settings(ctx context.Context, r *request) error {
 	}
 	data, err := attribute(ec2types.InstanceAttributeNameUserData)
 	if err != nil {
-		return nil // who may not read it still sees the rest
+		return err
 	}
 	if data.UserData != nil {
 		p.UserData = readable(ec2types.Value(data.UserData.Value))

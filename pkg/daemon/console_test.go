@@ -273,6 +273,14 @@ func TestConsoleIsGuarded(t *testing.T) {
 		t.Error("a reader is not told that they may not terminate")
 	}
 	c.await(id, "running")
+	_, err = c.PutUserPolicy(t.Context(), &iamtypes.PutUserPolicyInput{UserName: &name, PolicyName: new("read"), PolicyDocument: new(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"ec2:DescribeInstances","Resource":"*"}]}`)})
+	c.must(err)
+	if status, page, _ := reader.get("/console/instances/" + id); status != http.StatusOK || strings.Contains(page, "Protect") || !strings.Contains(page, "running") {
+		t.Errorf("who may see instances alone sees of one: %d", status)
+	}
+	if status, page, _ := reader.get("/console/"); status != http.StatusOK || !strings.Contains(page, id) {
+		t.Errorf("who may see instances alone has an overview with %d", status)
+	}
 	_, err = c.UpdateAccessKey(t.Context(), &iamtypes.UpdateAccessKeyInput{UserName: &name, AccessKeyId: made.AccessKey.AccessKeyId, Status: new("Inactive")})
 	c.must(err)
 	if _, _, at := reader.get("/console/instances"); !strings.HasPrefix(at, "/console/sign-in") {
