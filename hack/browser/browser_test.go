@@ -375,7 +375,7 @@ func TestHostileTexts(t *testing.T) {
 
 // paths are pages of each kind.
 func (s *session) paths(image, instance string) []string {
-	return []string{"", "instances", "instances/" + instance, "launch", "launch?image=" + image, "images", "images?from=quick-start", "images/" + image, "builds", "lineage", "volumes", "snapshots", "networks", "security-groups", "addresses", "key-pairs", "account", "users/ann", "host", "reach/" + instance, "images/" + image + "/diff"}
+	return []string{"", "instances", "instances/" + instance, "launch", "launch?image=" + image, "images", "images?from=quick-start", "images/" + image, "builds", "lineage", "volumes", "snapshots", "networks", "security-groups", "addresses", "key-pairs", "account", "users/ann", "host", "learn", "learn/cake", "reach/" + instance, "images/" + image + "/diff"}
 }
 
 func (s *session) launched() (image, instance string) {
@@ -502,4 +502,54 @@ func TestTerminal(t *testing.T) {
 	_, err = s.cloud.TerminateInstances(t.Context(), &ec2types.TerminateInstancesInput{InstanceIds: []string{id}})
 	s.must(err)
 	s.see(".state", "disconnected")
+}
+
+// TestLesson does the lesson of the cake: each step is ticked when it is really done.
+func TestLesson(t *testing.T) {
+	s := open(t, 1280)
+	s.press("nav.side a", "Learn")
+	s.press("a", "^Begin$")
+	s.see("h1", "The cake and the recipe")
+	s.see(".state", "^0 of 6$")
+	image := s.bake()
+	s.see(".state", "^1 of 6$") // nobody has loaded the page again
+	cake := s.run(image)
+	s.see(".state", "^2 of 6$")
+	s.awaitRunning(cake)
+	s.shoot("cake")
+	out, err := s.cloud.CreateImage(t.Context(), &ec2types.CreateImageInput{InstanceId: &cake, Name: new("icing"), NoReboot: new(true)})
+	s.must(err)
+	s.see(".state", "^4 of 6$")
+	twin := s.run(*out.ImageId)
+	s.see(".state", "^5 of 6$")
+	_, err = s.cloud.TerminateInstances(t.Context(), &ec2types.TerminateInstancesInput{InstanceIds: []string{cake, twin}})
+	s.must(err)
+	for _, id := range []string{image, *out.ImageId} {
+		_, err := s.cloud.DeregisterImage(t.Context(), &ec2types.DeregisterImageInput{ImageId: &id})
+		s.must(err)
+	}
+	s.see(".state", "^6 of 6$")
+	s.see("p", "That is EC2")
+	s.shoot("done")
+	s.clean()
+}
+
+// run launches an instance.
+func (s *session) run(image string) string {
+	s.Helper()
+	out, err := s.cloud.RunInstances(s.Context(), &ec2types.RunInstancesInput{ImageId: &image, InstanceType: new("b1.pico"), MinCount: new(int32(1)), MaxCount: new(int32(1))})
+	s.must(err)
+	return *out.Instances[0].InstanceId
+}
+
+func (s *session) awaitRunning(id string) {
+	s.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		out, err := s.cloud.DescribeInstances(s.Context(), &ec2types.DescribeInstancesInput{InstanceIds: []string{id}})
+		s.must(err)
+		if *out.Reservations[0].Instances[0].State.Name == "running" {
+			return
+		}
+	}
+	s.Fatalf("%s does not run", id)
 }

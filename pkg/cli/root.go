@@ -141,6 +141,7 @@ func addCommands(root *cobra.Command, f *factory.Factory) {
 	addGroup(root, thisHost,
 		host.NewDoctorCommand(f, nil),
 		host.NewConsoleCommand(f, nil),
+		host.NewLabCommand(f, nil),
 		host.NewEnvCommand(f, nil),
 		host.NewAWSCommand(f, nil),
 		host.NewVersionCommand(f, nil),

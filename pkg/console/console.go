@@ -72,7 +72,7 @@ func New(o Options) (*Console, error) {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+Path+"assets/", assetHandler())
 	c.signInRoutes(mux)
-	for _, routes := range []func(*http.ServeMux){c.overviewRoutes, c.instanceRoutes, c.terminalRoutes, c.launchRoutes, c.imageRoutes, c.buildRoutes, c.storageRoutes, c.networkRoutes, c.keyRoutes, c.accountRoutes, c.userRoutes} {
+	for _, routes := range []func(*http.ServeMux){c.overviewRoutes, c.instanceRoutes, c.terminalRoutes, c.launchRoutes, c.imageRoutes, c.buildRoutes, c.storageRoutes, c.networkRoutes, c.keyRoutes, c.accountRoutes, c.learnRoutes, c.userRoutes} {
 		routes(mux)
 	}
 	mux.HandleFunc(Path, func(w http.ResponseWriter, r *http.Request) {

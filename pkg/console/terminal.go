@@ -72,7 +72,7 @@ func (c *Console) serial(w http.ResponseWriter, r *request) {
 	if err != nil {
 		return // it has answered
 	}
-	defer ws.CloseNow()
+	defer func() { _ = ws.CloseNow() }()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	context.AfterFunc(ctx, func() { _ = port.Close() })
