@@ -25,6 +25,7 @@ func (c *Console) instanceRoutes(mux *http.ServeMux) {
 	}
 	mux.HandleFunc("POST "+Path+"instances/protect", c.do(protect))
 	mux.HandleFunc("POST "+Path+"instances/type", c.do(changeType))
+	mux.HandleFunc("POST "+Path+"instances/groups", c.do(changeGroups))
 	mux.HandleFunc("POST "+Path+"instances/image", c.do(createImage))
 	mux.HandleFunc("POST "+Path+"tags", c.do(setTag))
 	mux.HandleFunc("POST "+Path+"tags/delete", c.do(deleteTag))

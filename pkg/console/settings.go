@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
@@ -30,6 +31,9 @@ func (p *instance) settings(ctx context.Context, r *request) error {
 	}
 	p.Facts = append(p.Facts, fact{"Termination", shown})
 	p.Buttons = append([]button{toggle}, p.Buttons...)
+	if err := p.groupsForm(ctx, r); err != nil {
+		return err
+	}
 	if p.State == "stopped" {
 		types, err := fittingTypes(ctx, r, ec2types.Value(p.Instance.Architecture))
 		if err != nil {
@@ -49,6 +53,36 @@ func (p *instance) settings(ctx context.Context, r *request) error {
 		p.UserData = readable(ec2types.Value(data.UserData.Value))
 	}
 	return nil
+}
+
+// groupsForm is for the security groups that are around the instance.
+func (p *instance) groupsForm(ctx context.Context, r *request) error {
+	all, err := securityGroups(ctx, r)
+	if err != nil && !forbidden(err) {
+		return err
+	}
+	f := field{Name: "group", Label: "Of its network", Type: "checks", Required: true}
+	for _, g := range all {
+		if ec2types.Value(g.VpcId) != ec2types.Value(p.Instance.VpcId) {
+			continue
+		}
+		in := slices.ContainsFunc(p.Instance.SecurityGroups, func(has ec2types.GroupIdentifier) bool {
+			return ec2types.Value(has.GroupId) == ec2types.Value(g.GroupId)
+		})
+		f.Options = append(f.Options, option{Value: ec2types.Value(g.GroupId), Text: ec2types.Value(g.GroupName), Selected: in})
+	}
+	if len(f.Options) > 0 {
+		p.Forms = append(p.Forms, form{Title: "Security groups", Action: Path + "instances/groups?id=" + p.ID, Submit: "Change", Help: "The machine's traffic is held to the new ones at once.", Fields: []field{f}})
+	}
+	return nil
+}
+
+func changeGroups(ctx context.Context, r *request) (next, done string, err error) {
+	groups := r.Form["group"]
+	if len(groups) == 0 {
+		return "", "", missing("which security groups: an instance has one at least")
+	}
+	return back(r), "", act(ctx, r, "ModifyInstanceAttribute", &ec2types.ModifyInstanceAttributeInput{InstanceId: filled(r.FormValue("id")), Groups: groups})
 }
 
 // readable is user data as it was written; what is no text is only named.

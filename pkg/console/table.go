@@ -206,7 +206,7 @@ type form struct {
 // field of a form.
 type field struct {
 	Name, Label, Help string
-	Type              string // of the input; "select", "textarea"
+	Type              string // of the input; "select", "textarea", "checks" for several of the options
 	Value             string
 	Options           []option
 	Required          bool

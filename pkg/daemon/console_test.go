@@ -148,6 +148,19 @@ func TestConsole(t *testing.T) {
 	if len(all.SecurityGroups) != 2 {
 		t.Errorf("%d security groups are there, not the default one and the launch's", len(all.SecurityGroups))
 	}
+	home, err := c.DescribeSecurityGroups(t.Context(), &ec2types.DescribeSecurityGroupsInput{GroupNames: []string{"default"}})
+	c.must(err)
+	fallback := *home.SecurityGroups[0].GroupId
+	if _, page, _ = v.get("/console/instances/" + id); !strings.Contains(page, `value="`+fallback+`"> default`) {
+		t.Error("the other security group is not offered")
+	}
+	v.send("/console/instances/groups?id="+id, url.Values{"group": {fallback}})
+	if got := c.instance(id).SecurityGroups; len(got) != 1 || *got[0].GroupId != fallback {
+		t.Errorf("the security groups are %+v", got)
+	}
+	if _, page, _ = v.send("/console/instances/groups?id="+id, nil); !strings.Contains(page, "one at least") {
+		t.Error("an instance is left without a security group")
+	}
 	v.send("/console/instances/protect", url.Values{"id": {id}, "on": {"yes"}})
 	if _, page, _ = v.send("/console/instances/terminate", url.Values{"id": {id}}); !strings.Contains(page, "disableApiTermination") {
 		t.Errorf("a protected instance is terminated: %s", page)
