@@ -304,7 +304,8 @@ func TestLive(t *testing.T) {
 // TestColumns: what is hidden of a table stays so, also of rows that come later.
 func TestColumns(t *testing.T) {
 	s := open(t, 1280)
-	image, _ := s.launched()
+	image, instance := s.launched()
+	s.inside("instances/" + instance)
 	s.visit("instances")
 	s.press("summary", "⋯")
 	s.press("details[open] label", "^Image$")
@@ -391,10 +392,32 @@ func (s *session) launched() (image, instance string) {
 	return image, *out.Instances[0].InstanceId
 }
 
+// tap clicks where there is no pointer that could be moved, as on a phone.
+func (s *session) tap(e *rod.Element) {
+	s.Helper()
+	_, err := e.Eval(`() => this.click()`)
+	s.must(err)
+}
+
+// inside opens a form of an instance, which has to be where one can see all of it.
+func (s *session) inside(path string) {
+	s.Helper()
+	s.visit(path)
+	s.tap(s.see("summary", "Create image"))
+	s.see("details[open] button", "Create image")
+	out, err := s.page.Eval(`() => { const { left, right, top } = document.querySelector("details[open] .pop").getBoundingClientRect(), main = document.querySelector("#main").getBoundingClientRect(); return left < main.left || right > innerWidth || top < 0; }`)
+	s.must(err)
+	if out.Value.Bool() {
+		s.Errorf("%s: the form is not all on the page", s.at())
+	}
+	s.shoot("form")
+}
+
 // TestPhone: no page is wider than a phone.
 func TestPhone(t *testing.T) {
 	s := open(t, 360)
-	for _, path := range s.paths(s.launched()) {
+	image, instance := s.launched()
+	for _, path := range s.paths(image, instance) {
 		s.visit(path)
 		s.see("#live", ".")
 		wide, err := s.page.Eval(`() => document.documentElement.scrollWidth - innerWidth`)
@@ -404,14 +427,10 @@ func TestPhone(t *testing.T) {
 			s.shoot(strings.NewReplacer("/", "_", "?", "_").Replace(path))
 		}
 	}
-	// A phone has no pointer that could be moved.
-	tap := func(e *rod.Element) {
-		_, err := e.Eval(`() => this.click()`)
-		s.must(err)
-	}
-	tap(s.see("button.menu", ""))
+	s.inside("instances/" + instance)
+	s.tap(s.see("button.menu", ""))
 	s.see("nav.side:popover-open", "")
-	tap(s.see("nav.side a", "Volumes"))
+	s.tap(s.see("nav.side a", "Volumes"))
 	s.see("h2", "Volumes")
 	s.clean()
 }

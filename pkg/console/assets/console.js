@@ -182,6 +182,14 @@
     }
   });
 
+  // A form opens to the left of its button, if there is room.
+  document.addEventListener("toggle", (e) => {
+    if (!e.target.matches("details.drop[open]")) return;
+    const pop = $(".pop", e.target);
+    pop.classList.remove("from-left");
+    pop.classList.toggle("from-left", pop.getBoundingClientRect().left < $("#main").getBoundingClientRect().left);
+  }, true);
+
   document.addEventListener("keydown", (e) => {
     if (e.key === "Escape") for (const open of all("details.drop[open], details.who[open]")) { open.open = false; $("summary", open).focus(); }
     if (e.key === "/" && !e.target.closest("input, textarea, select")) {
