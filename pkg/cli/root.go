@@ -104,6 +104,7 @@ func addCommands(root *cobra.Command, f *factory.Factory) {
 		lineage.NewCommand(f, nil),
 		diff.NewCommand(f, nil),
 		image.NewHistoryCommand(f),
+		image.NewAdoptCommand(f),
 	)
 	addGroup(root, objects,
 		image.NewCommand(f),

@@ -81,6 +81,9 @@ func (c *toyCloud) imageTable(t *api.Table) {
 		}
 		return &ec2types.DescribeImportImageTasksOutput{ImportImageTasks: []ec2types.ImportImageTask{t}}, nil
 	})
+	register(t, "AdoptDomain", []string{"ClientToken", "Description", "Domain", "Name"}, func(in *bundttypes.AdoptDomainInput) (*bundttypes.AdoptDomainOutput, error) {
+		return &bundttypes.AdoptDomainOutput{ImportTaskId: new(*in.Domain + "-as-" + ec2types.Value(in.Name))}, nil
+	})
 	register(t, "ExportImage", []string{"ClientToken", "DiskImageFormat", "ImageId", "S3ExportLocation"}, func(*ec2types.ExportImageInput) (*ec2types.ExportImageOutput, error) {
 		return &ec2types.ExportImageOutput{ExportImageTaskId: new("export-ami-1")}, nil
 	})

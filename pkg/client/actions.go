@@ -140,6 +140,11 @@ func (c *Client) PushImage(ctx context.Context, in *bundttypes.PushImageInput) (
 	return call[bundttypes.PushImageOutput](ctx, c, "PushImage", in)
 }
 
+// AdoptDomain starts to make an image of a machine that bundt did not make.
+func (c *Client) AdoptDomain(ctx context.Context, in *bundttypes.AdoptDomainInput) (*bundttypes.AdoptDomainOutput, error) {
+	return call[bundttypes.AdoptDomainOutput](ctx, c, "AdoptDomain", in)
+}
+
 // PullImage starts to make an image of what a registry has.
 func (c *Client) PullImage(ctx context.Context, in *bundttypes.PullImageInput) (*bundttypes.PullImageOutput, error) {
 	return call[bundttypes.PullImageOutput](ctx, c, "PullImage", in)

@@ -26,6 +26,7 @@ type ImageImport struct {
 	Mode        model.BootMode // "" finds out
 	Disks       []model.ImportDisk
 	Tags        model.Tags
+	Domain      string // see model.ImportTask
 	ClientToken string `json:"-"`
 }
 
@@ -97,7 +98,7 @@ func (c *Account) newImport(tx *store.Tx, r ImageImport) ([]string, error) {
 	}
 	t := model.ImportTask{
 		ID: model.NewID(model.ImportPrefix), OwnerID: c.id, Node: node, State: model.TaskActive, Message: "pending", Description: r.Description,
-		Arch: r.Arch, Mode: r.Mode, Disks: r.Disks, ImageID: model.NewID(model.ImagePrefix), Created: c.Now(), Tags: r.Tags,
+		Arch: r.Arch, Mode: r.Mode, Disks: r.Disks, Domain: r.Domain, ImageID: model.NewID(model.ImagePrefix), Created: c.Now(), Tags: r.Tags,
 	}
 	t.ImageName = cmp.Or(r.Tags[ImageNameTag], t.ID)
 	if err := c.takeName(tx, t.ImageName, t.ImageID); err != nil {
@@ -120,7 +121,7 @@ func (c *Account) checkImportDisk(d *model.ImportDisk, index int) error {
 		return model.Errorf(model.CodeInvalidParameterValue, "Invalid device name %s", d.Device)
 	}
 	sources := 0
-	for _, s := range []string{d.URL, d.Bucket + d.Key, d.SnapshotID} {
+	for _, s := range []string{d.URL, d.Bucket + d.Key, d.SnapshotID, d.File} {
 		if s != "" {
 			sources++
 		}
@@ -138,6 +139,9 @@ func (c *Account) checkImportDisk(d *model.ImportDisk, index int) error {
 		return model.Errorf(model.CodeMissingParameter, "The request must contain the parameter Format of the disk container")
 	default:
 		return model.Errorf(model.CodeUnsupportedOperation, "The disk format %s is not supported", d.Format).WithHint("supported: RAW, VMDK, VHD, VHDX, QCOW2, OVA; compressed by gzip, xz, zstd or bzip2 or not")
+	}
+	if d.File != "" {
+		return nil
 	}
 	if d.URL == "" {
 		return checkObject(d.Bucket, d.Key)

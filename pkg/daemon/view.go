@@ -43,6 +43,10 @@ func (v *view) Host(ctx context.Context, refresh bool) (*bundttypes.DescribeHost
 	return examine(ctx, v.daemon.cfg, v.daemon.driver)
 }
 
+func (v *view) Foreign(ctx context.Context, name string) (model.ForeignMachine, error) {
+	return v.daemon.node.Foreign(ctx, name)
+}
+
 func (v *view) Inventory(ctx context.Context) ([]bundttypes.InventoryItem, error) {
 	items, err := v.daemon.node.Inventory(ctx)
 	if err != nil {

@@ -146,6 +146,13 @@ type Variables interface {
 	Variables(ctx context.Context, id string) ([]byte, error)
 }
 
+// Adopter is the capability to see machines that somebody else made.
+type Adopter interface {
+	// Foreign returns the machine of that name or UUID: ErrNotFound if there is none,
+	// ErrUnsupported if it is the driver's own or something of it cannot be read.
+	Foreign(ctx context.Context, name string) (model.ForeignMachine, error)
+}
+
 // Refresher is the capability to measure the host again.
 type Refresher interface {
 	// Refresh forgets what Host has measured: the next call of Host measures anew.

@@ -43,7 +43,8 @@ type ImportTask struct {
 	Arch        Arch         `json:"arch,omitempty"` // as asked for; once completed, the image's
 	Mode        BootMode     `json:"mode,omitempty"` // likewise
 	Disks       []ImportDisk `json:"disks"`
-	ImageID     string       `json:"imageID"` // allotted at the start; exists once completed
+	Domain      string       `json:"domain,omitempty"` // UUID of the foreign machine whose disks they are
+	ImageID     string       `json:"imageID"`          // allotted at the start; exists once completed
 	ImageName   string       `json:"imageName"`
 	Created     time.Time    `json:"created"`
 	Finished    time.Time    `json:"finished,omitzero"`
@@ -56,7 +57,8 @@ type ImportDisk struct {
 	Device      string     `json:"device"`
 	Description string     `json:"description,omitempty"`
 	Format      DiskFormat `json:"format"`
-	URL         string     `json:"url,omitempty"` // as asked for
+	URL         string     `json:"url,omitempty"`  // as asked for
+	File        string     `json:"file,omitempty"` // of a foreign machine, on its node
 	Bucket      string     `json:"bucket,omitempty"`
 	Key         string     `json:"key,omitempty"`
 	Digest      string     `json:"digest,omitempty"`     // "sha256:HEX" that what is at an http URL must have

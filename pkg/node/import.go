@@ -129,7 +129,14 @@ func (n *Node) importDisk(ctx context.Context, t *model.ImportTask, i int, work 
 	if l, err := n.importedBefore(ctx, t.OwnerID, d.Source); err != nil || l.ID != "" {
 		return importedDisk{layer: l, pin: err == nil}, err
 	}
+	unchanged, err := n.foreignState(ctx, t, i)
+	if err != nil {
+		return importedDisk{}, err
+	}
 	path, err := n.convertDisk(ctx, t, i, work)
+	if err == nil {
+		err = unchanged()
+	}
 	if err != nil {
 		return importedDisk{}, err
 	}
@@ -144,8 +151,8 @@ func (n *Node) importDisk(ctx context.Context, t *model.ImportTask, i int, work 
 // as the one state of a file that it is. It is "" where nothing does.
 func (n *Node) identity(account string, d *model.ImportDisk) (string, error) {
 	content := cmp.Or(d.Blob, d.Digest)
-	if d.Bucket != "" {
-		_, info, err := n.bucketFile(account, d)
+	if d.Bucket != "" || d.File != "" {
+		info, err := n.fileInfo(account, d)
 		if err != nil {
 			return "", err
 		}
@@ -153,7 +160,7 @@ func (n *Node) identity(account string, d *model.ImportDisk) (string, error) {
 		if !ok {
 			return "", nil
 		}
-		content = fmt.Sprintf("file:%d:%d:%d:%d.%09d", st.Dev, st.Ino, st.Size, st.Ctim.Sec, st.Ctim.Nsec)
+		content = fileState(st)
 		// A clock's tick may hide a write that comes right after: a file that was
 		// just changed is known by what it will be.
 		if time.Since(time.Unix(st.Ctim.Unix())) < time.Second {
@@ -164,6 +171,20 @@ func (n *Node) identity(account string, d *model.ImportDisk) (string, error) {
 		return "", nil
 	}
 	return string(d.Format) + " " + content, nil
+}
+
+// fileInfo is about a disk's file on this host.
+func (n *Node) fileInfo(account string, d *model.ImportDisk) (fs.FileInfo, error) {
+	if d.File != "" {
+		return foreignFile(d.File)
+	}
+	_, info, err := n.bucketFile(account, d)
+	return info, err
+}
+
+// fileState names the one state of a file that it is in.
+func fileState(st *syscall.Stat_t) string {
+	return fmt.Sprintf("file:%d:%d:%d:%d.%09d", st.Dev, st.Ino, st.Size, st.Ctim.Sec, st.Ctim.Nsec)
 }
 
 // importedBefore finds the layer that an earlier task of the account made of a source,
@@ -264,7 +285,7 @@ func (n *Node) convertDisk(ctx context.Context, t *model.ImportTask, i int, work
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	err = disk.Convert(ctx, src, qemuFormats[format], dst, disk.ConvertOptions{
-		MaxBytes: maxImportBytes, Packed: d.Member == "", Unpacking: n.unpacking(ctx, t),
+		MaxBytes: maxImportBytes, Packed: d.Member == "" && d.File == "", Unpacking: n.unpacking(ctx, t),
 		Progress: func(percent int) {
 			if err := n.importStep(ctx, t, "converting", 90*(100*i+percent)/(100*len(t.Disks))); err != nil {
 				cancel(err)
@@ -392,6 +413,13 @@ func (n *Node) downloadDisk(ctx context.Context, t *model.ImportTask, i int, pat
 // first. No link leads out of the buckets
 // of the account.
 func (n *Node) source(account string, d *model.ImportDisk) (string, error) {
+	if d.File != "" {
+		info, err := foreignFile(d.File)
+		if err == nil {
+			d.SizeBytes = info.Size()
+		}
+		return d.File, err
+	}
 	if d.Blob != "" {
 		path, err := n.Layers.BlobPath(d.Blob)
 		if err != nil {

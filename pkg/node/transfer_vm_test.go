@@ -359,3 +359,39 @@ func TestImportFails(t *testing.T) {
 		t.Errorf("failed imports left %v, %v", imgs, err)
 	}
 }
+
+// A machine that bundt did not make becomes an image, and stays as it is.
+func TestAdopt(t *testing.T) {
+	w := newWorld(t)
+	path := filepath.Join(t.TempDir(), "mail.raw")
+	bootable(t, path)
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := model.ForeignMachine{Name: "mail", UUID: "u-1", Arch: model.X8664, UEFI: true, Disks: []model.ForeignDisk{{Name: "vda", Path: path, Format: model.FormatRaw}}}
+	w.host.SetForeign(m)
+	running := m
+	running.Running = true
+	if _, err := w.cloud.Adopt(t.Context(), &running, cloud.Adoption{}); model.CodeOf(err) != model.CodeIncorrectState {
+		t.Errorf("a running machine: %v", err)
+	}
+	w.eventually("adopt", func() error {
+		_, err := w.cloud.Adopt(t.Context(), &m, cloud.Adoption{ClientToken: "once"})
+		return err
+	})
+	w.eventually("the image", func() error {
+		images, err := w.cloud.Images(t.Context())
+		if err != nil || len(images) != 1 {
+			return errors.Join(err, fmt.Errorf("there are %d", len(images)))
+		}
+		img := images[0]
+		if img.Name != "mail" || img.Boot.Mode != model.BootModeUEFI || img.Arch != model.X8664 || w.mark(img) != "the mark" {
+			t.Errorf("the image is %+v", img)
+		}
+		return nil
+	})
+	if after, err := os.Stat(path); err != nil || after.ModTime() != before.ModTime() || after.Mode() != before.Mode() {
+		t.Errorf("the disk was changed: %+v, %v", after, err)
+	}
+}

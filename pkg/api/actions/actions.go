@@ -56,6 +56,8 @@ type Node interface {
 	BuildLog(buildID string, step int) (string, error)
 	// PreviewLAN says what attaching these addresses to an interface would do.
 	PreviewLAN(ctx context.Context, name string, addresses []netip.Addr) (*bundttypes.PreviewLanOutput, error)
+	// Foreign returns a machine of the host that bundt did not make.
+	Foreign(ctx context.Context, name string) (model.ForeignMachine, error)
 	// Inventory returns everything bundt has on the host.
 	Inventory(ctx context.Context) ([]bundttypes.InventoryItem, error)
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/bundt/bundt/pkg/api"
+	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/model"
@@ -26,6 +27,9 @@ func (a *Actions) registerTransfers(t *api.Table) {
 			"Architecture", "BootMode", "ClientToken", "Description", "DiskContainers", "Encrypted=false", "Hypervisor=xen",
 			"LicenseType=BYOL", "Platform=Linux", "RoleName=" + importRole, "TagSpecifications", "UsageOperation=RunInstances",
 		},
+	})
+	api.Register(t, api.Action[bundttypes.AdoptDomainInput, bundttypes.AdoptDomainOutput]{
+		Name: "AdoptDomain", Handler: a.adoptDomain, Acts: []string{"ClientToken", "Description", "Domain", "Name"},
 	})
 	api.Register(t, api.Action[ec2types.DescribeImportImageTasksInput, ec2types.DescribeImportImageTasksOutput]{
 		Name: "DescribeImportImageTasks", Handler: a.describeImports, Acts: []string{"Filters", "ImportTaskIds", "MaxResults", "NextToken"},
@@ -71,6 +75,20 @@ func (a *Actions) importImage(ctx context.Context, in *ec2types.ImportImageInput
 		ImportTaskId: task.ImportTaskId, Platform: task.Platform, Progress: task.Progress, SnapshotDetails: task.SnapshotDetails,
 		Status: task.Status, StatusMessage: task.StatusMessage, Tags: task.Tags,
 	}, nil
+}
+
+func (a *Actions) adoptDomain(ctx context.Context, in *bundttypes.AdoptDomainInput) (*bundttypes.AdoptDomainOutput, error) {
+	m, err := a.node.Foreign(ctx, ec2types.Value(in.Domain))
+	if err != nil {
+		return nil, err
+	}
+	t, err := a.account(ctx).Adopt(ctx, &m, cloud.Adoption{
+		Name: ec2types.Value(in.Name), Description: ec2types.Value(in.Description), ClientToken: ec2types.Value(in.ClientToken),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &bundttypes.AdoptDomainOutput{ImageId: &t.ImageID, ImportTaskId: &t.ID}, nil
 }
 
 // taskFields are the filters of both kinds of tasks.

@@ -39,7 +39,7 @@ func New(d *auth.Directory, objects Objects) *Authorizer { return &Authorizer{d,
 // adminOnly are actions on what is not an account's: no policy of another account
 // than the admin's can allow them.
 var adminOnly = []string{
-	"bundt:CreateAccount", "bundt:DeleteAccount", "bundt:ModifyAccountQuotas", "bundt:DescribeHost", "bundt:DescribeInventory",
+	"bundt:CreateAccount", "bundt:DeleteAccount", "bundt:ModifyAccountQuotas", "bundt:DescribeHost", "bundt:DescribeInventory", "bundt:AdoptDomain",
 	"bundt:AddPublisher", "bundt:RefreshPublisher", "bundt:RemovePublisher",
 	"bundt:PreviewLan", "bundt:AttachLan", "bundt:ConfirmLan", "bundt:DetachLan",
 }

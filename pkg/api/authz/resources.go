@@ -47,6 +47,7 @@ var created = map[string][]string{
 	"ec2:CreateLaunchTemplate":            {"launch-template"},
 	"bundt:BuildImage":                    {"image"},
 	"bundt:PullImage":                     {"image", "snapshot"},
+	"bundt:AdoptDomain":                   {"image", "import-image-task", "snapshot"},
 	"bundt:PullProductImage":              {"image", "snapshot"},
 	"ec2:CreateKeyPair":                   {}, // named in the request
 	"ec2:ImportKeyPair":                   {},

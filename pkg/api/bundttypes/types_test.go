@@ -55,7 +55,7 @@ var types = []any{
 	bundttypes.DescribeInstanceDetailsInput{}, bundttypes.DescribeInstanceDetailsOutput{},
 	bundttypes.GetNetworkTraceInput{}, bundttypes.GetNetworkTraceOutput{}, bundttypes.GetInstanceDiagnosisInput{}, bundttypes.GetInstanceDiagnosisOutput{},
 	bundttypes.GetInstanceIdentityCertificateInput{}, bundttypes.GetInstanceIdentityCertificateOutput{},
-	bundttypes.PushImageInput{}, bundttypes.PushImageOutput{}, bundttypes.PullImageInput{}, bundttypes.PullImageOutput{},
+	bundttypes.AdoptDomainInput{}, bundttypes.AdoptDomainOutput{}, bundttypes.PushImageInput{}, bundttypes.PushImageOutput{}, bundttypes.PullImageInput{}, bundttypes.PullImageOutput{},
 	bundttypes.DescribeRegistryTasksInput{}, bundttypes.DescribeRegistryTasksOutput{}, bundttypes.CancelRegistryTaskInput{}, bundttypes.CancelRegistryTaskOutput{},
 	bundttypes.ImageSigningKey{}, bundttypes.ImportImageSigningKeyInput{}, bundttypes.TrustKeyInput{}, bundttypes.TrustKeyOutput{},
 	bundttypes.DistrustKeyInput{}, bundttypes.DescribeTrustedKeysOutput{},

@@ -119,14 +119,19 @@ func (o *importOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	id := ec2types.Value(out.ImportTaskId)
-	if o.wait.NoWait {
-		_, err = fmt.Fprintln(o.factory.IO.Out, id)
+	return followImport(ctx, o.factory, c, o.wait, ec2types.Value(out.ImportTaskId), o.name)
+}
+
+// followImport waits for an import to complete and prints the image's id, or at once the
+// task's.
+func followImport(ctx context.Context, f *factory.Factory, c *client.Client, w wait.Options, id, name string) error {
+	if w.NoWait {
+		_, err := fmt.Fprintln(f.IO.Out, id)
 		return err
 	}
 	image := ""
-	p := o.factory.IO.StartProgress("importing " + o.name)
-	err = o.wait.Until(ctx, p, func(ctx context.Context) (bool, string, error) {
+	p := f.IO.StartProgress("importing " + name)
+	err := w.Until(ctx, p, func(ctx context.Context) (bool, string, error) {
 		found, err := c.DescribeImportImageTasks(ctx, &ec2types.DescribeImportImageTasksInput{ImportTaskIds: []string{id}})
 		if err != nil {
 			return false, "", err
@@ -139,8 +144,8 @@ func (o *importOptions) run(ctx context.Context) error {
 		p.Stop()
 		return err
 	}
-	p.Done(fmt.Sprintf("%s %s available", image, o.name))
-	_, err = fmt.Fprintln(o.factory.IO.Out, image)
+	p.Done(fmt.Sprintf("%s %s available", image, name))
+	_, err = fmt.Fprintln(f.IO.Out, image)
 	return err
 }
 

@@ -60,6 +60,7 @@ const (
 	OpScreenshot  Op = "Screenshot"
 	OpSerialPort  Op = "SerialPort"
 	OpVariables   Op = "Variables"
+	OpForeign     Op = "Foreign"
 )
 
 // Host is the simulated machine room: what exists whether or not a driver looks
@@ -75,6 +76,7 @@ type Host struct {
 	SocketDir string
 
 	mu       sync.Mutex
+	foreign  map[string]model.ForeignMachine // by UUID
 	machines map[string]*machine
 	watchers map[chan hypervisor.Event]struct{}
 	nextPID  int

@@ -44,6 +44,7 @@ type Driver interface {
 	hypervisor.Screenshotter
 	hypervisor.SerialPort
 	hypervisor.Variables
+	hypervisor.Adopter
 	// Close lets go of the machines, which run on.
 	Close() error
 }

@@ -129,6 +129,7 @@ func TestSession(t *testing.T) {
 	hvtest.Run(t, w.harness())
 	t.Run("LibvirtdRestarts", w.restarts)
 	t.Run("OthersDomains", w.othersDomains)
+	t.Run("Foreign", w.foreign)
 }
 
 // restarts: machines outlive libvirtd, and the driver finds them again when it is back, with what
@@ -232,5 +233,45 @@ func (w *world) othersDomains(t *testing.T) {
 	}
 	if err := d.Remove(t.Context(), spec.ID); err != nil {
 		t.Error(err)
+	}
+}
+
+// foreign: a domain that bundt did not make is found, and told from bundt's own.
+func (w *world) foreign(t *testing.T) {
+	d := w.driver(t)
+	defer d.Close()
+	c, err := d.connection()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const uuid = "5c1b3a7e-1111-4222-8333-444455556666"
+	dom, err := c.DomainDefineXML(`<domain type="qemu"><name>mail</name><uuid>` + uuid + `</uuid><memory unit="MiB">64</memory>
+<os><type arch="x86_64" machine="q35">hvm</type></os><devices><disk type="file" device="disk">
+<driver name="qemu" type="qcow2"/><source file="` + w.Base.Path + `"/><target dev="vda" bus="virtio"/></disk></devices></domain>`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = dom.Undefine(); _ = dom.Free() }()
+	for _, name := range []string{"mail", uuid} {
+		m, err := d.Foreign(t.Context(), name)
+		if err != nil || m.UUID != uuid || m.Arch != model.X8664 || m.UEFI || m.Running || len(m.Disks) != 1 || m.Disks[0].Path != w.Base.Path || m.Disks[0].Format != model.FormatQcow2 {
+			t.Errorf("%s is %+v, %v", name, m, err)
+		}
+	}
+	if _, err := d.Foreign(t.Context(), "nobody"); !errors.Is(err, hypervisor.ErrNotFound) {
+		t.Errorf("no such domain: %v", err)
+	}
+	spec := w.Spec(t, "i-ours")
+	if _, err := d.Start(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Foreign(t.Context(), domainName(spec.ID)); !errors.Is(err, hypervisor.ErrUnsupported) {
+		t.Errorf("bundt's own: %v", err)
+	}
+	if err := d.Remove(t.Context(), spec.ID); err != nil {
+		t.Error(err)
+	}
+	if list, err := d.List(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("a foreign domain is listed: %+v, %v", list, err)
 	}
 }
