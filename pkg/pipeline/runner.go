@@ -10,7 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/model"
@@ -42,6 +45,15 @@ const (
 	shortestWait = 50 * time.Millisecond
 	troubleWait  = 5 * time.Second
 )
+
+const (
+	// atOnce is how many pipelines and runs are looked at side by side.
+	atOnce = 8
+	// packagesTime is how long a distribution's archive may take to tell its state.
+	packagesTime = 2 * time.Minute
+)
+
+var errSlowArchive = fmt.Errorf("the distribution's archive did not tell its state within %s", packagesTime)
 
 // Run runs pipelines until ctx ends.
 func (r *Runner) Run(ctx context.Context) {
@@ -87,24 +99,45 @@ func (r *Runner) Step(ctx context.Context) (next time.Time, err error) {
 	}
 	active := map[string]bool{} // pipelines with a run under way
 	for i := range runs {
-		if runs[i].State.Over() {
-			continue
+		active[runs[i].PipelineID] = active[runs[i].PipelineID] || !runs[i].State.Over()
+	}
+	// Side by side: one that waits for a slow archive does not hold up the others.
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	var mu sync.Mutex
+	do := func(what string, step func() (time.Time, error)) {
+		g.Go(func() error {
+			at, serr := step()
+			mu.Lock()
+			defer mu.Unlock()
+			if serr != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %w", what, serr))
+			}
+			next = sooner(next, at)
+			return nil
+		})
+	}
+	for i := range runs {
+		if !runs[i].State.Over() {
+			do("run "+runs[i].ID, func() (time.Time, error) { return r.advance(ctx, &runs[i]) })
 		}
-		active[runs[i].PipelineID] = true
-		at, rerr := r.advance(ctx, &runs[i])
-		if rerr != nil {
-			err = errors.Join(err, fmt.Errorf("run %s: %w", runs[i].ID, rerr))
-		}
-		next = sooner(next, at)
 	}
 	for i := range pipelines {
-		at, perr := r.consider(ctx, &pipelines[i], active[pipelines[i].ID])
-		if perr != nil {
-			err = errors.Join(err, fmt.Errorf("pipeline %s: %w", pipelines[i].Name, perr))
-		}
-		next = sooner(next, at)
+		do("pipeline "+pipelines[i].Name, func() (time.Time, error) { return r.consider(ctx, &pipelines[i], active[pipelines[i].ID]) })
 	}
+	_ = g.Wait() // what failed is in err
 	return next, err
+}
+
+// packages is Packages, for as long as others can wait for it.
+func (r *Runner) packages(ctx context.Context, contextDigest string, arch model.Arch) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, packagesTime, errSlowArchive)
+	defer cancel()
+	state, err := r.Packages(ctx, contextDigest, arch)
+	if err != nil && errors.Is(context.Cause(ctx), errSlowArchive) {
+		err = errSlowArchive
+	}
+	return state, err
 }
 
 // sooner is the first of two times, of which zero is none.
@@ -159,7 +192,7 @@ func (r *Runner) changed(ctx context.Context, account *cloud.Account, p *model.P
 	if err != nil {
 		return false, err
 	}
-	packages, err := r.Packages(ctx, p.ContextDigest, p.Arch)
+	packages, err := r.packages(ctx, p.ContextDigest, p.Arch)
 	if err != nil {
 		return false, err
 	}
@@ -178,7 +211,7 @@ func (r *Runner) advance(ctx context.Context, run *model.PipelineRun) (time.Time
 	switch run.State {
 	case model.RunPending:
 		// What cannot be told counts as a change when it can be told again.
-		packages, err := r.Packages(ctx, run.Built.Recipe, run.Arch)
+		packages, err := r.packages(ctx, run.Built.Recipe, run.Arch)
 		if err != nil && ctx.Err() == nil {
 			r.Logger.Warn("the state of a recipe's packages cannot be told", "run", run.ID, "error", err)
 		}

@@ -573,3 +573,36 @@ func TestRefused(t *testing.T) {
 		t.Errorf("another account starts it: %v", err)
 	}
 }
+
+// TestSlowArchive: a pipeline whose archive does not answer holds up no other.
+func TestSlowArchive(t *testing.T) {
+	w := newWorld(t)
+	w.parent()
+	slow := w.upload("sleep 1")
+	w.create(func(r *cloud.PipelineRequest) {
+		r.Name, r.ContextDigest, r.Schedule.Condition = "slow", slow, model.StartOnChanges
+	})
+	w.create(func(r *cloud.PipelineRequest) { r.Schedule.Condition = model.StartOnChanges })
+	asked := make(chan struct{})
+	w.runner.Packages = func(ctx context.Context, digest string, _ model.Arch) (string, error) {
+		if digest != slow {
+			close(asked)
+			return "sha256:other", nil
+		}
+		select {
+		case <-asked:
+			return "sha256:slow", nil
+		case <-time.After(20 * time.Second):
+			return "", errors.New("the other one was held up")
+		}
+	}
+	var err error
+	w.now, err = time.Parse("2006-01-02 15:04", "2026-05-02 03:00")
+	w.must(err)
+	_, err = w.runner.Step(t.Context())
+	w.must(err)
+	if p, err := w.Pipeline(t.Context(), "slow"); err != nil || p.Note != "" {
+		t.Errorf("the slow one's note is %q: %v", p.Note, err)
+	}
+	w.check("beside a slow one", "2.1.1 pending")
+}
