@@ -138,7 +138,8 @@ func (in inode) time(at, extra int) time.Time {
 func (v *volume) entry(at string, n uint32, in inode) (Entry, error) {
 	e := Entry{
 		Path: at, Mode: in.mode(), Inode: n, Modified: in.time(0x10, 0x88), Changed: in.time(0xc, 0x84),
-		UID: uint32(le16(in[2:])) | uint32(le16(in[0x78:]))<<16, GID: uint32(le16(in[0x18:])) | uint32(le16(in[0x7a:]))<<16,
+		HasAttributes: in.attributeBlock() != 0 || in.attributes() != nil,
+		UID:           uint32(le16(in[2:])) | uint32(le16(in[0x78:]))<<16, GID: uint32(le16(in[0x18:])) | uint32(le16(in[0x7a:]))<<16,
 	}
 	switch {
 	case e.Mode.IsRegular():
@@ -163,7 +164,7 @@ func (v *volume) entry(at string, n uint32, in inode) (Entry, error) {
 func (v *volume) target(in inode) (string, error) {
 	n := in.size()
 	switch {
-	case n > 4096:
+	case n < 0 || n > 4096:
 		return "", fmt.Errorf("%w: a symbolic link of %d bytes", ErrDamaged, n)
 	case n < int64(len(in.root())) && in.flags()&inodeExtents == 0:
 		return string(in.root()[:n]), nil
