@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -210,18 +211,35 @@ func (c *comparison) changed(a, b *rootfs.Entry) (what []string, err error) {
 		}
 		content = !same
 	}
+	attributes := false
+	if !untouched && (a.HasAttributes || b.HasAttributes) {
+		if attributes, err = c.attributesDiffer(a, b); err != nil {
+			return nil, err
+		}
+	}
 	for _, d := range []struct {
 		differs bool
 		name    string
 	}{
 		{content, "content"}, {a.Mode != b.Mode, "mode"}, {a.UID != b.UID || a.GID != b.GID, "owner"},
 		{a.Target != b.Target, "target"}, {a.Major != b.Major || a.Minor != b.Minor, "device"},
+		{attributes, "attributes"},
 	} {
 		if d.differs {
 			what = append(what, d.name)
 		}
 	}
 	return what, nil
+}
+
+// attributesDiffer compares extended attributes: capabilities, ACLs, labels.
+func (c *comparison) attributesDiffer(a, b *rootfs.Entry) (bool, error) {
+	old, err := c.before.Attributes(a)
+	if err != nil {
+		return false, err
+	}
+	now, err := c.after.Attributes(b)
+	return !maps.Equal(old, now), err
 }
 
 // same reads two files of one size side by side.

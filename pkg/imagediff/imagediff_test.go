@@ -17,7 +17,8 @@ import (
 )
 
 // system makes a file system with these files: "-> target" is a link, and content
-// that begins with "MODE " has that mode.
+// that begins with "MODE " has that mode, one that begins with "attribute " an extended
+// attribute of it.
 func system(t *testing.T, files map[string]string) *rootfs.FS {
 	t.Helper()
 	root := t.TempDir()
@@ -49,6 +50,13 @@ func system(t *testing.T, files map[string]string) *rootfs.FS {
 	image := filepath.Join(t.TempDir(), "image")
 	if out, err := exec.Command("mke2fs", "-q", "-F", "-t", "ext4", "-d", root, image, "8M").CombinedOutput(); err != nil {
 		t.Fatalf("mke2fs: %v: %s", err, out)
+	}
+	for name, content := range files {
+		if strings.HasPrefix(content, "attribute ") {
+			if out, err := exec.Command("debugfs", "-w", "-R", "ea_set /"+name+" security.capability \""+content+"\"", image).CombinedOutput(); err != nil {
+				t.Fatalf("debugfs: %v: %s", err, out)
+			}
+		}
 	}
 	f, err := os.Open(image)
 	if err != nil {
@@ -157,5 +165,18 @@ func TestMode(t *testing.T) {
 		if got := imagediff.Mode(mode); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
+	}
+}
+
+// TestAttributes: what a program may do by its capabilities is a difference.
+func TestAttributes(t *testing.T) {
+	before := system(t, map[string]string{"etc/a": "1", "bin/ping": "attribute one", "bin/same": "attribute same"})
+	after := system(t, map[string]string{"etc/a": "1", "bin/ping": "attribute two", "bin/same": "attribute same"})
+	r, err := imagediff.Compare(t.Context(), before, after, imagediff.Options{MaxFiles: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Files) != 1 || r.Files[0].Path != "/bin/ping" || !slices.Equal(r.Files[0].What, []string{"content", "attributes"}) {
+		t.Errorf("%+v", r.Files)
 	}
 }

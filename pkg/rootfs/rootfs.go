@@ -48,6 +48,8 @@ type Entry struct {
 	Inode        uint32
 	Modified     time.Time
 	Changed      time.Time // of the inode, which programs cannot set back
+	// HasAttributes says that there may be extended attributes: FS.Attributes reads them.
+	HasAttributes bool
 }
 
 // Open finds the root file system of a disk of size bytes: the first ext4 one, in a

@@ -337,6 +337,9 @@ func readAll(disk []byte) error {
 		return err
 	}
 	return f.Walk(func(e rootfs.Entry) error {
+		if _, err := f.Attributes(&e); err != nil {
+			return err
+		}
 		if !e.Mode.IsRegular() || e.Size > 1<<24 {
 			return nil
 		}
@@ -350,11 +353,14 @@ func readAll(disk []byte) error {
 }
 
 func FuzzOpen(f *testing.F) {
-	small, err := os.ReadFile(image(f, tree(f), "-b", "1024"))
+	marked := image(f, tree(f), "-b", "1024")
+	debugfs(f, marked, `ea_set /etc/motd user.mark here-is-the-mark`)
+	small, err := os.ReadFile(marked)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(0, []byte{}, 0, []byte{})
+	f.Add(bytes.Index(small, []byte("here-is-the-mark"))-24, []byte{255, 255, 255}, 0, []byte{})
 	f.Fuzz(func(_ *testing.T, at int, patch []byte, at2 int, patch2 []byte) {
 		broken := bytes.Clone(small)
 		copy(broken[uint(at)%uint(len(broken)):], patch)
