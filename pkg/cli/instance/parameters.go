@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -42,7 +41,7 @@ type Parameters struct {
 	Subnet   string
 	Groups   []string // security groups
 	Profile  string   // instance profile, by name or ARN
-	Volumes  []string // DEVICE=GIB
+	Volumes  []string // DEVICE=GIB[,OPTION…]
 }
 
 // AddFlags gives cmd the flags for all but the image.
@@ -57,7 +56,7 @@ func (o *Parameters) AddFlags(f *factory.Factory, cmd *cobra.Command) {
 	fl.StringVar(&o.Subnet, "subnet", "", "`subnet` to launch in; default: the default VPC's")
 	fl.StringSliceVarP(&o.Groups, "security-group", "g", nil, "security `groups` of the instances; may be repeated; default: the VPC's default group")
 	fl.StringVar(&o.Profile, "instance-profile", "", "IAM instance `profile`, by name or ARN, whose role the guests get keys of")
-	fl.StringArrayVar(&o.Volumes, "volume", nil, "volume `DEVICE=GIB`: another one, or the image's in another size; may be repeated")
+	fl.StringArrayVar(&o.Volumes, "volume", nil, "volume `DEVICE=GIB[,OPTION…]`: another one, or the image's in another size; may be repeated")
 	for flag, values := range map[string]cobra.CompletionFunc{
 		"type": complete.InstanceTypes(f), "key": complete.Keys(f), "subnet": complete.Subnets(f), "security-group": complete.SecurityGroups(f),
 		"instance-profile": complete.InstanceProfiles(f),
@@ -115,19 +114,6 @@ func (o *Parameters) Request(ctx context.Context, f *factory.Factory, c *client.
 	}
 	in.KeyName = command.Given(name)
 	return in, nil
-}
-
-// volumes are the storage mappings that differ from the image's.
-func (o *Parameters) volumes() (mappings []ec2types.BlockDeviceMapping, err error) {
-	for _, v := range o.Volumes {
-		device, size, _ := strings.Cut(v, "=")
-		gib, err := strconv.ParseInt(size, 10, 32)
-		if device == "" || err != nil || gib < 1 {
-			return nil, failure.Usagef("--volume %q: must be DEVICE=GIB, as in /dev/sdf=8", v)
-		}
-		mappings = append(mappings, ec2types.BlockDeviceMapping{DeviceName: &device, Ebs: &ec2types.EbsBlockDevice{VolumeSize: new(int32(gib))}})
-	}
-	return mappings, nil
 }
 
 // placeInNetwork finds the subnet and the security groups, of the subnet's VPC,

@@ -60,9 +60,12 @@ yet. Without --key, as on EC2, nobody may log in with a key.
 
 --accel kvm|tcg sets what executes the guest: the processor itself or software
 emulation. Without it the node takes the best that works; bundt doctor explains
-which. It is passed as the tag ` + AccelTag + `, so that any EC2 client can give it.`,
+which. It is passed as the tag ` + AccelTag + `, so that any EC2 client can give it.
+
+` + volumeHelp,
 		Example: `  bundt run tiny --key demo --name web
   bundt run ami-0123456789abcdef0 --type t3.small --user-data setup.sh --count 3
+  bundt run tiny --volume /dev/sdf=20,encrypted,keep --volume /dev/sda1=16
   bundt run tiny --subnet lab-1 --security-group web
   bundt run --launch-template web --count 3
   id=$(bundt run tiny --no-wait)`,

@@ -80,7 +80,7 @@ func newRestoreCommand(f *factory.Factory) *cobra.Command {
 		use: "restore SNAPSHOT", short: "Take a deleted snapshot out of the recycle bin", args: cobra.ExactArgs(1),
 		verb: "restore", object: "snapshot",
 		long: `Take a deleted snapshot out of the recycle bin: bundt snapshot retention turns that
-on, and aws ec2 list-snapshots-in-recycle-bin shows what is there.`,
+on, and bundt snapshot ls --bin shows what is there.`,
 		run: func(ctx context.Context, o *ChangeOptions) error {
 			c, err := o.snapshot()
 			if err != nil {

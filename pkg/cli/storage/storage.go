@@ -85,24 +85,56 @@ func attached(v ec2types.Volume) (a struct{ instance, device string }) {
 func gib(size *int32) string { return fmt.Sprintf("%d GiB", ec2types.Value(size)) }
 
 func newSnapshotListCommand(f *factory.Factory) *cobra.Command {
-	type snapshot = ec2types.Snapshot
-	id := func(s snapshot) string { return ec2types.Value(s.SnapshotId) }
-	return command.List[snapshot]{
-		What: "snapshots", ID: id, All: snapshots,
-		Columns: func(s *command.Session) []output.Column[snapshot] {
-			return []output.Column[snapshot]{
-				{Title: "SNAPSHOT", Text: id, Style: func(snapshot) iostreams.Style { return iostreams.Mark }},
-				command.Text("STATE", func(s snapshot) *string { return s.State }),
-				{Title: "SIZE", Text: func(s snapshot) string { return gib(s.VolumeSize) }},
-				command.Text("VOLUME", func(s snapshot) *string { return s.VolumeId }),
-				command.Age(s, func(s snapshot) *time.Time { return s.StartTime }),
-				command.Text("DESCRIPTION", func(s snapshot) *string { return s.Description }),
+	bin := false
+	return command.Verb{
+		Use: "ls", Aliases: []string{"list"}, Short: "List snapshots", Object: "snapshots", Args: cobra.NoArgs, Shows: true,
+		Flags: func(cmd *cobra.Command) { cmd.Flags().BoolVar(&bin, "bin", false, "list the recycle bin instead") },
+		Run: func(ctx context.Context, s *command.Session, _ []string) error {
+			if bin {
+				return listBin(ctx, s)
 			}
+			return listSnapshots(ctx, s)
 		},
 	}.Command(f)
 }
 
-func snapshots(ctx context.Context, s *command.Session, _ []string) (all []ec2types.Snapshot, err error) {
+func listSnapshots(ctx context.Context, s *command.Session) error {
+	all, err := snapshots(ctx, s)
+	if err != nil {
+		return err
+	}
+	type snapshot = ec2types.Snapshot
+	id := func(s snapshot) string { return ec2types.Value(s.SnapshotId) }
+	return command.Print(s, all, "", id, []output.Column[snapshot]{
+		{Title: "SNAPSHOT", Text: id, Style: func(snapshot) iostreams.Style { return iostreams.Mark }},
+		command.Text("STATE", func(s snapshot) *string { return s.State }),
+		{Title: "SIZE", Text: func(s snapshot) string { return gib(s.VolumeSize) }},
+		command.Text("VOLUME", func(s snapshot) *string { return s.VolumeId }),
+		command.Age(s, func(s snapshot) *time.Time { return s.StartTime }),
+		command.Text("DESCRIPTION", func(s snapshot) *string { return s.Description }),
+	})
+}
+
+func listBin(ctx context.Context, s *command.Session) error {
+	type snapshot = ec2types.SnapshotRecycleBinInfo
+	var all []snapshot
+	for page, err := range s.Client.ListSnapshotsInRecycleBinPages(ctx, &ec2types.ListSnapshotsInRecycleBinInput{}) {
+		if err != nil {
+			return err
+		}
+		all = append(all, page.Snapshots...)
+	}
+	id := func(s snapshot) string { return ec2types.Value(s.SnapshotId) }
+	now := s.Factory.Now()
+	return command.Print(s, all, "", id, []output.Column[snapshot]{
+		{Title: "SNAPSHOT", Text: id, Style: func(snapshot) iostreams.Style { return iostreams.Mark }},
+		command.Text("VOLUME", func(s snapshot) *string { return s.VolumeId }),
+		{Title: "GONE IN", Text: func(s snapshot) string { return output.Age(ec2types.Value(s.RecycleBinExitTime), now) }},
+		command.Text("DESCRIPTION", func(s snapshot) *string { return s.Description }),
+	})
+}
+
+func snapshots(ctx context.Context, s *command.Session) (all []ec2types.Snapshot, err error) {
 	for page, err := range s.DescribeSnapshotsPages(ctx, &ec2types.DescribeSnapshotsInput{}) {
 		if err != nil {
 			return nil, err
