@@ -160,7 +160,19 @@ func (d *Daemon) Purge() error {
 			err = fmt.Errorf("bundtd purge: %w: %s", err, out)
 		}
 	}
-	return errors.Join(err, os.RemoveAll(d.run))
+	return errors.Join(err, d.strays(), os.RemoveAll(d.run))
+}
+
+// strays is an error that names the processes that run on for this daemon, if any do.
+func (d *Daemon) strays() (err error) {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, f := range files {
+		line, rerr := os.ReadFile(f)
+		if rerr == nil && bytes.Contains(line, []byte(d.run+"/")) { // else it has just ended
+			err = errors.Join(err, fmt.Errorf("left behind: process %s: %s", filepath.Base(filepath.Dir(f)), bytes.ReplaceAll(line, []byte{0}, []byte{' '})))
+		}
+	}
+	return err
 }
 
 func (d *Daemon) logFile() string { return filepath.Join(d.Dir, "bundtd.log") }

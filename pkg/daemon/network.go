@@ -108,7 +108,11 @@ func (d *Daemon) endNetwork(ctx context.Context, kind string, force bool) error 
 		return err
 	}
 	ports, exists, err := control.Ports(o.StateFile)
-	if err != nil || !exists {
+	if err != nil {
+		return err
+	}
+	running, err := control.Running(o.ControlSocket)
+	if err != nil || !exists && !running {
 		return err
 	}
 	if ports > 0 && !force {
@@ -118,7 +122,9 @@ func (d *Daemon) endNetwork(ctx context.Context, kind string, force bool) error 
 	if err != nil {
 		return err
 	}
-	// A switch that does not run comes back to end what it has left.
-	_, err = client.Status(ctx)
+	if exists {
+		// A switch that does not run comes back to end what it has left.
+		_, err = client.Status(ctx)
+	}
 	return errors.Join(err, client.Stop(ctx))
 }

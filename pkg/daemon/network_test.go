@@ -1,12 +1,15 @@
 package daemon
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/bundt/bundt/pkg/network"
 )
@@ -48,5 +51,30 @@ func TestNetworkOfMachinesStays(t *testing.T) {
 	}
 	if _, err := os.Stat(file); err != nil {
 		t.Errorf("the state of the refused network is gone: %v", err)
+	}
+}
+
+// A switch that was started and not yet told anything has no state file. It is not
+// overlooked for that: the host is not said to be free of it.
+func TestEndNetworkWithoutState(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.DataDir, cfg.RunDir = t.TempDir(), t.TempDir()
+	d := &Daemon{cfg: cfg, log: slog.New(slog.DiscardHandler)}
+	lock, err := os.Create(filepath.Join(cfg.RunDir, "switch.sock.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil { // as a switch that does not listen yet
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := d.endNetwork(ctx, networkUser, true); err == nil {
+		t.Error("the switch was overlooked")
+	}
+	lock.Close()
+	if err := d.endNetwork(t.Context(), networkUser, true); err != nil {
+		t.Errorf("after its end: %v", err)
 	}
 }

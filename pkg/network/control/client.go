@@ -14,7 +14,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -299,22 +298,35 @@ func (d *Client) Stop(ctx context.Context) error {
 }
 
 // end tells the switch to stop and waits until its lock is free: then it holds
-// nothing on the host.
+// nothing on the host. One that does not listen yet, as its daemon died when it had just
+// started it, is waited for.
 func (d *Client) end(ctx context.Context, path string) error {
-	err := d.call(ctx, http.MethodPost, path, nil, nil)
-	if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
-		return nil // there is none
-	}
-	if err != nil {
-		return err
-	}
+	waiting, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
 	for {
-		unlock, err := lock(d.options.ControlSocket + ".lock")
+		err := d.call(waiting, http.MethodPost, path, nil, nil)
 		if err == nil {
-			unlock()
+			return d.awaitEnd(ctx)
+		}
+		running, lockErr := Running(d.options.ControlSocket)
+		if none := errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED); !none || lockErr != nil {
+			return errors.Join(err, lockErr)
+		}
+		if !running {
 			return nil
 		}
-		if !errors.Is(err, ErrRunning) {
+		select {
+		case <-waiting.Done():
+			return fmt.Errorf("the switch that holds %s does not answer: end its process by hand: %w", lockFile(d.options.ControlSocket), err)
+		case <-time.After(startPoll):
+		}
+	}
+}
+
+func (d *Client) awaitEnd(ctx context.Context) error {
+	for {
+		running, err := Running(d.options.ControlSocket)
+		if err != nil || !running {
 			return err
 		}
 		select {
@@ -423,11 +435,16 @@ func (d *Client) start(ctx context.Context) error {
 	if len(d.options.Command) == 0 {
 		return fmt.Errorf("no switch answers at %s", d.options.ControlSocket)
 	}
-	if err := os.MkdirAll(filepath.Dir(d.options.ControlSocket), 0o700); err != nil {
-		return fmt.Errorf("making the control directory: %w", err)
+	held, err := d.awaitLock(ctx)
+	if err != nil || held == nil {
+		return err
 	}
+	defer held.Close()
 	cmd := exec.Command(d.options.Command[0], d.options.Command[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // the daemon's end is not its own
+	// It has the lock before it exists for itself: whoever looks finds it at any moment.
+	cmd.ExtraFiles = []*os.File{held}
+	cmd.Env = append(os.Environ(), lockEnv+"="+strconv.Itoa(firstExtraFile))
 	if d.options.LogFile != "" {
 		f, err := os.OpenFile(d.options.LogFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err != nil {
@@ -443,6 +460,29 @@ func (d *Client) start(ctx context.Context) error {
 	go func() { exited <- cmd.Wait() }() // no zombie; ends with the daemon or the switch
 	d.log.Info("started the switch", "pid", cmd.Process.Pid)
 	return d.awaitStart(ctx, exited)
+}
+
+// awaitLock returns the lock; or nothing, when the one who has it has turned out to be
+// a switch: that of a daemon that has died since is about to answer, or to end.
+func (d *Client) awaitLock(ctx context.Context) (*os.File, error) {
+	deadline := time.After(startTimeout)
+	for {
+		held, err := lock(d.options.ControlSocket)
+		if !errors.Is(err, ErrRunning) {
+			return held, err
+		}
+		var v versionAnswer
+		if d.call(ctx, http.MethodGet, "/v1/version", nil, &v) == nil && v.Protocol == protocol {
+			return nil, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("waiting for the switch: %w", ctx.Err())
+		case <-deadline:
+			return nil, fmt.Errorf("waiting for the switch, which does not answer at %s: %w", d.options.ControlSocket, err)
+		case <-time.After(startPoll):
+		}
+	}
 }
 
 func (d *Client) awaitStart(ctx context.Context, exited <-chan error) error {

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,10 +13,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +30,7 @@ const (
 	maxConfigBytes = 64 << 20
 	maxProbeBytes  = 4 << 10
 	leaseSaveDelay = time.Second
+	lookEvery      = 5 * time.Second
 )
 
 var (
@@ -45,6 +45,9 @@ type ServeOptions struct {
 	ControlSocket string // unix socket, made with mode 0600
 	StateFile     string // last Config, to come back with; mode 0600
 	Logger        *slog.Logger
+	// LookEvery is the time between looks whether the control socket is still there:
+	// without it nobody can ever end the switch, so it ends itself. 5 s if zero.
+	LookEvery time.Duration
 }
 
 // Fabric moves the guests' packets. Its methods may be called at the same time,
@@ -96,11 +99,11 @@ func Serve(ctx context.Context, o ServeOptions, newFabric func(Seed) (Fabric, er
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	unlock, err := lock(o.ControlSocket + ".lock")
+	held, err := takeLock(o.ControlSocket)
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer held.Close()
 	st, err := loadState(o.StateFile)
 	if err != nil {
 		return err
@@ -117,28 +120,12 @@ func Serve(ctx context.Context, o ServeOptions, newFabric func(Seed) (Fabric, er
 	return s.run(ctx)
 }
 
-// lock makes this the only switch of the control socket. The kernel releases it
-// however the process ends.
-func lock(path string) (func(), error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("making the control directory: %w", err)
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("opening the lock: %w", err)
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("%w (%s)", ErrRunning, path)
-	}
-	return func() { f.Close() }, nil
-}
-
 // server is the control side of a switch.
 type server struct {
 	options ServeOptions
 	fabric  Fabric
 	stop    context.CancelFunc
+	socket  os.FileInfo // of the control socket
 
 	mu      sync.Mutex // of state, and one Apply at a time
 	state   *state
@@ -169,12 +156,16 @@ func (s *server) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.socket, err = os.Lstat(s.options.ControlSocket); err != nil {
+		return errors.Join(fmt.Errorf("looking at the control socket: %w", err), l.Close())
+	}
 	h := &http.Server{
 		Handler:           s.routes(),
 		ReadHeaderTimeout: 10 * time.Second,
 		ErrorLog:          log.New(io.Discard, "", 0),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
+	go s.lookAfter(ctx)
 	done := make(chan error, 1)
 	go func() { done <- h.Serve(l) }()
 	s.options.Logger.Info("switch serves", "control", s.options.ControlSocket, "pid", os.Getpid())
@@ -188,9 +179,45 @@ func (s *server) run(ctx context.Context) error {
 	if h.Shutdown(grace) != nil {
 		h.Close()
 	}
-	os.Remove(s.options.ControlSocket)
+	if s.reachable() {
+		os.Remove(s.options.ControlSocket)
+	}
 	s.flush()
 	return nil
+}
+
+// lookAfter ends a switch whose control socket is gone: its data directory was deleted
+// under it, say, and no daemon will find it again.
+func (s *server) lookAfter(ctx context.Context) {
+	t := time.NewTicker(cmp.Or(s.options.LookEvery, lookEvery))
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if s.reachable() {
+			continue
+		}
+		s.options.Logger.Error("ending, as nobody can reach the control socket any more", "control", s.options.ControlSocket)
+		_, err := os.Stat(s.options.StateFile)
+		s.mu.Lock()
+		s.stopped, s.forGood = true, errors.Is(err, fs.ErrNotExist)
+		s.mu.Unlock()
+		s.stop()
+		return
+	}
+}
+
+// reachable reports whether the control socket's name still leads here. What cannot be
+// told counts as so.
+func (s *server) reachable() bool {
+	now, err := os.Lstat(s.options.ControlSocket)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	return os.SameFile(now, s.socket)
 }
 
 // listenControl replaces a socket that a dead switch left. The new one has its
