@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -35,14 +32,13 @@ const (
 	inodeEncrypted = 0x800
 	inodeExtents   = 0x80000
 	inodeInline    = 0x10000000
-	typeMask       = 0xf000
 	maxDirBytes    = 256 << 20
 	maxExtents     = 4 << 20 // of a file
 	unwritten      = 1 << 15 // extents longer than this have nothing in them yet
 )
 
-// volume is an ext4 file system.
-type volume struct {
+// ext4 is a file system of that kind.
+type ext4 struct {
 	r         io.ReaderAt
 	size      int64
 	block     int64 // bytes
@@ -52,7 +48,24 @@ type volume struct {
 	tables    []uint64 // of inodes, by group: their first blocks
 }
 
-func openVolume(r io.ReaderAt, size int64, super []byte) (*volume, error) {
+// openExt4 reads the superblock and the journal.
+func openExt4(part *io.SectionReader) (files, int, error) {
+	super := make([]byte, superBytes)
+	if _, err := part.ReadAt(super, superOffset); err != nil {
+		return nil, 0, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	r, replayed, err := recovered(part, super)
+	if err != nil {
+		return nil, 0, fmt.Errorf("reading the journal: %w", err)
+	}
+	if _, err := r.ReadAt(super, superOffset); err != nil { // the journal may have a newer one
+		return nil, 0, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	v, err := openExt4Volume(r, part.Size(), super)
+	return v, replayed, err
+}
+
+func openExt4Volume(r io.ReaderAt, size int64, super []byte) (*ext4, error) {
 	if f := le32(super[0x60:]) &^ readable; f != 0 {
 		return nil, fmt.Errorf("%w: an ext4 file system with the features %#x", ErrUnknown, f)
 	}
@@ -60,7 +73,7 @@ func openVolume(r io.ReaderAt, size int64, super []byte) (*volume, error) {
 	if bits > maxBlockBits {
 		return nil, fmt.Errorf("%w: blocks of 2^%d bytes", ErrDamaged, bits)
 	}
-	v := &volume{r: r, size: size, block: 1 << bits, inodeSize: smallestInode, perGroup: le32(super[0x28:]), inodes: le32(super)}
+	v := &ext4{r: r, size: size, block: 1 << bits, inodeSize: smallestInode, perGroup: le32(super[0x28:]), inodes: le32(super)}
 	if le32(super[0x4c:]) > 0 {
 		v.inodeSize = int64(le16(super[0x58:]))
 	}
@@ -94,8 +107,9 @@ func openVolume(r io.ReaderAt, size int64, super []byte) (*volume, error) {
 // inode is an inode as it is on the disk.
 type inode []byte
 
-func (v *volume) inode(n uint32) (inode, error) {
-	if n == 0 || n > v.inodes || int((n-1)/v.perGroup) >= len(v.tables) {
+func (v *ext4) inode(number uint64) (inode, error) {
+	n := uint32(number)
+	if n == 0 || number > uint64(v.inodes) || int((n-1)/v.perGroup) >= len(v.tables) {
 		return nil, fmt.Errorf("%w: there is no inode %d", ErrDamaged, n)
 	}
 	at := int64(v.tables[(n-1)/v.perGroup])*v.block + int64((n-1)%v.perGroup)*v.inodeSize
@@ -106,22 +120,10 @@ func (v *volume) inode(n uint32) (inode, error) {
 	return b, nil
 }
 
-func (in inode) mode() fs.FileMode {
-	m := le16(in)
-	out := fs.FileMode(m & 0o777)
-	for bit, mode := range map[uint16]fs.FileMode{0o4000: fs.ModeSetuid, 0o2000: fs.ModeSetgid, 0o1000: fs.ModeSticky} {
-		if m&bit != 0 {
-			out |= mode
-		}
-	}
-	return out | map[uint16]fs.FileMode{
-		0x1000: fs.ModeNamedPipe, 0x2000: fs.ModeDevice | fs.ModeCharDevice, 0x4000: fs.ModeDir, 0x6000: fs.ModeDevice, 0xa000: fs.ModeSymlink, 0xc000: fs.ModeSocket,
-	}[m&typeMask]
-}
-
-func (in inode) size() int64   { return int64(le32(in[4:])) | int64(le32(in[0x6c:]))<<32 }
-func (in inode) flags() uint32 { return le32(in[0x20:]) }
-func (in inode) root() []byte  { return in[0x28 : 0x28+60] }
+func (in inode) mode() fs.FileMode { return unixMode(le16(in)) }
+func (in inode) size() int64       { return int64(le32(in[4:])) | int64(le32(in[0x6c:]))<<32 }
+func (in inode) flags() uint32     { return le32(in[0x20:]) }
+func (in inode) root() []byte      { return in[0x28 : 0x28+60] }
 
 // time reads a time, of which a larger inode has the nanoseconds and more bits.
 func (in inode) time(at, extra int) time.Time {
@@ -134,8 +136,13 @@ func (in inode) time(at, extra int) time.Time {
 	return time.Unix(seconds, nano).UTC()
 }
 
-// entry is what the inode tells of the file at a path.
-func (v *volume) entry(at string, n uint32, in inode) (Entry, error) {
+func (v *ext4) root() uint64 { return rootInode }
+
+func (v *ext4) stat(at string, n uint64) (Entry, error) {
+	in, err := v.inode(n)
+	if err != nil {
+		return Entry{}, err
+	}
 	e := Entry{
 		Path: at, Mode: in.mode(), Inode: n, Modified: in.time(0x10, 0x88), Changed: in.time(0xc, 0x84),
 		HasAttributes: in.attributeBlock() != 0 || in.attributes() != nil,
@@ -147,7 +154,7 @@ func (v *volume) entry(at string, n uint32, in inode) (Entry, error) {
 	case e.Mode&fs.ModeSymlink != 0:
 		target, err := v.target(in)
 		if err != nil {
-			return e, fmt.Errorf("reading %s: %w", at, err)
+			return e, err
 		}
 		e.Target = target
 	case e.Mode&fs.ModeDevice != 0:
@@ -161,7 +168,7 @@ func (v *volume) entry(at string, n uint32, in inode) (Entry, error) {
 	return e, nil
 }
 
-func (v *volume) target(in inode) (string, error) {
+func (v *ext4) target(in inode) (string, error) {
 	n := in.size()
 	switch {
 	case n < 0 || n > 4096:
@@ -178,15 +185,8 @@ func (v *volume) target(in inode) (string, error) {
 	return string(b), err
 }
 
-// extent is a part of a file that has blocks of its own.
-type extent struct {
-	first uint64 // block of the file
-	count uint64
-	at    uint64 // block of the file system; 0 for one in which there are zeros
-}
-
 // extents lists those of an inode.
-func (v *volume) extents(in inode) ([]extent, error) {
+func (v *ext4) extents(in inode) ([]extent, error) {
 	switch f := in.flags(); {
 	case f&inodeEncrypted != 0:
 		return nil, fmt.Errorf("%w: it is encrypted", ErrUnknown)
@@ -244,65 +244,31 @@ func walkExtents(r io.ReaderAt, block int64, node []byte, depth int, fn func(ext
 	return nil
 }
 
-// content is a file's, holes being zeros.
-type content struct {
-	*volume
-	size    int64
-	extents []extent
-}
-
-func (v *volume) file(in inode) (*content, error) {
+// file shows the content of an inode, whatever it is.
+func (v *ext4) file(in inode) (*content, error) {
 	x, err := v.extents(in)
-	return &content{v, in.size(), x}, err
+	return &content{v.r, v.block, in.size(), x}, err
 }
 
-// ReadAt is of io.ReaderAt.
-func (c *content) ReadAt(p []byte, off int64) (n int, err error) {
-	for n < len(p) && off < c.size {
-		part := p[n:min(int64(len(p)), int64(n)+c.size-off)]
-		block := uint64(off / c.block)
-		i, found := slices.BinarySearchFunc(c.extents, block, func(e extent, b uint64) int {
-			switch {
-			case b < e.first:
-				return 1
-			case b >= e.first+e.count:
-				return -1
-			}
-			return 0
-		})
-		until := c.size // of the hole
-		if i < len(c.extents) {
-			until = int64(c.extents[i].first) * c.block
-		}
-		if found {
-			until = int64(c.extents[i].first+c.extents[i].count) * c.block
-		}
-		part = part[:min(int64(len(part)), until-off)]
-		if found && c.extents[i].at != 0 {
-			at := int64(c.extents[i].at)*c.block + off - int64(c.extents[i].first)*c.block
-			if k, err := c.r.ReadAt(part, at); err != nil {
-				return n + k, fmt.Errorf("%w: reading a file's blocks: %w", ErrDamaged, err)
-			}
-		} else {
-			clear(part)
-		}
-		n, off = n+len(part), off+int64(len(part))
+func (v *ext4) content(n uint64) (*io.SectionReader, error) {
+	in, err := v.inode(n)
+	if err != nil {
+		return nil, err
 	}
-	if n < len(p) {
-		return n, io.EOF
+	c, err := v.file(in)
+	if err != nil {
+		return nil, err
 	}
-	return n, nil
-}
-
-// name is an entry of a directory.
-type name struct {
-	text  string
-	inode uint32
+	return io.NewSectionReader(c, 0, c.size), nil
 }
 
 // names lists a directory, sorted. One with an index reads as any other: its index is
 // in entries that look empty.
-func (v *volume) names(in inode) ([]name, error) {
+func (v *ext4) names(number uint64) ([]name, error) {
+	in, err := v.inode(number)
+	if err != nil {
+		return nil, err
+	}
 	f, err := v.file(in)
 	if err != nil {
 		return nil, err
@@ -325,16 +291,15 @@ func (v *volume) names(in inode) ([]name, error) {
 				return nil, fmt.Errorf("%w: an entry of a directory with %d bytes", ErrDamaged, length)
 			}
 			if text := string(b[at+8 : at+8+chars]); n != 0 && text != "." && text != ".." {
-				if text == "" || path.Base(text) != text {
-					return nil, fmt.Errorf("%w: a file is named %q", ErrDamaged, text)
+				if err := checkName(text); err != nil {
+					return nil, err
 				}
-				out = append(out, name{text, n})
+				out = append(out, name{text, uint64(n)})
 			}
 			at += length
 		}
 	}
-	slices.SortFunc(out, func(a, b name) int { return strings.Compare(a.text, b.text) })
-	return out, nil
+	return sorted(out), nil
 }
 
 func le16(b []byte) uint16 { return binary.LittleEndian.Uint16(b) }

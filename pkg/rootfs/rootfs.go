@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,10 +32,30 @@ const (
 
 // FS is the root file system of a disk.
 type FS struct {
-	volume *volume
+	files files
 	// Replayed is how many blocks are read from the journal, because the disk was in
 	// use when it was taken.
 	Replayed int
+}
+
+// files is a file system whose files go by the numbers of their inodes.
+type files interface {
+	// root is the number of its first directory.
+	root() uint64
+	// stat describes an inode, which is at a path.
+	stat(at string, n uint64) (Entry, error)
+	// names lists the directory n, sorted.
+	names(n uint64) ([]name, error)
+	// content is that of the regular file n.
+	content(n uint64) (*io.SectionReader, error)
+	// attributes are the extended attributes of an inode.
+	attributes(n uint64) (map[string]string, error)
+}
+
+// name is an entry of a directory.
+type name struct {
+	text  string
+	inode uint64
 }
 
 // Entry is a file, a directory or something else in the file system.
@@ -45,15 +66,15 @@ type Entry struct {
 	Size         int64  // of a regular file, in bytes
 	Target       string // of a symbolic link
 	Major, Minor uint32 // of a device
-	Inode        uint32
+	Inode        uint64
 	Modified     time.Time
 	Changed      time.Time // of the inode, which programs cannot set back
 	// HasAttributes says that there may be extended attributes: FS.Attributes reads them.
 	HasAttributes bool
 }
 
-// Open finds the root file system of a disk of size bytes: the first ext4 one, in a
-// partition or on the disk itself, that has a directory etc.
+// Open finds the root file system of a disk of size bytes: the first one of a kind that
+// it reads, in a partition or on the disk itself, that has a directory etc.
 func Open(disk io.ReaderAt, size int64) (_ *FS, err error) {
 	why := error(nil)
 	for _, part := range partitions(disk, size) {
@@ -89,38 +110,44 @@ func partitions(disk io.ReaderAt, size int64) (out []*io.SectionReader) {
 	return out
 }
 
+// kinds are the file systems that are read, by what their superblocks begin with.
+var kinds = []struct {
+	at    int64
+	magic string
+	open  func(part *io.SectionReader) (_ files, replayed int, err error)
+}{
+	{superOffset + 0x38, "\x53\xef", openExt4},
+	{0, xfsMagic, openXFS},
+}
+
 func open(part *io.SectionReader) (*FS, error) {
-	super := make([]byte, superBytes)
-	if _, err := part.ReadAt(super, superOffset); err != nil || le16(super[0x38:]) != ext4Magic {
-		return nil, fmt.Errorf("%w: ext4 is the one it reads", ErrUnknown)
+	for _, k := range kinds {
+		magic := make([]byte, len(k.magic))
+		if _, err := part.ReadAt(magic, k.at); err != nil || string(magic) != k.magic {
+			continue
+		}
+		found, replayed, err := k.open(part)
+		if err != nil {
+			return nil, err
+		}
+		f := &FS{found, replayed}
+		e, err := f.Lookup("/etc")
+		if err != nil {
+			return nil, err
+		}
+		if e == nil || !e.Mode.IsDir() {
+			return nil, fmt.Errorf("%w: it has no directory etc", ErrUnknown)
+		}
+		return f, nil
 	}
-	r, replayed, err := recovered(part, super)
-	if err != nil {
-		return nil, fmt.Errorf("reading the journal: %w", err)
-	}
-	if _, err := r.ReadAt(super, superOffset); err != nil { // the journal may have a newer one
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	v, err := openVolume(r, part.Size(), super)
-	if err != nil {
-		return nil, err
-	}
-	f := &FS{v, replayed}
-	e, err := f.Lookup("/etc")
-	if err != nil {
-		return nil, err
-	}
-	if e == nil || !e.Mode.IsDir() {
-		return nil, fmt.Errorf("%w: it has no directory etc", ErrUnknown)
-	}
-	return f, nil
+	return nil, fmt.Errorf("%w: ext4 and XFS are those it reads", ErrUnknown)
 }
 
 // Walk calls fn for everything in the file system, a directory before what is in it,
 // in the order of names. An error of fn ends it.
 func (f *FS) Walk(fn func(Entry) error) error {
-	w := &walk{FS: f, left: maxEntries, fn: fn, above: map[uint32]bool{}}
-	return w.dir("/", rootInode)
+	w := &walk{FS: f, left: maxEntries, fn: fn, above: map[uint64]bool{}}
+	return w.dir("/", f.files.root())
 }
 
 // WalkBelow is Walk for what is in one directory; nothing if that is none.
@@ -129,7 +156,7 @@ func (f *FS) WalkBelow(dir string, fn func(Entry) error) error {
 	if err != nil || e == nil || !e.Mode.IsDir() {
 		return err
 	}
-	w := &walk{FS: f, left: maxEntries, fn: fn, above: map[uint32]bool{}}
+	w := &walk{FS: f, left: maxEntries, fn: fn, above: map[uint64]bool{}}
 	return w.dir(e.Path, e.Inode)
 }
 
@@ -137,20 +164,16 @@ type walk struct {
 	*FS
 	left  int
 	fn    func(Entry) error
-	above map[uint32]bool // the directories that lead here
+	above map[uint64]bool // the directories that lead here
 }
 
-func (w *walk) dir(at string, n uint32) error {
+func (w *walk) dir(at string, n uint64) error {
 	if w.above[n] || len(w.above) >= maxDepth {
 		return fmt.Errorf("%w: %s is in itself, or too deep", ErrDamaged, at)
 	}
 	w.above[n] = true
 	defer delete(w.above, n)
-	in, err := w.volume.inode(n)
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", at, err)
-	}
-	list, err := w.volume.names(in)
+	list, err := w.files.names(n)
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", at, err)
 	}
@@ -158,9 +181,9 @@ func (w *walk) dir(at string, n uint32) error {
 		if w.left--; w.left < 0 {
 			return fmt.Errorf("%w: it has more than %d files", ErrDamaged, maxEntries)
 		}
-		e, err := w.volume.stat(path.Join(at, name.text), name.inode)
+		e, err := w.files.stat(path.Join(at, name.text), name.inode)
 		if err != nil {
-			return err
+			return fmt.Errorf("reading %s: %w", path.Join(at, name.text), err)
 		}
 		if err := w.fn(e); err != nil {
 			return err
@@ -174,46 +197,33 @@ func (w *walk) dir(at string, n uint32) error {
 	return nil
 }
 
-func (v *volume) stat(at string, n uint32) (Entry, error) {
-	in, err := v.inode(n)
-	if err != nil {
-		return Entry{}, fmt.Errorf("reading %s: %w", at, err)
-	}
-	return v.entry(at, n, in)
-}
-
 // Lookup finds what is at an absolute path, following no links; nil if nothing is.
 func (f *FS) Lookup(file string) (*Entry, error) {
-	n := uint32(rootInode)
-	at := "/"
+	e, err := f.files.stat("/", f.files.root())
+	if err != nil {
+		return nil, fmt.Errorf("reading /: %w", err)
+	}
 	for _, part := range strings.Split(strings.Trim(path.Clean(file), "/"), "/") {
 		if part == "" {
 			break
 		}
-		in, err := f.volume.inode(n)
-		if err != nil {
-			return nil, err
-		}
-		if !in.mode().IsDir() {
+		if !e.Mode.IsDir() {
 			return nil, nil
 		}
-		list, err := f.volume.names(in)
+		list, err := f.files.names(e.Inode)
 		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", e.Path, err)
+		}
+		i, found := slices.BinarySearchFunc(list, part, func(n name, text string) int { return strings.Compare(n.text, text) })
+		if !found {
+			return nil, nil
+		}
+		at := path.Join(e.Path, part)
+		if e, err = f.files.stat(at, list[i].inode); err != nil {
 			return nil, fmt.Errorf("reading %s: %w", at, err)
 		}
-		n = 0
-		for _, name := range list {
-			if name.text == part {
-				n = name.inode
-			}
-		}
-		if n == 0 {
-			return nil, nil
-		}
-		at = path.Join(at, part)
 	}
-	e, err := f.volume.stat(at, n)
-	return &e, err
+	return &e, nil
 }
 
 // Content is that of a regular file.
@@ -221,15 +231,25 @@ func (f *FS) Content(e *Entry) (*io.SectionReader, error) {
 	if !e.Mode.IsRegular() {
 		return nil, fmt.Errorf("%s is no regular file", e.Path)
 	}
-	in, err := f.volume.inode(e.Inode)
-	if err != nil {
-		return nil, err
-	}
-	c, err := f.volume.file(in)
+	c, err := f.files.content(e.Inode)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", e.Path, err)
 	}
-	return io.NewSectionReader(c, 0, c.size), nil
+	return c, nil
+}
+
+// Attributes are the extended attributes of a file, a directory or anything else, by
+// their names as Linux has them: "security.capability". ACLs are as the file system
+// keeps them.
+func (f *FS) Attributes(e *Entry) (map[string]string, error) {
+	if !e.HasAttributes {
+		return nil, nil
+	}
+	found, err := f.files.attributes(e.Inode)
+	if err != nil {
+		return nil, fmt.Errorf("reading the attributes of %s: %w", e.Path, err)
+	}
+	return found, nil
 }
 
 // Follow is Lookup that follows a link at the end of the path, and where that leads;

@@ -331,8 +331,10 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-func readAll(disk []byte) error {
-	f, err := rootfs.Open(bytes.NewReader(disk), int64(len(disk)))
+func readAll(disk []byte) error { return readDisk(bytes.NewReader(disk), int64(len(disk))) }
+
+func readDisk(disk io.ReaderAt, size int64) error {
+	f, err := rootfs.Open(disk, size)
 	if err != nil {
 		return err
 	}

@@ -36,33 +36,27 @@ func (in inode) attributes() []byte {
 	return in[at+4:]
 }
 
-// Attributes are the extended attributes of a file, a directory or anything else, by
-// their names as Linux has them: "security.capability". ACLs are as the file system
-// keeps them.
-func (f *FS) Attributes(e *Entry) (map[string]string, error) {
-	if !e.HasAttributes {
-		return nil, nil
-	}
-	in, err := f.volume.inode(e.Inode)
+func (v *ext4) attributes(n uint64) (map[string]string, error) {
+	in, err := v.inode(n)
 	if err != nil {
 		return nil, err
 	}
 	found := map[string]string{}
 	if b := in.attributes(); b != nil {
-		if err := f.volume.readAttributes(b, 0, found); err != nil {
-			return nil, fmt.Errorf("reading the attributes of %s: %w", e.Path, err)
+		if err := v.readAttributes(b, 0, found); err != nil {
+			return nil, err
 		}
 	}
 	if n := in.attributeBlock(); n != 0 {
-		b := make([]byte, f.volume.block)
-		if _, err := f.volume.r.ReadAt(b, int64(n)*f.volume.block); err != nil {
-			return nil, fmt.Errorf("reading the attributes of %s: %w: %w", e.Path, ErrDamaged, err)
+		b := make([]byte, v.block)
+		if _, err := v.r.ReadAt(b, int64(n)*v.block); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 		if le32(b) != attributeMagic {
-			return nil, fmt.Errorf("reading the attributes of %s: %w: block %d has none", e.Path, ErrDamaged, n)
+			return nil, fmt.Errorf("%w: block %d has none", ErrDamaged, n)
 		}
-		if err := f.volume.readAttributes(b, attributeHeader, found); err != nil {
-			return nil, fmt.Errorf("reading the attributes of %s: %w", e.Path, err)
+		if err := v.readAttributes(b, attributeHeader, found); err != nil {
+			return nil, err
 		}
 	}
 	return found, nil
@@ -70,7 +64,7 @@ func (f *FS) Attributes(e *Entry) (map[string]string, error) {
 
 // readAttributes adds the attributes whose entries are in b from at on, and whose values
 // are counted from the beginning of b.
-func (v *volume) readAttributes(b []byte, at int, found map[string]string) error {
+func (v *ext4) readAttributes(b []byte, at int, found map[string]string) error {
 	for at+4 <= len(b) && binary.LittleEndian.Uint32(b[at:]) != 0 {
 		if at+attributeEntry > len(b) {
 			return fmt.Errorf("%w: an attribute is cut off", ErrDamaged)
@@ -96,14 +90,14 @@ func (v *volume) readAttributes(b []byte, at int, found map[string]string) error
 }
 
 // attributeValue is a value in b, or a large one, which is the content of an inode.
-func (v *volume) attributeValue(b []byte, at, size int64, n uint32) ([]byte, error) {
+func (v *ext4) attributeValue(b []byte, at, size int64, n uint32) ([]byte, error) {
 	if n == 0 {
 		if at+size > int64(len(b)) {
 			return nil, fmt.Errorf("%w: an attribute's value of %d bytes at %d", ErrDamaged, size, at)
 		}
 		return b[at : at+size], nil
 	}
-	in, err := v.inode(n)
+	in, err := v.inode(uint64(n))
 	if err != nil {
 		return nil, err
 	}
