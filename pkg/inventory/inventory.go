@@ -25,6 +25,7 @@ type Manager string
 const (
 	Dpkg Manager = "dpkg"
 	Apk  Manager = "apk"
+	RPM  Manager = "rpm"
 	Go   Manager = "go"
 )
 
@@ -107,7 +108,7 @@ func parseSystem(b []byte) (s System) {
 	return s
 }
 
-// Installed lists the packages of dpkg and apk, sorted.
+// Installed lists the packages of dpkg, apk and rpm, sorted.
 func Installed(f *rootfs.FS) (out []Package, err error) {
 	status, err := f.ReadFile("/var/lib/dpkg/status", maxDatabase)
 	if err != nil {
@@ -129,6 +130,11 @@ func Installed(f *rootfs.FS) (out []Package, err error) {
 			}
 		})
 	}
+	rpms, err := rpmPackages(f)
+	if err != nil {
+		return nil, fmt.Errorf("reading rpm's database: %w", err)
+	}
+	out = append(out, rpms...)
 	slices.SortFunc(out, compare)
 	return slices.CompactFunc(out, func(a, b Package) bool { return compare(a, b) == 0 }), nil
 }

@@ -231,6 +231,18 @@ func URL(system inventory.System, p *inventory.Package) string {
 			add("upstream", p.Source)
 		}
 		return packageurl.NewPackageURL(packageurl.TypeApk, cmp.Or(system.ID, "alpine"), p.Name, p.Version, q, "").ToString()
+	case inventory.RPM:
+		version := p.Version
+		if epoch, rest, ok := strings.Cut(version, ":"); ok {
+			add("epoch", epoch)
+			version = rest
+		}
+		add("arch", p.Arch)
+		add("distro", distro(system))
+		if p.Source != "" && p.Source != p.Name {
+			add("upstream", p.Source)
+		}
+		return packageurl.NewPackageURL(packageurl.TypeRPM, system.ID, p.Name, version, q, "").ToString()
 	case inventory.Go:
 		parts := strings.Split(p.Name, "/")
 		last := len(parts) - 1

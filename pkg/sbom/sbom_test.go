@@ -35,6 +35,7 @@ func image() *sbom.Image {
 				{Manager: inventory.Dpkg, Name: "libstdc++6", Version: "12.2.0-14", Arch: "amd64", MultiArch: true, Source: "gcc-12", SourceVersion: "12.2.0-14", Maintainer: "Debian GCC Maintainers <debian-gcc@lists.debian.org>", Homepage: "http://gcc.gnu.org/", Summary: "GNU Standard C++ Library v3"},
 				{Manager: inventory.Dpkg, Name: "libstdc++6", Version: "12.2.0-14", Arch: "i386", MultiArch: true, Source: "gcc-12", SourceVersion: "12.2.0-14"},
 				{Manager: inventory.Dpkg, Name: "libgcc-s1", Version: "1:12.2.0", Arch: "amd64", Source: "gcc-12", SourceVersion: "12.2.0-14"},
+				{Manager: inventory.RPM, Name: "openssl-libs", Version: "1:3.2.2-6.el9", Arch: "x86_64", Source: "openssl", SourceVersion: "3.2.2-6.el9", License: "Apache-2.0", Maintainer: "Rocky"},
 				{Manager: inventory.Go, Name: "golang.org/x/sys", Version: "v0.49.0", Files: []string{"/sbin/init", "/bin/scp"}},
 				{Manager: inventory.Go, Name: "stdlib", Version: "1.26.3", Files: []string{"/sbin/init"}},
 				{Manager: inventory.Go, Name: "github.com/bundt/bundt", Version: "(devel)", Files: []string{"/sbin/init"}},
@@ -69,7 +70,7 @@ func TestEncode(t *testing.T) {
 		t.Errorf("another document has the same name: %v", err)
 	}
 	name, entries, err := sbom.Entries(got)
-	if err != nil || name != "Debian GNU/Linux 12 (bookworm) x86_64" || len(entries) != 8 || entries[0].Name != "busybox-static" || entries[2].URL != "pkg:deb/debian/libstdc%2B%2B6@12.2.0-14?arch=amd64&distro=debian-12&upstream=gcc-12%4012.2.0-14" {
+	if err != nil || name != "Debian GNU/Linux 12 (bookworm) x86_64" || len(entries) != 9 || entries[0].Name != "busybox-static" || entries[2].URL != "pkg:deb/debian/libstdc%2B%2B6@12.2.0-14?arch=amd64&distro=debian-12&upstream=gcc-12%4012.2.0-14" {
 		t.Errorf("%s: %+v, %v", name, entries, err)
 	}
 }
