@@ -118,6 +118,7 @@ var kinds = []struct {
 }{
 	{superOffset + 0x38, "\x53\xef", openExt4},
 	{0, xfsMagic, openXFS},
+	{btrfsMagicAt, btrfsMagic, openBtrfs},
 }
 
 func open(part *io.SectionReader) (*FS, error) {
@@ -140,7 +141,7 @@ func open(part *io.SectionReader) (*FS, error) {
 		}
 		return f, nil
 	}
-	return nil, fmt.Errorf("%w: ext4 and XFS are those it reads", ErrUnknown)
+	return nil, fmt.Errorf("%w: ext4, XFS and Btrfs are those it reads", ErrUnknown)
 }
 
 // Walk calls fn for everything in the file system, a directory before what is in it,
