@@ -57,6 +57,9 @@ func (c *toyCloud) imageTable(t *api.Table) {
 	register(t, "CopyImage", []string{"SourceImageId", "SourceRegion", "Name", "Description", "CopyImageTags"}, func(in *ec2types.CopyImageInput) (*ec2types.CopyImageOutput, error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
+		if *in.SourceRegion == "west-1" && *in.SourceImageId != "ami-00000000000000077" {
+			return nil, model.Errorf(model.CodeImageIDNotFound, "The region west-1 answered: there is no %s", *in.SourceImageId)
+		}
 		return &ec2types.CopyImageOutput{ImageId: c.addImage(model.NewID(model.ImagePrefix), *in.Name, "x86_64").ImageId}, nil
 	})
 	register(t, "ListImagesInRecycleBin", ids[:0], func(*ec2types.ListImagesInRecycleBinInput) (*ec2types.ListImagesInRecycleBinOutput, error) {

@@ -21,7 +21,7 @@ func (c *toyCloud) storageTable(t *api.Table) {
 		return &ec2types.DescribeAvailabilityZonesOutput{AvailabilityZones: []ec2types.AvailabilityZone{{ZoneName: new("toy-1a")}}}, nil
 	})
 	register(t, "DescribeRegions", nil, func(*ec2types.DescribeRegionsInput) (*ec2types.DescribeRegionsOutput, error) {
-		return &ec2types.DescribeRegionsOutput{Regions: []ec2types.Region{{RegionName: new("toy-1")}}}, nil
+		return &ec2types.DescribeRegionsOutput{Regions: []ec2types.Region{{RegionName: new("toy-1")}, {RegionName: new("west-1"), Endpoint: new("192.0.2.20:8773")}}}, nil
 	})
 	register(t, "CreateVolume", []string{"AvailabilityZone", "Size", "SnapshotId", "VolumeType", "Iops", "TagSpecifications", "ClientToken"}, c.createVolume)
 	register(t, "DescribeVolumes", []string{"VolumeIds", "Filters"}, c.describeVolumes)
@@ -92,7 +92,7 @@ func (c *toyCloud) snapshotTable(t *api.Table) {
 	register(t, "CopySnapshot", []string{"SourceSnapshotId", "SourceRegion", "Description", "TagSpecifications"}, func(in *ec2types.CopySnapshotInput) (*ec2types.CopySnapshotOutput, error) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if *in.SourceRegion != "toy-1" {
+		if *in.SourceRegion != "toy-1" && *in.SourceRegion != "west-1" {
 			return nil, model.Errorf(model.CodeInvalidParameterValue, "The region does not exist.")
 		}
 		return &ec2types.CopySnapshotOutput{SnapshotId: c.addSnapshot(new("vol-ffffffff"), in.Description).SnapshotId}, nil

@@ -46,6 +46,8 @@ type Options struct {
 	NewSigningKey func(region string, now time.Time) (model.SigningKey, error)
 	// Keys are of encrypted volumes; without them no volume is encrypted.
 	Keys VolumeKeys
+	// Regions are the others; nil is none.
+	Regions Regions
 	// Version is what images say that made them.
 	Version string
 	// Now is the clock; time.Now if nil.
@@ -61,6 +63,8 @@ type Cloud struct {
 	now    func() time.Time
 	info   records.Cloud
 	keys   VolumeKeys
+	// regions are the others; nil is none.
+	regions Regions
 	// version is bundt's, for the provenance of images.
 	version string
 
@@ -76,7 +80,7 @@ type Cloud struct {
 
 // New opens the cloud kept in o.Store, and founds it if the store is new.
 func New(ctx context.Context, o Options) (*Cloud, error) {
-	c := &Cloud{store: o.Store, blobs: o.Blobs, public: o.PublicPool, host: o.HostAddresses, now: o.Now, newSigningKey: o.NewSigningKey, keys: o.Keys, version: o.Version}
+	c := &Cloud{store: o.Store, blobs: o.Blobs, public: o.PublicPool, host: o.HostAddresses, now: o.Now, newSigningKey: o.NewSigningKey, keys: o.Keys, regions: o.Regions, version: o.Version}
 	if c.now == nil {
 		c.now = time.Now
 	}

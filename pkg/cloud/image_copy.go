@@ -27,7 +27,8 @@ type ImageCopy struct {
 
 // CopyImage makes an image of the account's own of one that it may use. The copy
 // has snapshots of its own on the same layers: nothing is copied on disk, and the
-// source may go. Only what is to be encrypted and is not is written anew.
+// source may go. Only what is to be encrypted and is not is written anew. One of another
+// region is got from there.
 func (c *Account) CopyImage(ctx context.Context, r ImageCopy) (id string, err error) {
 	if err := errors.Join(checkTags(r.Tags, r.SnapshotTags), checkDescription(r.Description)); err != nil {
 		return "", err
@@ -35,6 +36,13 @@ func (c *Account) CopyImage(ctx context.Context, r ImageCopy) (id string, err er
 	hash, err := paramsHash(r)
 	if err != nil {
 		return "", err
+	}
+	here, err := c.here(r.SourceRegion)
+	if err != nil {
+		return "", err
+	}
+	if !here {
+		return c.copyImageFrom(ctx, r, hash)
 	}
 	err = c.store.Update(ctx, func(tx *store.Tx) error {
 		ids, err := c.idempotent(tx, "CopyImage", r.ClientToken, hash, func() ([]string, error) {
@@ -53,10 +61,6 @@ func (c *Account) copyImage(tx *store.Tx, r ImageCopy) (model.Image, error) {
 	src, err := c.visibleImage(tx, r.SourceImageID)
 	if err != nil {
 		return src, err
-	}
-	if r.SourceRegion != c.info.Region {
-		return src, model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter SourceRegion is invalid: this cloud has the region %s only", r.SourceRegion, c.info.Region).
-			WithHint("to bring an image from another cloud, export it there and import it here")
 	}
 	if src.State != model.ImageAvailable {
 		return src, unavailable(&src, "copied")
@@ -117,8 +121,7 @@ func (c *Account) copySnapshotOf(tx *store.Tx, src, img *model.Image, id string,
 		return snap, err
 	}
 	if !snap.UsableBy(c.id) {
-		return snap, model.Errorf("InvalidRequest", "You do not have permission to access the storage of this ami").
-			WithHint("the owner of %s must share its snapshot %s with this account too", src.ID, id)
+		return snap, storageRefused(src.ID, id)
 	}
 	dup := model.Snapshot{
 		ID: model.NewID(model.SnapshotPrefix), OwnerID: c.id, LayerID: snap.LayerID, SizeGiB: snap.SizeGiB,

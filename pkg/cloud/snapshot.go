@@ -167,14 +167,17 @@ func (c *Account) CopySnapshot(ctx context.Context, r CopyRequest) (snap model.S
 	if err := checkTags(r.Tags); err != nil {
 		return snap, err
 	}
+	here, err := c.here(r.Region)
+	if err != nil {
+		return snap, err
+	}
+	if !here {
+		return c.copySnapshotFrom(ctx, r)
+	}
 	err = c.store.Update(ctx, func(tx *store.Tx) error {
 		src, err := c.usableSnapshot(tx, r.SourceID)
 		if err != nil {
 			return err
-		}
-		if r.Region != c.info.Region {
-			return model.Errorf(model.CodeInvalidParameterValue, "Value (%s) for parameter sourceRegion is invalid. The region does not exist.", r.Region).
-				WithHint("this cloud is the region %s", c.info.Region)
 		}
 		snap = model.Snapshot{
 			ID: model.NewID(model.SnapshotPrefix), OwnerID: c.id, LayerID: src.LayerID, SizeGiB: src.SizeGiB,

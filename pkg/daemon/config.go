@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/fetch"
 	"github.com/bundt/bundt/pkg/keyring"
+	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/rundir"
 )
 
@@ -42,6 +42,8 @@ type Config struct {
 	PackageMirror  string
 	// ImageMirrors are where disk images come from instead, each as FROM=TO.
 	ImageMirrors []string
+	// RegionsFile names the other regions; "" is none. See region.Load.
+	RegionsFile string
 	// ImportFromHost lets imports by URL reach the host's own addresses, loopback
 	// included.
 	ImportFromHost bool
@@ -113,8 +115,6 @@ const (
 	maxSocketName = len("/m/i-0123456789abcdef0/eni-0123456789abcdef0.sock")
 )
 
-var regionName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}[a-z0-9]$`)
-
 // complete fills in what is derived and refuses what cannot work.
 func (c *Config) complete() error {
 	if c.DataDir == "" {
@@ -149,7 +149,7 @@ func (c *Config) complete() error {
 	if err := keyring.CheckSource(c.VolumeKeyFile); err != nil {
 		return fmt.Errorf("--volume-key-file: %w", err)
 	}
-	if !regionName.MatchString(c.Region) {
+	if !model.ValidRegion(c.Region) {
 		return fmt.Errorf("--region %q: 2 to 32 lower-case letters, digits and hyphens, for instance local-1", c.Region)
 	}
 	if c.NodeID == "" {

@@ -11,6 +11,7 @@ import (
 	"github.com/bundt/bundt/images"
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/bundttypes"
+	"github.com/bundt/bundt/pkg/api/distribution"
 	"github.com/bundt/bundt/pkg/auth"
 	"github.com/bundt/bundt/pkg/console"
 	"github.com/bundt/bundt/pkg/model"
@@ -128,6 +129,8 @@ func (d *Daemon) withConsole(services http.Handler) http.Handler {
 		switch {
 		case strings.HasPrefix(r.URL.Path, console.Path):
 			d.console.ServeHTTP(w, r)
+		case strings.HasPrefix(r.URL.Path, distribution.Path):
+			d.distribution.ServeHTTP(w, r)
 		case forBrowser(r):
 			http.Redirect(w, r, console.Path, http.StatusSeeOther)
 		default:

@@ -34,6 +34,7 @@ import (
 	fakenet "github.com/bundt/bundt/pkg/network/fake"
 	"github.com/bundt/bundt/pkg/node"
 	"github.com/bundt/bundt/pkg/pipeline"
+	"github.com/bundt/bundt/pkg/region"
 	"github.com/bundt/bundt/pkg/rundir"
 	"github.com/bundt/bundt/pkg/store"
 	"github.com/bundt/bundt/pkg/version"
@@ -57,8 +58,10 @@ type Daemon struct {
 	handler  http.Handler
 	watch    []api.Interceptor // of tests
 	endpoint http.Handler
-	console  *console.Console
-	url      atomic.Pointer[string] // of the endpoint, once it listens
+	// distribution gives other regions the content of images.
+	distribution http.Handler
+	console      *console.Console
+	url          atomic.Pointer[string] // of the endpoint, once it listens
 }
 
 // Parts replaces what touches the host, and watches the API, for tests.
@@ -120,8 +123,12 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	if err != nil {
 		return err
 	}
+	regions, err := region.Load(d.cfg.RegionsFile, d.cfg.Region)
+	if err != nil {
+		return err
+	}
 	d.cloud, err = cloud.New(ctx, cloud.Options{
-		Store: d.store, Blobs: d.layers, Region: d.cfg.Region, PublicPool: d.cfg.publicPool(), HostAddresses: d.cfg.hostAddresses(), NewSigningKey: metadata.NewSigningKey, Keys: keys,
+		Store: d.store, Blobs: d.layers, Region: d.cfg.Region, PublicPool: d.cfg.publicPool(), HostAddresses: d.cfg.hostAddresses(), NewSigningKey: metadata.NewSigningKey, Keys: keys, Regions: regions,
 		Version: version.Get().Version,
 	})
 	if err != nil {
@@ -131,6 +138,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	if err != nil {
 		return err
 	}
+	regions.SetAdmin(d.accounts.AdminAccount())
 	if err := settleBuckets(d.path("buckets"), d.accounts.AdminAccount()); err != nil {
 		return err
 	}
@@ -145,7 +153,7 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	d.node = node.New(node.Options{
 		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath, MTU: mtu, Keys: keys, Pools: pools, Unlimited: d.cfg.VolumesUnlimited,
 		Cloud: d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"), ArrivingDir: d.path("arriving"), BucketDir: d.path("buckets"),
-		Fetch: d.cfg.fetcher(), Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Roles: roles{d.accounts},
+		Fetch: d.cfg.fetcher(), Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Roles: roles{d.accounts}, Regions: regions,
 		Logger: d.log, Version: version.Get().Version,
 	})
 	if err := d.makeBuilder(parts.Guests); err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/actions"
 	"github.com/bundt/bundt/pkg/api/bundttypes"
+	"github.com/bundt/bundt/pkg/api/distribution"
 	"github.com/bundt/bundt/pkg/api/ec2query"
 	"github.com/bundt/bundt/pkg/api/endpoint"
 	"github.com/bundt/bundt/pkg/api/json11"
@@ -52,7 +53,19 @@ func (d *Daemon) buildEndpoint() error {
 	d.endpoint, err = endpoint.Handler(endpoint.Options{
 		Region: d.cfg.Region, Keys: sigv4.KeysFunc[api.Principal](d.lookupKey), Services: services,
 	})
+	d.distribution = distribution.Handler(distribution.Options{
+		Region: d.cfg.Region, Keys: sigv4.KeysFunc[api.Principal](d.lookupKey), Dispatcher: services[0].Dispatcher, Content: d.content,
+	})
 	return err
+}
+
+// content is what other regions get of an image or a snapshot that the account may copy.
+func (d *Daemon) content(ctx context.Context, account, id string) (distribution.Content, error) {
+	img, tops, err := d.cloud.Account(account).ToSend(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return d.node.Outgoing(ctx, &img, tops)
 }
 
 // lookupKey finds an access key among the accounts'.

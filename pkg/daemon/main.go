@@ -78,6 +78,7 @@ func newCommand() *cobra.Command {
 	f.BoolVar(&cfg.InsecureListen, "insecure-listen", false, "listen without TLS where others can reach it")
 	f.StringVar(&configFile, "config", "", "YAML file of settings with the names of these flags, which override it")
 	f.StringVar(&cfg.Region, "region", cfg.Region, "name of this cloud's region")
+	f.StringVar(&cfg.RegionsFile, "regions", "", "YAML file of the other regions, which images are copied from and to: endpoint, ca and credentials of each")
 	f.StringVar(&cfg.NodeID, "node", "", "name of this node (default: the host's name)")
 	f.StringSliceVar(&cfg.EtcdEndpoints, "etcd-endpoints", nil, "existing etcd to keep state in (default: embedded)")
 	f.StringVar(&cfg.Hypervisor, "hypervisor", cfg.Hypervisor, "what runs machines: qemu, a libvirt of this host by its URI such as qemu:///system, or fake to simulate them")

@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,11 +8,20 @@ import (
 	"os"
 )
 
+// PortableFile is a qcow2 file as it travels, to read from any place of it.
+type PortableFile struct {
+	*io.SectionReader
+	file *os.File
+}
+
+// Close closes the file.
+func (p *PortableFile) Close() error { return p.file.Close() }
+
 // Portable reads a qcow2 file as it travels: without the name of its backing
 // file, which means something on its own host only. Equal layers read equally,
 // whatever their parents are called here. All else is as in the file. The caller
 // closes it.
-func Portable(path string) (io.ReadCloser, error) {
+func Portable(path string) (*PortableFile, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening a layer to send: %w", err)
@@ -22,13 +30,28 @@ func Portable(path string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("reading header of %s: %w", path, err), f.Close())
 	}
-	if _, err := f.Seek(int64(len(first)), io.SeekStart); err != nil {
-		return nil, errors.Join(err, f.Close())
+	st, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening a layer to send: %w", err), f.Close())
 	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(first), f), f}, nil
+	size := max(st.Size(), int64(len(first)))
+	return &PortableFile{io.NewSectionReader(portable{first, f}, 0, size), f}, nil
+}
+
+// portable is a file with another first cluster.
+type portable struct {
+	first []byte
+	rest  io.ReaderAt
+}
+
+func (p portable) ReadAt(b []byte, at int64) (n int, err error) {
+	if at < int64(len(p.first)) {
+		if n = copy(b, p.first[at:]); n == len(b) {
+			return n, nil
+		}
+	}
+	m, err := p.rest.ReadAt(b[n:], at+int64(n))
+	return n + m, err
 }
 
 // SetBacking has a qcow2 file that nobody has open read from another one: backing

@@ -1,6 +1,9 @@
 package model
 
-import "strings"
+import (
+	"regexp"
+	"strings"
+)
 
 // ZoneID is the id of a region's only availability zone. EC2's ids name the same
 // zone to every account, and begin with the region's short form: us-east-1's first
@@ -28,3 +31,14 @@ func direction(word string) string {
 	}
 	return word[:min(1, len(word))]
 }
+
+// Region is another region than this cloud's own.
+type Region struct {
+	Name     string
+	Endpoint string // HOST:PORT of EC2's API there
+}
+
+var regionName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,30}[a-z0-9]$`)
+
+// ValidRegion reports whether a region can have this name.
+func ValidRegion(name string) bool { return regionName.MatchString(name) }

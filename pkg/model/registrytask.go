@@ -11,7 +11,7 @@ type RegistryTask struct {
 	Message   string    `json:"message,omitempty"`  // what is being done, or why it failed
 	Progress  int       `json:"progress,omitempty"` // per cent
 	Push      bool      `json:"push,omitempty"`     // it sends; otherwise it gets
-	Reference string    `json:"reference"`          // HOST[:PORT]/PATH[:TAG][@DIGEST]
+	Reference string    `json:"reference"`          // HOST[:PORT]/PATH[:TAG][@DIGEST]; of a copy from another region REGION/ID
 	PlainHTTP bool      `json:"plainHTTP,omitempty"`
 	// Login is how the registry knows the user; forgotten when the task is over.
 	Login     RegistryLogin `json:"login,omitzero"`
@@ -24,6 +24,8 @@ type RegistryTask struct {
 	// Product is what the image is got for: by the digest in a publisher's index,
 	// for everybody.
 	Product *ProductImage `json:"product,omitempty"`
+	// Copy is set on a task that copies an image or a snapshot from another region.
+	Copy *RegionCopy `json:"copy,omitempty"`
 	// RequireSignature has an image be taken only if a key signed it that the owner trusts.
 	RequireSignature bool `json:"requireSignature,omitempty"`
 
@@ -43,6 +45,15 @@ func (t *RegistryTask) ImageOwner() string {
 		return MarketAccount
 	}
 	return t.OwnerID
+}
+
+// RegionCopy says what is copied from another region. What it becomes is there, pending,
+// from the beginning.
+type RegionCopy struct {
+	Region       string `json:"region"`
+	SourceID     string `json:"sourceID"`
+	SnapshotID   string `json:"snapshotID,omitempty"` // of the copy, if it is one of a snapshot
+	SnapshotTags Tags   `json:"snapshotTags,omitempty"`
 }
 
 // ProductImage says which image of which product a task gets.
@@ -68,6 +79,9 @@ func (t *RegistryTask) Owner() string { return t.OwnerID }
 type ImageOrigin struct {
 	Reference string `json:"reference"`
 	Digest    string `json:"digest"`             // of its manifest
+	// Region and ImageID are where a copy from another region comes from.
+	Region  string `json:"region,omitempty"`
+	ImageID string `json:"imageID,omitempty"`
 	SignedBy  string `json:"signedBy,omitempty"` // name of the trusted key whose signature was found
 	// PublisherID is set on images of a publisher's products.
 	PublisherID string `json:"publisherID,omitempty"`

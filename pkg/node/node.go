@@ -62,6 +62,8 @@ type Options struct {
 	GuestMemoryMiB int64
 	// ShutdownGrace is how long a guest may take to power off when asked.
 	ShutdownGrace time.Duration
+	// Regions are the others; nil is none.
+	Regions Regions
 	// Roles hand out the credentials of instance profiles. Without one there are none.
 	Roles  Roles
 	Logger *slog.Logger

@@ -56,6 +56,13 @@ func (n *Node) reconcileRegistry(ctx context.Context, id string) error {
 }
 
 func (n *Node) moveImage(ctx context.Context, t *model.RegistryTask, work string) error {
+	if t.Copy != nil {
+		repo, err := n.regionRepository(t.OwnerID, t.Copy)
+		if err != nil {
+			return err
+		}
+		return n.pullImage(ctx, t, repo, work)
+	}
 	ref, err := artifact.ParseReference(t.Reference)
 	if err != nil {
 		return err
@@ -69,6 +76,10 @@ func (n *Node) moveImage(ctx context.Context, t *model.RegistryTask, work string
 	if t.Push {
 		return (&push{node: n, task: t, repo: repo, work: work, sent: map[string]artifact.Blob{}}).run(ctx)
 	}
+	return n.pullImage(ctx, t, repo, work)
+}
+
+func (n *Node) pullImage(ctx context.Context, t *model.RegistryTask, repo *registry.Repository, work string) error {
 	p := &pull{node: n, task: t, repo: repo, work: work}
 	defer p.unpin()
 	return p.run(ctx)
@@ -118,6 +129,9 @@ func (n *Node) registryFailed(ctx context.Context, t *model.RegistryTask, cause 
 		now.State, now.Finished, now.Login = model.TaskDeleted, n.Now().UTC(), model.RegistryLogin{}
 		if err := records.RegistryTasks.Put(tx, &now); err != nil {
 			return err
+		}
+		if now.Copy != nil {
+			return failCopy(tx, &now)
 		}
 		if now.Push || now.ImageName == "" {
 			return nil

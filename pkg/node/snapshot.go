@@ -88,7 +88,7 @@ func (n *Node) pendingSets(ctx context.Context, match func(*model.Volume) bool) 
 		}
 		sets = sets[:0]
 		for _, s := range snaps {
-			if s.State != model.SnapshotPending {
+			if s.State != model.SnapshotPending || s.VolumeID == "" { // without a volume it is a copy
 				continue
 			}
 			vol, err := records.Volumes.Get(tx, s.VolumeID)

@@ -258,6 +258,9 @@ func (n *Node) enqueueSnapshot(ctx context.Context, id string) error {
 			n.transfers.add(id)
 			return nil
 		}
+		if snap.VolumeID == "" {
+			return nil // it comes from another region
+		}
 		vol, err := records.Volumes.Get(tx, snap.VolumeID)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil

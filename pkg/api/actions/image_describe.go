@@ -202,10 +202,16 @@ func volumeTypeOf(b model.BlockDevice) string {
 // sourceImage is the image that a copy is of, or that the instance ran that the
 // image was made of.
 func sourceImage(i *model.Image) string {
+	if o := i.Origin; o != nil && o.ImageID != "" {
+		return o.ImageID
+	}
 	return i.ParentImage
 }
 
 func (a *Actions) sourceRegion(i *model.Image) string {
+	if o := i.Origin; o != nil && o.Region != "" {
+		return o.Region
+	}
 	if i.ParentImage == "" {
 		return ""
 	}

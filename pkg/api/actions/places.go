@@ -28,17 +28,27 @@ func (a *Actions) zoneID() string { return model.ZoneID(a.cloud.Info().Region) }
 // optInStatus: nobody needs to opt in to the region or zone there is.
 const optInStatus = "opt-in-not-required"
 
-// describeRegions shows this region. AllRegions adds those that an account has not
-// opted in to, and there are none.
+// describeRegions shows this region and those that the owner has named. AllRegions adds
+// those that an account has not opted in to, of which there are none.
 func (a *Actions) describeRegions(_ context.Context, in *ec2types.DescribeRegionsInput) (*ec2types.DescribeRegionsOutput, error) {
-	name := a.cloud.Info().Region
+	known := a.cloud.Regions()
 	for _, r := range in.RegionNames {
-		if r != name {
-			return nil, model.Errorf(model.CodeInvalidParameterValue, "Invalid region name: [%s]", r).WithHint("this cloud is the region %s", name)
+		if !slices.ContainsFunc(known, func(k model.Region) bool { return k.Name == r }) {
+			return nil, model.Errorf(model.CodeInvalidParameterValue, "Invalid region name: [%s]", r).WithHint("this cloud is the region %s", known[0].Name)
 		}
 	}
-	region := ec2types.Region{RegionName: ptr(name), Endpoint: ptr(a.endpointHost()), OptInStatus: ptr(optInStatus)}
-	shown, err := filtered([]ec2types.Region{region}, in.Filters, map[string]func(*ec2types.Region) []string{
+	var regions []ec2types.Region
+	for i, r := range known {
+		if len(in.RegionNames) > 0 && !slices.Contains(in.RegionNames, r.Name) {
+			continue
+		}
+		endpoint := r.Endpoint
+		if i == 0 {
+			endpoint = a.endpointHost()
+		}
+		regions = append(regions, ec2types.Region{RegionName: ptr(r.Name), Endpoint: &endpoint, OptInStatus: ptr(optInStatus)})
+	}
+	shown, err := filtered(regions, in.Filters, map[string]func(*ec2types.Region) []string{
 		"endpoint":      func(r *ec2types.Region) []string { return value(r.Endpoint) },
 		"opt-in-status": func(r *ec2types.Region) []string { return value(r.OptInStatus) },
 		"region-name":   func(r *ec2types.Region) []string { return value(r.RegionName) },

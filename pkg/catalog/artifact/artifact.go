@@ -28,7 +28,13 @@ const (
 	LayerType = "application/vnd.bundt.disk.layer.v1.qcow2+zstd"
 	// BootType is a kernel or an initial RAM disk. Compressed by zstd.
 	BootType = "application/vnd.bundt.boot.v1+zstd"
+	// The same as they are: what a region gives another one is not kept compressed.
+	PlainLayerType = "application/vnd.bundt.disk.layer.v1.qcow2"
+	PlainBootType  = "application/vnd.bundt.boot.v1"
 )
+
+// packedAs are the media types of blobs, and what of them are the same contents.
+var packedAs = map[string]string{LayerType: LayerType, BootType: BootType, PlainLayerType: LayerType, PlainBootType: BootType}
 
 // The annotations of a layer's descriptor.
 const (
@@ -52,7 +58,7 @@ func invalid(format string, args ...any) error {
 
 // Blob is one blob of an image: a layer of a disk, a kernel or an initial RAM disk.
 type Blob struct {
-	MediaType string // LayerType or BootType
+	MediaType string // LayerType or BootType, or one of those as they are
 	Content   string // "sha256:…" of what is compressed in it
 	Size      int64  // of the content, in bytes
 	Digest    string // "sha256:…" of the blob
@@ -66,6 +72,9 @@ func (b Blob) Descriptor() ocispec.Descriptor {
 		Annotations: map[string]string{contentAnnotation: b.Content, sizeAnnotation: strconv.FormatInt(b.Size, 10)},
 	}
 }
+
+// Plain reports whether the blob is its content as it is.
+func (b Blob) Plain() bool { return b.MediaType == PlainLayerType || b.MediaType == PlainBootType }
 
 // Image is a whole image: what it says and the blobs that it needs, each once.
 type Image struct {
@@ -171,16 +180,18 @@ func (i *Image) check() error {
 	byContent := map[string]string{} // media types
 	for n, b := range i.Blobs {
 		switch {
-		case b.MediaType != LayerType && b.MediaType != BootType:
+		case packedAs[b.MediaType] == "":
 			return invalid("layer %d has the type %q", n, b.MediaType)
 		case !sha256Digest.MatchString(b.Content) || !sha256Digest.MatchString(b.Digest):
 			return invalid("layer %d: %q and %q are not both digests by SHA-256", n, b.Content, b.Digest)
 		case b.Size <= 0 || b.BlobBytes <= 0:
 			return invalid("layer %d has %d bytes of %d", n, b.BlobBytes, b.Size)
+		case b.Plain() && (b.Digest != b.Content || b.BlobBytes != b.Size):
+			return invalid("layer %d is not packed, and another thing than its content", n)
 		case byContent[b.Content] != "":
 			return invalid("layer %d is there twice", n)
 		}
-		byContent[b.Content] = b.MediaType
+		byContent[b.Content] = packedAs[b.MediaType]
 	}
 	used := map[string]bool{}
 	for content, mediaType := range i.Config.contents() {

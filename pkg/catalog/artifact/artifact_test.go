@@ -162,6 +162,7 @@ func TestHostileManifests(t *testing.T) {
 		"a path as a content":   func(m map[string]any) { notes(m, 0)["dev.bundt.content"] = "../../x" },
 		"a layer twice":         func(m map[string]any) { m["layers"] = append(m["layers"].([]any), layer(m, 0)) },
 		"too few layers":        func(m map[string]any) { m["layers"] = m["layers"].([]any)[:2] },
+		"as it is, but another": func(m map[string]any) { layer(m, 0)["mediaType"] = artifact.PlainLayerType },
 		"ten thousand layers":   func(m map[string]any) { m["layers"] = make([]any, 10000) },
 	} {
 		if _, err := artifact.Decode(changed(t, manifest, change), config); !errors.Is(err, artifact.ErrInvalid) {
@@ -234,6 +235,36 @@ func TestPackUnpack(t *testing.T) {
 	cancel()
 	if _, err := artifact.Pack(ended, artifact.LayerType, &packed, bytes.NewReader(content)); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// What is not packed is its content, and is taken so.
+func TestPlain(t *testing.T) {
+	img := image()
+	for i := range img.Blobs {
+		b := &img.Blobs[i]
+		b.Digest, b.BlobBytes = b.Content, b.Size
+		b.MediaType = map[string]string{artifact.LayerType: artifact.PlainLayerType, artifact.BootType: artifact.PlainBootType}[b.MediaType]
+	}
+	manifest, config := encode(t, img)
+	got, err := artifact.Decode(manifest, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(img, got); diff != "" {
+		t.Error(diff)
+	}
+	content := []byte("bread")
+	b := artifact.Blob{MediaType: artifact.PlainBootType, Content: artifact.Digest(content), Size: 5, Digest: artifact.Digest(content), BlobBytes: 5}
+	for text, ok := range map[string]bool{"bread": true, "cakes": false, "brea": false, "breads": false} {
+		f, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Unpack(t.Context(), f, strings.NewReader(text), room); (err == nil) != ok || !ok && !errors.Is(err, artifact.ErrInvalid) {
+			t.Errorf("%s: %v", text, err)
+		}
+		f.Close()
 	}
 }
 

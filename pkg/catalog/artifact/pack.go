@@ -59,13 +59,17 @@ func Pack(ctx context.Context, mediaType string, to io.Writer, content io.Reader
 // returns ErrInvalid if the content is not the one that the blob claims. room is
 // asked now and then whether there is room for more: a small blob may hold much.
 func (b Blob) Unpack(ctx context.Context, to *os.File, blob io.Reader, room func() error) error {
-	z, err := zstd.NewReader(contextReader{ctx, blob}, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
-	if err != nil {
-		return fmt.Errorf("unpacking %s: %w", b.Digest, err)
+	packed := io.Reader(contextReader{ctx, blob})
+	if !b.Plain() {
+		z, err := zstd.NewReader(packed, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return fmt.Errorf("unpacking %s: %w", b.Digest, err)
+		}
+		defer z.Close()
+		packed = z
 	}
-	defer z.Close()
 	plain := newDigester()
-	err = copySparse(to, io.TeeReader(io.LimitReader(z, b.Size+1), plain), room)
+	err := copySparse(to, io.TeeReader(io.LimitReader(packed, b.Size+1), plain), room)
 	switch {
 	case err != nil:
 		return fmt.Errorf("unpacking %s: %w", b.Digest, err)

@@ -61,6 +61,23 @@ func Images(f *factory.Factory) cobra.CompletionFunc {
 	})
 }
 
+// Regions completes the names of the other regions.
+func Regions(f *factory.Factory) cobra.CompletionFunc {
+	return from(f, func(ctx context.Context, c *client.Client) ([]cobra.Completion, error) {
+		out, err := c.DescribeRegions(ctx, &ec2types.DescribeRegionsInput{})
+		if err != nil {
+			return nil, err
+		}
+		var found []cobra.Completion
+		for i, r := range out.Regions {
+			if i > 0 { // the first is this one
+				found = append(found, cobra.CompletionWithDesc(ec2types.Value(r.RegionName), ec2types.Value(r.Endpoint)))
+			}
+		}
+		return found, nil
+	})
+}
+
 // Keys completes the names of key pairs.
 func Keys(f *factory.Factory) cobra.CompletionFunc {
 	return from(f, func(ctx context.Context, c *client.Client) ([]cobra.Completion, error) {

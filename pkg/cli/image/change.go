@@ -15,7 +15,6 @@ import (
 	"github.com/bundt/bundt/pkg/cli/plan"
 	"github.com/bundt/bundt/pkg/cli/resolve"
 	"github.com/bundt/bundt/pkg/client"
-	"github.com/bundt/bundt/pkg/model"
 )
 
 // change is a verb that changes each of some images by one request.
@@ -221,69 +220,4 @@ func newEnableCommand(f *factory.Factory) *cobra.Command {
 			return "EnableImage", in, sender(in, (*client.Client).EnableImage), nil
 		},
 	}.command(f)
-}
-
-// newCopyCommand returns "image copy".
-func newCopyCommand(f *factory.Factory) *cobra.Command {
-	p := &plan.Options{}
-	in := &ec2types.CopyImageInput{}
-	name, description, tags, encrypted := "", "", false, false
-	cmd := &cobra.Command{
-		Use: "copy IMAGE --name NAME", Short: "Make an image of your own of another",
-		Long: `Make an image of your own of one that is yours or shared with you. It takes no
-time and no space: both stand on the same layers, and neither needs the other.
-With --encrypted what is not encrypted yet is written anew; the image is pending
-until that is done.`,
-		Example: "  bundt image copy ami-0123456789abcdef0 --name base", Args: cobra.ExactArgs(1),
-		ValidArgsFunction: complete.First(complete.Images(f)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return failure.Wrap(func() error {
-				ctx := cmd.Context()
-				if name == "" {
-					return failure.Usagef("--name is required: what the copy shall be called")
-				}
-				c, err := f.Client()
-				if err != nil {
-					return err
-				}
-				id, err := resolve.Image(ctx, c, args[0])
-				if err != nil {
-					return err
-				}
-				regions, err := c.DescribeRegions(ctx, &ec2types.DescribeRegionsInput{})
-				if err != nil {
-					return err
-				}
-				if len(regions.Regions) == 0 {
-					return model.Errorf(model.CodeInternalError, "the cloud has no region")
-				}
-				in.SourceImageId, in.SourceRegion, in.Name, in.DryRun = &id, regions.Regions[0].RegionName, &name, p.Flag()
-				if description != "" {
-					in.Description = &description
-				}
-				if tags {
-					in.CopyImageTags = &tags
-				}
-				if encrypted {
-					in.Encrypted = &encrypted
-				}
-				out, err := c.CopyImage(ctx, in)
-				if p.DryRun && plan.Passed(err) {
-					return plan.Show(f.IO, "CopyImage", in)
-				}
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprintln(f.IO.Out, ec2types.Value(out.ImageId))
-				return err
-			}(), "copy image", args[0])
-		},
-	}
-	p.AddFlags(cmd)
-	cmd.Flags().StringVarP(&name, "name", "n", "", "`name` of the copy (required)")
-	cmd.Flags().StringVar(&description, "description", "", "`text` that describes the copy")
-	cmd.Flags().BoolVar(&tags, "tags", false, "copy the tags too")
-	cmd.Flags().BoolVar(&encrypted, "encrypted", false, "encrypt its disks with the account's key")
-	_ = cmd.RegisterFlagCompletionFunc("name", cobra.NoFileCompletions)
-	return cmd
 }

@@ -224,3 +224,15 @@ func Tag(tags []ec2types.Tag, key string) string {
 	}
 	return ""
 }
+
+// Region is the name of the region that the daemon serves.
+func Region(ctx context.Context, c *client.Client) (string, error) {
+	out, err := c.DescribeRegions(ctx, &ec2types.DescribeRegionsInput{})
+	if err != nil {
+		return "", err
+	}
+	if len(out.Regions) == 0 {
+		return "", failure.NotFoundf("the cloud has no region")
+	}
+	return ec2types.Value(out.Regions[0].RegionName), nil // its own is the first
+}

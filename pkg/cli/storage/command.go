@@ -34,6 +34,7 @@ type ChangeOptions struct {
 	Description string
 	Force       bool
 	Encrypted   bool
+	FromRegion  string   // of a snapshot that is copied; "" for this one
 	With        []string // accounts
 	Public      bool
 	Private     bool

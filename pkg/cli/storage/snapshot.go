@@ -131,9 +131,12 @@ func NewSnapshotCopyCommand(f *factory.Factory, run func(context.Context, *Chang
 	return change{
 		use: "copy SNAPSHOT", short: "Make a snapshot of your own of the same content", args: cobra.ExactArgs(1),
 		verb: "copy", object: "snapshot", run: copySnapshot, complete: complete.First(complete.Snapshots(f)),
+		waits: true,
 		flags: func(cmd *cobra.Command, o *ChangeOptions) {
 			describedFlags(cmd, o)
 			encryptedFlag(cmd, o)
+			cmd.Flags().StringVar(&o.FromRegion, "from-region", "", "`region` that the snapshot is in, which is then named by its id (default: this one)")
+			_ = cmd.RegisterFlagCompletionFunc("from-region", complete.Regions(f))
 		},
 	}.make(f, run)
 }
@@ -143,15 +146,14 @@ func copySnapshot(ctx context.Context, o *ChangeOptions) error {
 	if err != nil {
 		return err
 	}
-	regions, err := c.DescribeRegions(ctx, &ec2types.DescribeRegionsInput{})
-	if err != nil {
-		return err
-	}
-	if len(regions.Regions) == 0 {
-		return failure.NotFoundf("the cloud has no region")
+	region := o.FromRegion
+	if region == "" {
+		if region, err = resolve.Region(ctx, c); err != nil {
+			return err
+		}
 	}
 	request := &ec2types.CopySnapshotInput{
-		SourceSnapshotId: &o.Ref, SourceRegion: regions.Regions[0].RegionName, Description: command.Given(o.Description), Encrypted: command.Given(o.Encrypted),
+		SourceSnapshotId: &o.Ref, SourceRegion: &region, Description: command.Given(o.Description), Encrypted: command.Given(o.Encrypted),
 		TagSpecifications: command.NameTag("snapshot", o.Name), DryRun: o.Plan.Flag(),
 	}
 	var out *ec2types.CopySnapshotOutput
@@ -162,8 +164,8 @@ func copySnapshot(ctx context.Context, o *ChangeOptions) error {
 	if done {
 		return err
 	}
-	_, err = fmt.Fprintln(o.Factory.IO.Out, ec2types.Value(out.SnapshotId))
-	return err
+	id := ec2types.Value(out.SnapshotId)
+	return o.await(ctx, id, "copying "+o.Ref, id+" completed", snapshotsDone(c, id))
 }
 
 // NewSnapshotShareCommand returns the command "snapshot share".
