@@ -81,5 +81,5 @@ func warmCache() (err error) {
 			return fmt.Errorf("baking %s for %s: %w", b.recipe, b.arch, err)
 		}
 	}
-	return nil
+	return warmSlow(ctx)
 }

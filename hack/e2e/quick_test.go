@@ -2,9 +2,14 @@
 
 package e2e
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // warmFor is how long all that is baked may take.
 const warmFor = 20 * time.Minute
 
 func slowBakes() []baked { return nil }
+
+func warmSlow(context.Context) error { return nil }

@@ -3,8 +3,13 @@
 package e2e
 
 import (
+	"context"
+	"errors"
+	"os"
 	"testing"
 	"time"
+
+	"github.com/bundt/bundt/pkg/model"
 )
 
 // warmFor is how long all that is baked may take.
@@ -13,6 +18,16 @@ const warmFor = 90 * time.Minute
 // slowBakes are baked for the tests of this file alone.
 func slowBakes() []baked {
 	return []baked{{"debian-12-offline", "i386"}, {"debian-12-offline", "arm64"}}
+}
+
+// warmSlow installs what is in the image that stands for a distributor's.
+func warmSlow(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "bundt-e2e-")
+	if err != nil {
+		return err
+	}
+	_, err = bakeGenericCloud(ctx, model.X8664, dir)
+	return errors.Join(err, os.RemoveAll(dir))
 }
 
 // TestSlowDebianBoots is the boot test of debian-12-offline for the other architectures, of which
