@@ -89,7 +89,7 @@ func TestLaunchesFillANodeExactly(t *testing.T) {
 	if n := crowd(t, a, image, model.CodeInsufficientCapacity); n != roomFor {
 		t.Fatalf("%d instances fit, there is room for %d", n, roomFor)
 	}
-	insts, err := a.Instances(t.Context())
+	insts, err := a.FindInstances(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

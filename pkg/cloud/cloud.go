@@ -69,11 +69,9 @@ type Cloud struct {
 	version string
 
 	newSigningKey func(string, time.Time) (model.SigningKey, error)
-	// instances are those of all accounts.
-	instances *store.Mirror[model.Instance]
 	groups    *store.Mirror[model.SecurityGroup]
 	vpcs      *store.Mirror[model.VPC]
-	byOwner   byOwner
+	views     views
 	admission *admission
 	bounded   sync.Mutex // see Account.inTurn
 }
@@ -107,10 +105,10 @@ func New(ctx context.Context, o Options) (*Cloud, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the cloud's record: %w", err)
 	}
-	c.instances = store.NewMirror(o.Store, records.Instances)
+	c.views = newViews(o.Store)
 	c.groups = store.NewMirror(o.Store, records.Groups)
 	c.vpcs = store.NewMirror(o.Store, records.VPCs)
-	c.admission = newAdmission(c.instances)
+	c.admission = newAdmission(c.views.instances.mirror)
 	return c, nil
 }
 

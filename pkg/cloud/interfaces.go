@@ -30,19 +30,6 @@ type InterfaceSpec struct {
 	Description    string
 }
 
-// NetworkInterfaces returns the account's network interfaces.
-func (c *Account) NetworkInterfaces(ctx context.Context) ([]model.NetworkInterface, error) {
-	all, err := networkObjects(ctx, c, records.Interfaces)
-	if err != nil {
-		return nil, err
-	}
-	return all, c.name(ctx, func(name func(*model.NetworkInterface)) {
-		for i := range all {
-			name(&all[i])
-		}
-	})
-}
-
 // name calls each with a function that fills in an interface's Names. Each group
 // and VPC is looked up once, and no other is looked at.
 func (c *Account) name(ctx context.Context, each func(name func(*model.NetworkInterface))) (err error) {

@@ -62,7 +62,7 @@ func (c *Account) Start(ctx context.Context, ids []string) ([]StateChange, error
 	if err != nil {
 		return nil, err
 	}
-	return out, c.instances.Await(ctx) // what was promised is seen to be taken
+	return out, c.views.instances.mirror.Await(ctx) // what was promised is seen to be taken
 }
 
 func (c *Account) admitStart(ctx context.Context, tx *store.Tx, admitted *promise, i *model.Instance, typ model.InstanceType) (err error) {

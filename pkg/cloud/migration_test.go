@@ -90,7 +90,7 @@ func checkMigrated(t *testing.T, a *cloud.Account) {
 	if err != nil || len(groups) != 1 || groups[0].ID != "sg-00000000000000001" || groups[0].Name != "default" || len(groups[0].Rules) != 7 {
 		t.Errorf("the groups are %+v, %v", groups, err)
 	}
-	nics, err := a.NetworkInterfaces(ctx)
+	nics, err := a.FindInterfaces(ctx, nil)
 	if err != nil || len(nics) != 2 {
 		t.Fatalf("the interfaces are %+v, %v", nics, err)
 	}

@@ -62,6 +62,15 @@ func (m *Mirror[T]) Get(ctx context.Context, key string) (*T, error) {
 	return m.copy.get(key), nil
 }
 
+// Getter waits as Get does, once, and returns a function that reads objects by
+// their keys from then on: each is at least as new as when Getter was called.
+func (m *Mirror[T]) Getter(ctx context.Context) (func(key string) *T, error) {
+	if err := m.feed.await(ctx); err != nil {
+		return nil, err
+	}
+	return m.copy.get, nil
+}
+
 // mirrored is a mirror's objects.
 type mirrored[T any] struct {
 	mu        sync.Mutex

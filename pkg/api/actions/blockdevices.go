@@ -76,9 +76,9 @@ func count(n int64) *int32 {
 }
 
 // volumeAt finds a volume among those of an instance.
-func volumeAt(vols []model.Volume, id string) *model.Volume {
-	if i := slices.IndexFunc(vols, func(v model.Volume) bool { return v.ID == id }); i >= 0 {
-		return &vols[i]
+func volumeAt(vols []*model.Volume, id string) *model.Volume {
+	if i := slices.IndexFunc(vols, func(v *model.Volume) bool { return v.ID == id }); i >= 0 {
+		return vols[i]
 	}
 	return nil
 }

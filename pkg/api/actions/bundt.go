@@ -56,7 +56,7 @@ func (a *Actions) registerBundt(t *api.Table) {
 		Name: "GetBuildLog", Handler: a.getBuildLog, Acts: []string{"BuildId", "Step"},
 	})
 	api.Register(t, api.Action[bundttypes.DescribeLineageInput, bundttypes.DescribeLineageOutput]{
-		Name: "DescribeLineage", Handler: a.describeLineage, Acts: []string{"ImageId", "InstanceId"},
+		Name: "DescribeLineage", Handler: a.describeLineage, Acts: []string{"ImageId", "InstanceId", "MaxResults", "NextToken"},
 	})
 	api.Register(t, api.Action[bundttypes.DescribeHostInput, bundttypes.DescribeHostOutput]{
 		Name: "DescribeHost", Acts: []string{"Refresh"},
@@ -161,110 +161,40 @@ func some(t time.Time) *time.Time {
 	return &t
 }
 
-// lineage is what is needed to draw the family tree.
-type lineage struct {
-	byID   map[string]model.Lineage
-	states map[string]string
-	archs  map[string]string
-}
-
 func (a *Actions) describeLineage(ctx context.Context, in *bundttypes.DescribeLineageInput) (*bundttypes.DescribeLineageOutput, error) {
-	l, err := a.lineage(ctx)
+	forest, err := a.account(ctx).Lineage(ctx)
 	if err != nil {
 		return nil, err
 	}
+	nodes := forest.Nodes
 	of := cmp.Or(ec2types.Value(in.ImageId), ec2types.Value(in.InstanceId))
-	keep := func(string) bool { return true }
 	if of != "" {
-		if _, ok := l.byID[of]; !ok {
+		if nodes = forest.Family(of); nodes == nil {
 			return nil, model.Errorf(model.CodeLineageUnknown, "nothing is known of where '%s' came from", of).WithHint("bundt lineage without an id shows everything")
 		}
-		family := l.family(of)
-		keep = func(id string) bool { return family[id] }
 	}
-	out := &bundttypes.DescribeLineageOutput{}
-	for _, n := range l.inOrder() {
-		if keep(n.ID) {
-			out.Nodes = append(out.Nodes, bundttypes.LineageNode{
-				Id: n.ID, Kind: string(n.Kind), Name: n.Name, ParentId: n.Parent, CreatedAt: some(n.Created), Consistency: string(n.Consistency),
-				State: cmp.Or(l.states[n.ID], "gone"), Architecture: l.archs[n.ID],
-			})
+	page, next, err := api.PaginateSorted(a.pager, api.PageRequest{
+		Action: "DescribeLineage", NextToken: in.NextToken, MaxResults: in.MaxResults, Query: of, Min: 5, Max: 1000,
+	}, nodes, func(*cloud.Ancestor) bool { return true }, func(n *cloud.Ancestor) string { return n.Key })
+	if err != nil {
+		return nil, err
+	}
+	looks, err := a.account(ctx).Looks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := &bundttypes.DescribeLineageOutput{NextToken: next}
+	for _, n := range page {
+		state, arch := looks(n.ID)
+		if n.Kind == model.LineageRecipe {
+			state = "known"
 		}
+		out.Nodes = append(out.Nodes, bundttypes.LineageNode{
+			Id: n.ID, Kind: string(n.Kind), Name: n.Name, ParentId: n.Parent, CreatedAt: some(n.Created), Consistency: string(n.Consistency),
+			State: cmp.Or(state, "gone"), Architecture: arch,
+		})
 	}
 	return out, nil
-}
-
-func (a *Actions) lineage(ctx context.Context) (*lineage, error) {
-	l := &lineage{byID: map[string]model.Lineage{}, states: map[string]string{}, archs: map[string]string{}}
-	all, err := a.account(ctx).Lineages(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, n := range all {
-		l.byID[n.ID] = n
-		if n.Kind == model.LineageRecipe {
-			l.states[n.ID] = "known"
-		}
-	}
-	images, err := a.account(ctx).Images(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, i := range images {
-		l.states[i.ID], l.archs[i.ID] = string(i.State), string(i.Arch)
-	}
-	insts, err := a.account(ctx).Instances(ctx)
-	for _, i := range insts {
-		l.states[i.ID], l.archs[i.ID] = string(i.State), string(i.Arch)
-	}
-	return l, err
-}
-
-// family is the whole tree that id is part of: its ancestors, and all that
-// descends from the oldest of them.
-func (l *lineage) family(id string) map[string]bool {
-	root := func(id string) string {
-		for {
-			parent := l.byID[id].Parent
-			if _, ok := l.byID[parent]; !ok {
-				return id
-			}
-			id = parent
-		}
-	}
-	out := map[string]bool{}
-	for other := range l.byID {
-		if root(other) == root(id) {
-			out[other] = true
-		}
-	}
-	return out
-}
-
-// inOrder is parents before children, siblings by age.
-func (l *lineage) inOrder() []model.Lineage {
-	children := map[string][]model.Lineage{}
-	for _, n := range l.byID {
-		parent := n.Parent
-		if _, ok := l.byID[parent]; !ok {
-			parent = ""
-		}
-		children[parent] = append(children[parent], n)
-	}
-	var out []model.Lineage
-	var walk func(string)
-	walk = func(id string) {
-		next := children[id]
-		slices.SortFunc(next, func(x, y model.Lineage) int {
-			return cmp.Or(x.Created.Compare(y.Created), cmp.Compare(x.ID, y.ID))
-		})
-		for _, n := range next {
-			out = append(out, n)
-			walk(n.ID)
-		}
-	}
-	walk("")
-	return out
 }
 
 func (a *Actions) describeInventory(ctx context.Context, in *bundttypes.DescribeInventoryInput) (*bundttypes.DescribeInventoryOutput, error) {
@@ -279,17 +209,17 @@ func (a *Actions) describeInventory(ctx context.Context, in *bundttypes.Describe
 }
 
 func (a *Actions) describeInstanceDetails(ctx context.Context, in *bundttypes.DescribeInstanceDetailsInput) (*bundttypes.DescribeInstanceDetailsOutput, error) {
-	all, err := a.account(ctx).Instances(ctx)
+	found, err := a.account(ctx).FindInstances(ctx, in.InstanceIds)
 	if err != nil {
 		return nil, err
 	}
-	page, _, err := describe(a, query[model.Instance]{action: "DescribeInstanceDetails", all: all, ids: in.InstanceIds, kind: instanceKind})
+	page, err := a.account(ctx).Named(ctx, found)
 	if err != nil {
 		return nil, err
 	}
 	out := &bundttypes.DescribeInstanceDetailsOutput{}
-	for i := range page {
-		d, err := a.node.Details(ctx, &page[i])
+	for _, i := range page {
+		d, err := a.node.Details(ctx, i)
 		if err != nil {
 			return nil, err
 		}

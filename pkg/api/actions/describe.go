@@ -1,6 +1,9 @@
 package actions
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/bundt/bundt/pkg/api"
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/model"
@@ -46,6 +49,7 @@ func (k objectKind[T]) check(ids []string, exists func(string) bool) error {
 type query[T any] struct {
 	action      string
 	all         []T
+	sorted      []*T // instead of all: shared objects in the order of pages
 	kind        objectKind[T]
 	order       func(*T) string // key that pages are in the order of; nil: the id
 	ids         []string
@@ -67,30 +71,25 @@ func describe[T any](a *Actions, q query[T]) ([]T, *string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	wanted := api.MatchIDs(q.ids)
-	found := map[string]bool{}
-	var out []*T
-	for i := range q.all {
-		o := &q.all[i]
-		id := q.kind.id(o)
-		if !wanted(id) {
-			continue
-		}
-		found[id] = true
-		if match(o) {
-			out = append(out, o)
-		}
-	}
-	if err := q.kind.check(q.ids, func(id string) bool { return found[id] }); err != nil {
-		return nil, nil, err
-	}
 	order := q.kind.id
 	if q.order != nil {
 		order = q.order
 	}
-	page, next, err := api.Paginate(a.pager, api.PageRequest{
+	if q.sorted == nil {
+		q.sorted = pointers(q.all)
+		slices.SortFunc(q.sorted, func(x, y *T) int { return strings.Compare(order(x), order(y)) })
+	}
+	keep := match
+	if len(q.ids) > 0 {
+		if err := q.kind.check(q.ids, idsOf(q.sorted, q.kind.id)); err != nil {
+			return nil, nil, err
+		}
+		wanted := api.MatchIDs(q.ids)
+		keep = func(o *T) bool { return wanted(q.kind.id(o)) && match(o) }
+	}
+	page, next, err := api.PaginateSorted(a.pager, api.PageRequest{
 		Action: q.action, NextToken: q.token, MaxResults: q.max, Query: []any{q.ids, q.filters, q.also}, Min: q.least, Max: q.most,
-	}, out, order)
+	}, q.sorted, keep, order)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -99,4 +98,24 @@ func describe[T any](a *Actions, q query[T]) ([]T, *string, error) {
 		result[i] = *o
 	}
 	return result, next, nil
+}
+
+// idsOf returns a function that reports whether an id is among those of the objects.
+func idsOf[T any](objects []*T, id func(*T) string) func(string) bool {
+	known := make(map[string]bool, len(objects))
+	for _, o := range objects {
+		known[id(o)] = true
+	}
+	return func(id string) bool { return known[id] }
+}
+
+// those are the objects that pass. The list itself is shared and stays as it is.
+func those[T any](objects []*T, pass func(*T) bool) []*T {
+	var out []*T
+	for _, o := range objects {
+		if pass(o) {
+			out = append(out, o)
+		}
+	}
+	return out
 }

@@ -50,7 +50,7 @@ func (a *Actions) getNetworkTrace(ctx context.Context, in *bundttypes.GetNetwork
 	if err != nil {
 		return nil, err
 	}
-	nics, err := a.account(ctx).NetworkInterfaces(ctx)
+	nics, err := a.account(ctx).FindInterfaces(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (a *Actions) getNetworkTrace(ctx context.Context, in *bundttypes.GetNetwork
 				p.Source, _ = netip.ParseAddr(nic.IPv6[0])
 			}
 		}
-	case !slices.ContainsFunc(nics, func(n model.NetworkInterface) bool { return hasPublic(&n, p.Destination.String()) }):
+	case !slices.ContainsFunc(nics, func(n *model.NetworkInterface) bool { return hasPublic(n, p.Destination.String()) }):
 		return nil, model.Errorf("InvalidAddress.NotFound", "Address '%s' not found: it is no public address of an interface of this account", p.Destination).
 			WithHint("an instance's packets go anywhere: name the one that sends")
 	case !p.Source.IsValid():
@@ -83,7 +83,7 @@ func hasPublic(n *model.NetworkInterface, address string) bool {
 }
 
 // sender is the interface that sends the packet, nil for none of the cloud's.
-func (a *Actions) sender(ctx context.Context, in *bundttypes.GetNetworkTraceInput, nics []model.NetworkInterface) (*model.NetworkInterface, error) {
+func (a *Actions) sender(ctx context.Context, in *bundttypes.GetNetworkTraceInput, nics []*model.NetworkInterface) (*model.NetworkInterface, error) {
 	id := ec2types.Value(in.NetworkInterfaceId)
 	switch {
 	case in.InstanceId != nil && id != "":
@@ -100,11 +100,11 @@ func (a *Actions) sender(ctx context.Context, in *bundttypes.GetNetworkTraceInpu
 	case id == "":
 		return nil, nil
 	}
-	i := slices.IndexFunc(nics, func(n model.NetworkInterface) bool { return n.ID == id })
+	i := slices.IndexFunc(nics, func(n *model.NetworkInterface) bool { return n.ID == id })
 	if i < 0 {
 		return nil, model.Errorf("InvalidNetworkInterfaceID.NotFound", "The networkInterface ID '%s' does not exist", id)
 	}
-	return &nics[i], nil
+	return nics[i], nil
 }
 
 // packetOf reads what does not depend on the cloud.

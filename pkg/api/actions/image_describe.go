@@ -40,19 +40,19 @@ func (a *Actions) resolveImages(ctx context.Context, in *ec2types.DescribeImages
 }
 
 func (a *Actions) describeImages(ctx context.Context, in *ec2types.DescribeImagesInput) (*ec2types.DescribeImagesOutput, error) {
-	all, err := a.account(ctx).Images(ctx)
+	found, err := a.account(ctx).FindImages(ctx, in.ImageIds)
 	if err != nil {
 		return nil, err
 	}
-	gone, err := a.account(ctx).GoneImages(ctx)
-	if err != nil {
-		return nil, err
-	}
-	err = imageKind.check(in.ImageIds, func(id string) bool {
-		return slices.Contains(gone, id) || slices.ContainsFunc(all, func(i model.Image) bool { return i.ID == id })
-	})
-	if err != nil {
-		return nil, err
+	if len(found) < len(in.ImageIds) {
+		gone, err := a.account(ctx).GoneImages(ctx)
+		if err != nil {
+			return nil, err
+		}
+		known := idsOf(found, imageKind.id)
+		if err := imageKind.check(in.ImageIds, func(id string) bool { return known(id) || slices.Contains(gone, id) }); err != nil {
+			return nil, err
+		}
 	}
 	me := api.PrincipalFrom(ctx).AccountID
 	owned, err := ownedBy(in.Owners, me)
@@ -63,15 +63,14 @@ func (a *Actions) describeImages(ctx context.Context, in *ec2types.DescribeImage
 	if err != nil {
 		return nil, err
 	}
-	wanted, now := api.MatchIDs(in.ImageIds), a.cloud.Now()
-	all = slices.DeleteFunc(all, func(i model.Image) bool {
-		named := len(in.ImageIds) > 0 // by id, everything is found
-		return !wanted(i.ID) || !owned(&i) || !launchable(&i) ||
-			i.Deprecated(now) && i.OwnerID != me && !named && !ec2types.Value(in.IncludeDeprecated) ||
-			i.State == model.ImageDisabled && !named && !ec2types.Value(in.IncludeDisabled)
+	now, named := a.cloud.Now(), len(in.ImageIds) > 0 // by id, everything is found
+	found = those(found, func(i *model.Image) bool {
+		return owned(i) && launchable(i) &&
+			(named || !i.Deprecated(now) || i.OwnerID == me || ec2types.Value(in.IncludeDeprecated)) &&
+			(named || i.State != model.ImageDisabled || ec2types.Value(in.IncludeDisabled))
 	})
 	page, next, err := describe(a, query[model.Image]{
-		action: "DescribeImages", all: all, kind: imageKind, filters: in.Filters, also: []any{in.ImageIds, in.Owners, in.ExecutableUsers},
+		action: "DescribeImages", sorted: found, kind: imageKind, filters: in.Filters, also: []any{in.ImageIds, in.Owners, in.ExecutableUsers},
 		fields: a.imageFields(), tags: func(i *model.Image) model.Tags { return i.Tags }, max: in.MaxResults, token: in.NextToken, least: 1, most: 1000,
 	})
 	if err != nil {

@@ -25,7 +25,7 @@ const other = "999999999999"
 
 // imageWorld is the API on a store without a node: what is asked for stays intent.
 type imageWorld struct {
-	t      *testing.T
+	t      testing.TB
 	store  *store.Store
 	layers *layer.Store
 	d      *api.Dispatcher
@@ -33,7 +33,7 @@ type imageWorld struct {
 	now    time.Time
 }
 
-func newImageWorld(t *testing.T) *imageWorld {
+func newImageWorld(t testing.TB) *imageWorld {
 	t.Helper()
 	w := &imageWorld{t: t, now: time.Date(2026, 5, 1, 12, 0, 20, 0, time.UTC)}
 	dir := t.TempDir()

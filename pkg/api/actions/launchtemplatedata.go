@@ -188,7 +188,14 @@ func templateInterfaceOf(n *model.NetworkInterface) ec2types.LaunchTemplateInsta
 // templateDevices are the instance's volumes as a launch would ask for them. What
 // they hold comes from the image or the snapshot that they were made of.
 func templateDevices(ctx context.Context, acct *cloud.Account, i *model.Instance) ([]ec2types.LaunchTemplateBlockDeviceMapping, error) {
-	vols, err := acct.Volumes(ctx)
+	var ids []string
+	for _, at := range i.Volumes {
+		ids = append(ids, at.VolumeID)
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	vols, err := acct.FindVolumes(ctx, ids)
 	if err != nil {
 		return nil, err
 	}

@@ -80,14 +80,14 @@ func (a *Actions) placedAddresses(ctx context.Context) ([]placedAddress, error) 
 	if err != nil {
 		return nil, err
 	}
-	nics, err := a.account(ctx).NetworkInterfaces(ctx)
+	nics, err := a.account(ctx).FindInterfaces(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	instances := map[string]string{}
-	for i := range nics {
-		if at := nics[i].Attachment; at != nil {
-			instances[nics[i].ID] = at.InstanceID
+	for _, n := range nics {
+		if at := n.Attachment; at != nil {
+			instances[n.ID] = at.InstanceID
 		}
 	}
 	out := make([]placedAddress, len(all))

@@ -3,7 +3,6 @@ package actions
 import (
 	"cmp"
 	"context"
-	"slices"
 	"strconv"
 
 	"github.com/bundt/bundt/pkg/api"
@@ -228,34 +227,45 @@ func (a *Actions) interfaceFields() map[string]func(*model.NetworkInterface) []s
 }
 
 func (a *Actions) describeNetworkInterfaces(ctx context.Context, in *ec2types.DescribeNetworkInterfacesInput) (*ec2types.DescribeNetworkInterfacesOutput, error) {
-	all, err := a.account(ctx).NetworkInterfaces(ctx)
+	found, err := a.account(ctx).FindInterfaces(ctx, in.NetworkInterfaceIds)
 	if err != nil {
 		return nil, err
 	}
+	if len(in.Filters) > 0 { // some are about names
+		if found, err = a.account(ctx).NamedInterfaces(ctx, found); err != nil {
+			return nil, err
+		}
+	}
 	page, next, err := describe(a, query[model.NetworkInterface]{
-		action: "DescribeNetworkInterfaces", all: all, ids: in.NetworkInterfaceIds, kind: interfaceKind, filters: in.Filters, fields: a.interfaceFields(),
+		action: "DescribeNetworkInterfaces", sorted: found, ids: in.NetworkInterfaceIds, kind: interfaceKind, filters: in.Filters, fields: a.interfaceFields(),
 		tags: func(n *model.NetworkInterface) model.Tags { return n.Tags }, max: in.MaxResults, token: in.NextToken, least: 5, most: 1000,
 	})
 	if err != nil {
 		return nil, err
 	}
+	named, err := a.account(ctx).NamedInterfaces(ctx, pointers(page))
+	if err != nil {
+		return nil, err
+	}
 	out := &ec2types.DescribeNetworkInterfacesOutput{NextToken: next}
-	for i := range page {
-		out.NetworkInterfaces = append(out.NetworkInterfaces, a.interfaceOf(&page[i]))
+	for _, n := range named {
+		out.NetworkInterfaces = append(out.NetworkInterfaces, a.interfaceOf(n))
 	}
 	return out, nil
 }
 
 func (a *Actions) oneInterface(ctx context.Context, id string) (*model.NetworkInterface, error) {
-	all, err := a.account(ctx).NetworkInterfaces(ctx)
+	found, err := a.account(ctx).FindInterfaces(ctx, []string{id})
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(all, func(n model.NetworkInterface) bool { return n.ID == id })
-	if err := interfaceKind.check([]string{id}, func(string) bool { return i >= 0 }); err != nil {
+	if err := interfaceKind.check([]string{id}, func(string) bool { return len(found) > 0 }); err != nil {
 		return nil, err
 	}
-	return &all[i], nil
+	if found, err = a.account(ctx).NamedInterfaces(ctx, found); err != nil {
+		return nil, err
+	}
+	return found[0], nil
 }
 
 func (a *Actions) describeNetworkInterfaceAttribute(ctx context.Context, in *ec2types.DescribeNetworkInterfaceAttributeInput) (*ec2types.DescribeNetworkInterfaceAttributeOutput, error) {

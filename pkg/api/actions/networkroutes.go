@@ -224,17 +224,17 @@ func (a *Actions) routers(ctx context.Context, tables []model.RouteTable) (map[s
 	}) {
 		return nil, nil
 	}
-	all, err := a.account(ctx).Instances(ctx)
+	all, err := a.account(ctx).FindInstances(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	out := map[string]*model.Instance{}
-	for i := range all {
-		if s := all[i].State; s != model.InstancePending && s != model.InstanceRunning {
+	for _, i := range all {
+		if i.State != model.InstancePending && i.State != model.InstanceRunning {
 			continue
 		}
-		for _, n := range all[i].Interfaces() {
-			out[n.ID] = &all[i]
+		for _, n := range i.Interfaces() {
+			out[n.ID] = i
 		}
 	}
 	return out, nil

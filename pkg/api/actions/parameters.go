@@ -58,19 +58,19 @@ var parameterPart = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
 
 // parametersOf returns every parameter that the caller's account sees, by name.
 func parametersOf(ctx context.Context, c *cloud.Cloud) (map[string]ssmtypes.Parameter, error) {
-	images, err := c.Account(api.PrincipalFrom(ctx).AccountID).Images(ctx)
+	images, err := c.Account(api.PrincipalFrom(ctx).AccountID).FindImages(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	// Older ones first: the last one to be put wins.
-	slices.SortFunc(images, func(x, y model.Image) int {
+	images = slices.Clone(images) // the list is shared
+	slices.SortFunc(images, func(x, y *model.Image) int {
 		return cmp.Or(x.Created.Compare(y.Created), cmp.Compare(x.ID, y.ID))
 	})
 	out := map[string]ssmtypes.Parameter{}
 	put := func(name string, i *model.Image) { out[name] = parameter(c.Info().Region, name, i) }
 	preferred := map[string]bool{} // names whose shortest form is an x86_64 image's
-	for n := range images {
-		i := &images[n]
+	for _, i := range images {
 		name := i.Name
 		if i.Recipe != nil {
 			name = i.Recipe.Name

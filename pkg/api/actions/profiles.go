@@ -68,14 +68,14 @@ var associationKind = objectKind[model.Instance]{
 }
 
 func (a *Actions) describeProfileAssociations(ctx context.Context, in *ec2types.DescribeIamInstanceProfileAssociationsInput) (*ec2types.DescribeIamInstanceProfileAssociationsOutput, error) {
-	instances, err := a.account(ctx).Instances(ctx)
+	instances, err := a.account(ctx).FindInstances(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	var all []model.Instance
 	for _, i := range instances {
 		if i.Profile != nil && i.State != model.InstanceTerminated {
-			all = append(all, i)
+			all = append(all, *i)
 		}
 	}
 	const state = ec2types.IamInstanceProfileAssociationStateAssociated

@@ -91,19 +91,14 @@ func (a *Actions) lockOf(s *model.Snapshot) ec2types.LockedSnapshotsInfo {
 }
 
 func (a *Actions) describeLockedSnapshots(ctx context.Context, in *ec2types.DescribeLockedSnapshotsInput) (*ec2types.DescribeLockedSnapshotsOutput, error) {
-	all, err := a.account(ctx).Snapshots(ctx)
+	found, err := a.account(ctx).FindSnapshots(ctx, in.SnapshotIds)
 	if err != nil {
 		return nil, err
 	}
 	self := api.PrincipalFrom(ctx).AccountID
-	var lockedOnes []model.Snapshot
-	for _, s := range all {
-		if s.OwnerID == self && s.Lock != nil {
-			lockedOnes = append(lockedOnes, s)
-		}
-	}
+	found = those(found, func(s *model.Snapshot) bool { return s.OwnerID == self && s.Lock != nil })
 	page, next, err := describe(a, query[model.Snapshot]{
-		action: "DescribeLockedSnapshots", all: lockedOnes, ids: in.SnapshotIds, kind: snapshotKind, filters: in.Filters,
+		action: "DescribeLockedSnapshots", sorted: found, ids: in.SnapshotIds, kind: snapshotKind, filters: in.Filters,
 		fields: map[string]func(*model.Snapshot) []string{"lock-state": func(s *model.Snapshot) []string { return []string{s.Lock.State(a.cloud.Now())} }},
 		max:    in.MaxResults, token: in.NextToken, least: 5, most: 1000,
 	})

@@ -133,14 +133,14 @@ func selfOr(id, self string) string {
 
 func (a *Actions) describeSnapshots(ctx context.Context, in *ec2types.DescribeSnapshotsInput) (*ec2types.DescribeSnapshotsOutput, error) {
 	self := api.PrincipalFrom(ctx).AccountID
-	all, err := a.account(ctx).Snapshots(ctx)
+	found, err := a.account(ctx).FindSnapshots(ctx, in.SnapshotIds)
 	if err != nil {
 		return nil, err
 	}
-	if err := snapshotKind.check(in.SnapshotIds, func(id string) bool {
-		return slices.ContainsFunc(all, func(s model.Snapshot) bool { return s.ID == id })
-	}); err != nil {
-		return nil, err
+	if len(in.SnapshotIds) > 0 {
+		if err := snapshotKind.check(in.SnapshotIds, idsOf(found, snapshotKind.id)); err != nil {
+			return nil, err
+		}
 	}
 	// An id of a snapshot that these do not let pass is no error: it is not shown.
 	passes := func(s *model.Snapshot) bool {
@@ -150,17 +150,19 @@ func (a *Actions) describeSnapshots(ctx context.Context, in *ec2types.DescribeSn
 		})
 		return owner && user
 	}
-	all = slices.DeleteFunc(all, func(s model.Snapshot) bool { return !passes(&s) })
+	if len(in.OwnerIds)+len(in.RestorableByUserIds) > 0 {
+		found = those(found, passes)
+	}
 	if len(in.SnapshotIds) > 0 {
 		in.SnapshotIds = slices.DeleteFunc(slices.Clone(in.SnapshotIds), func(id string) bool {
-			return !slices.ContainsFunc(all, func(s model.Snapshot) bool { return s.ID == id })
+			return !slices.ContainsFunc(found, func(s *model.Snapshot) bool { return s.ID == id })
 		})
 		if len(in.SnapshotIds) == 0 {
 			return &ec2types.DescribeSnapshotsOutput{}, nil
 		}
 	}
 	page, next, err := describe(a, query[model.Snapshot]{
-		action: "DescribeSnapshots", all: all, ids: in.SnapshotIds, kind: snapshotKind, filters: in.Filters,
+		action: "DescribeSnapshots", sorted: found, ids: in.SnapshotIds, kind: snapshotKind, filters: in.Filters,
 		fields: a.snapshotFields(), tags: func(s *model.Snapshot) model.Tags { return s.Tags }, max: in.MaxResults, token: in.NextToken, least: 5, most: 1000,
 	})
 	if err != nil {

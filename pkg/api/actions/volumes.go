@@ -127,12 +127,12 @@ func (a *Actions) volumeFields() map[string]func(*model.Volume) []string {
 }
 
 func (a *Actions) describeVolumes(ctx context.Context, in *ec2types.DescribeVolumesInput) (*ec2types.DescribeVolumesOutput, error) {
-	all, err := a.account(ctx).Volumes(ctx)
+	found, err := a.account(ctx).FindVolumes(ctx, in.VolumeIds)
 	if err != nil {
 		return nil, err
 	}
 	page, next, err := describe(a, query[model.Volume]{
-		action: "DescribeVolumes", all: all, ids: in.VolumeIds, kind: volumeKind, filters: in.Filters,
+		action: "DescribeVolumes", sorted: found, ids: in.VolumeIds, kind: volumeKind, filters: in.Filters,
 		fields: a.volumeFields(), tags: func(v *model.Volume) model.Tags { return v.Tags }, max: in.MaxResults, token: in.NextToken, least: 5, most: 1000,
 	})
 	if err != nil {

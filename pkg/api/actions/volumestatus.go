@@ -2,7 +2,6 @@ package actions
 
 import (
 	"context"
-	"slices"
 	"strconv"
 
 	"github.com/bundt/bundt/pkg/api"
@@ -49,7 +48,7 @@ func (h health) of(v *model.Volume) (status, io string) {
 }
 
 func (a *Actions) describeVolumeStatus(ctx context.Context, in *ec2types.DescribeVolumeStatusInput) (*ec2types.DescribeVolumeStatusOutput, error) {
-	all, err := a.account(ctx).Volumes(ctx)
+	found, err := a.account(ctx).FindVolumes(ctx, in.VolumeIds)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +59,7 @@ func (a *Actions) describeVolumeStatus(ctx context.Context, in *ec2types.Describ
 	known := health(damaged)
 	none := func(*model.Volume) []string { return nil } // there are no events and no actions
 	page, next, err := describe(a, query[model.Volume]{
-		action: "DescribeVolumeStatus", all: all, ids: in.VolumeIds, kind: volumeKind, filters: in.Filters,
+		action: "DescribeVolumeStatus", sorted: found, ids: in.VolumeIds, kind: volumeKind, filters: in.Filters,
 		fields: map[string]func(*model.Volume) []string{
 			"action.code": none, "action.description": none, "action.event-id": none,
 			"event.description": none, "event.event-id": none, "event.event-type": none, "event.not-after": none, "event.not-before": none,
@@ -147,21 +146,23 @@ func modificationFields() map[string]func(*model.Volume) []string {
 }
 
 func (a *Actions) describeVolumesModifications(ctx context.Context, in *ec2types.DescribeVolumesModificationsInput) (*ec2types.DescribeVolumesModificationsOutput, error) {
-	all, err := a.account(ctx).Volumes(ctx)
+	found, err := a.account(ctx).FindVolumes(ctx, in.VolumeIds)
 	if err != nil {
 		return nil, err
 	}
-	if err := volumeKind.check(in.VolumeIds, func(id string) bool { return volumeAt(all, id) != nil }); err != nil {
-		return nil, err
-	}
-	for _, id := range in.VolumeIds {
-		if volumeAt(all, id).Modification == nil {
-			return nil, model.Errorf(model.CodeModificationNotFound, "Modification for volume '%s' does not exist.", id)
+	if len(in.VolumeIds) > 0 {
+		if err := volumeKind.check(in.VolumeIds, idsOf(found, volumeKind.id)); err != nil {
+			return nil, err
+		}
+		for _, v := range found {
+			if v.Modification == nil {
+				return nil, model.Errorf(model.CodeModificationNotFound, "Modification for volume '%s' does not exist.", v.ID)
+			}
 		}
 	}
-	all = slices.DeleteFunc(all, func(v model.Volume) bool { return v.Modification == nil })
+	found = those(found, func(v *model.Volume) bool { return v.Modification != nil })
 	page, next, err := describe(a, query[model.Volume]{
-		action: "DescribeVolumesModifications", all: all, ids: in.VolumeIds, kind: volumeKind, filters: in.Filters,
+		action: "DescribeVolumesModifications", sorted: found, ids: in.VolumeIds, kind: volumeKind, filters: in.Filters,
 		fields: modificationFields(), max: in.MaxResults, token: in.NextToken, least: 1, most: 500,
 	})
 	if err != nil {

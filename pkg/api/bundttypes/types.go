@@ -116,12 +116,15 @@ type BuildStep struct {
 type DescribeLineageInput struct {
 	ImageId    *string `json:"ImageId,omitempty" query:"ImageId"`
 	InstanceId *string `json:"InstanceId,omitempty" query:"InstanceId"`
+	MaxResults *int32  `json:"MaxResults,omitempty" query:"MaxResults"`
+	NextToken  *string `json:"NextToken,omitempty" query:"NextToken"`
 }
 
-// DescribeLineageOutput is the response of DescribeLineage: a forest, parents
-// before their children.
+// DescribeLineageOutput is the response of DescribeLineage: a forest, the oldest
+// first, parents before their children.
 type DescribeLineageOutput struct {
-	Nodes []LineageNode `json:"Nodes,omitzero" xml:"nodeSet>item"`
+	NextToken *string       `json:"NextToken,omitempty" xml:"nextToken,omitempty"`
+	Nodes     []LineageNode `json:"Nodes,omitzero" xml:"nodeSet>item"`
 }
 
 // The kinds of things in a lineage.
