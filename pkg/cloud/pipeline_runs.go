@@ -49,6 +49,9 @@ func (c *Account) newRun(tx *store.Tx, p *model.Pipeline, due time.Time) (r mode
 		}
 		r.Deliveries = append(r.Deliveries, model.Delivery{Registry: &to, State: model.DeliveryPending})
 	}
+	for _, to := range p.Distribution.Regions {
+		r.Deliveries = append(r.Deliveries, model.Delivery{Region: to, State: model.DeliveryPending})
+	}
 	return r, errors.Join(records.Pipelines.Put(tx, p), records.PipelineRuns.Put(tx, &r))
 }
 
@@ -284,6 +287,8 @@ func (c *Account) Deliver(ctx context.Context, id string, index int) error {
 	case d.State == model.DeliveryPending && d.Launch != nil:
 		err = c.ShareImage(ctx, r.ImageID, ShareChange{Add: *d.Launch})
 		d.State = model.DeliveryDone
+	case d.Region != "" && !d.State.Over():
+		err = c.deliverToRegion(ctx, &r, &d)
 	case d.State == model.DeliveryPending:
 		var t model.RegistryTask
 		// The token has a repetition after a crash find the first one's task.
@@ -335,7 +340,7 @@ func (c *Account) pushed(ctx context.Context, d model.Delivery) (model.Delivery,
 
 func (c *Account) deliveryFailed(d *model.Delivery, err error) {
 	d.Attempts++
-	d.Message, d.TaskID = err.Error(), ""
+	d.Message, d.TaskID, d.ImageID = err.Error(), "", ""
 	if d.Attempts >= deliveryAttempts {
 		d.State, d.Next, d.Finished = model.DeliveryFailed, time.Time{}, c.Now()
 		return

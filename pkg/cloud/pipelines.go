@@ -167,7 +167,7 @@ func (c *Account) checkDistribution(p *model.Pipeline, rec *recipe.Recipe) error
 			return model.Errorf(model.CodeInvalidParameterValue, "Reference: %s says a digest, which is not known before it is sent", r.Reference)
 		}
 	}
-	return checkTags(d.Tags)
+	return errors.Join(checkTags(d.Tags), c.checkRegions(d))
 }
 
 func asInvalid(err error) error {
@@ -364,7 +364,7 @@ func (c *Account) RetryDeliveries(ctx context.Context, id string) (r model.Pipel
 		for i := range r.Deliveries {
 			d := &r.Deliveries[i]
 			if d.State == model.DeliveryFailed || d.State == model.DeliveryPending && d.Attempts > 0 {
-				*d = model.Delivery{Launch: d.Launch, Registry: d.Registry, State: model.DeliveryPending, Round: d.Round + 1}
+				*d = model.Delivery{Launch: d.Launch, Registry: d.Registry, Region: d.Region, State: model.DeliveryPending, Round: d.Round + 1}
 				failed = true
 			}
 		}

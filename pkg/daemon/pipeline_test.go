@@ -63,12 +63,13 @@ func TestPipeline(t *testing.T) {
 	for code, in := range map[string]*bundttypes.UpdateImagePipelineInput{
 		"InvalidImagePipelineID.NotFound": {ImagePipeline: new("none"), Keep: new(int32(1))},
 		"InvalidParameterValue":           {ImagePipeline: new("web"), Status: new("OFF")},
-		"UnsupportedOperation":            {ImagePipeline: new("web"), Distribution: &bundttypes.DistributionConfiguration{Regions: []string{"eu-central-1"}}},
 		"InvalidRecipe":                   {ImagePipeline: new("web"), ContextDigest: c.upload(recipeWith("", "", ""))},
 	} {
 		_, err := c.UpdateImagePipeline(ctx, in)
 		fails(t, code, err)
 	}
+	_, err = c.UpdateImagePipeline(ctx, &bundttypes.UpdateImagePipelineInput{ImagePipeline: new("web"), Distribution: &bundttypes.DistributionConfiguration{Regions: []string{"eu-central-1"}}})
+	fails(t, "InvalidParameterValue", err)
 	updated, err := c.UpdateImagePipeline(ctx, &bundttypes.UpdateImagePipelineInput{ImagePipeline: new("web"), Schedule: &bundttypes.PipelineSchedule{ScheduleExpression: new("")}, Status: new("DISABLED")})
 	c.must(err)
 	if p := updated.ImagePipeline; p.Schedule != nil || p.Status != "DISABLED" || p.Keep != 1 || p.Distribution.LaunchPermission == nil {

@@ -1,7 +1,9 @@
 package daemon_test
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bundt/bundt/images"
 	"github.com/bundt/bundt/pkg/api/bundttypes"
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/daemon"
@@ -177,5 +180,52 @@ func TestRefusedCopiesBetweenRegions(t *testing.T) {
 	answer.Body.Close()
 	if answer.StatusCode != http.StatusForbidden {
 		t.Errorf("an unsigned request is answered with %s", answer.Status)
+	}
+}
+
+// A pipeline has another region copy its images.
+func TestPipelineDistributesToRegions(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, eastern := config(t), config(t)
+	eastern.Region, eastern.Listen = "east-1", l.Addr().String()
+	cfg.RegionsFile = filepath.Join(t.TempDir(), "regions.yaml")
+	text := fmt.Sprintf("east-1: {endpoint: %q, credentials: %q}\n", "http://"+eastern.Listen, filepath.Join(eastern.DataDir, "credentials"))
+	if err := errors.Join(l.Close(), os.WriteFile(cfg.RegionsFile, []byte(text), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	west := cloudWith(t, cfg, daemon.Parts{})
+	eastern.RegionsFile = west.regionsFile("local-1")
+	east := cloudWith(t, eastern, daemon.Parts{})
+
+	fsys, err := images.FS("boot-sector")
+	west.must(err)
+	_, err = west.CreateImagePipeline(t.Context(), &bundttypes.CreateImagePipelineInput{
+		Name: new("dots"), ContextDigest: west.upload(fsys), Architecture: new("x86_64"),
+		Distribution: &bundttypes.DistributionConfiguration{Regions: []string{"east-1", "local-1"}, AmiTags: []ec2types.Tag{{Key: new("team"), Value: new("bakers")}}},
+	})
+	west.must(err)
+	started, err := west.StartImagePipelineExecution(t.Context(), &bundttypes.StartImagePipelineExecutionInput{ImagePipeline: new("dots")})
+	west.must(err)
+	var run bundttypes.ImagePipelineExecution
+	west.until("it is distributed", func() error {
+		found, err := west.DescribeImagePipelineExecutions(t.Context(), &bundttypes.DescribeImagePipelineExecutionsInput{ExecutionIds: []string{started.Execution.ExecutionId}})
+		if err != nil {
+			return err
+		}
+		if run = found.Executions[0]; run.State != "available" {
+			return fmt.Errorf("%+v", run)
+		}
+		return nil
+	})
+	if len(run.Distributions) != 1 || run.Distributions[0].Kind != "region" || run.Distributions[0].Target != "east-1" || run.Distributions[0].State != "completed" || run.StateReason != "" {
+		t.Fatalf("it was distributed as %+v", run.Distributions)
+	}
+	there := east.image(&run.Distributions[0].ImageId)
+	if *there.State != "available" || *there.Name != run.ImageName || *there.SourceImageId != run.ImageId || *there.SourceImageRegion != "local-1" ||
+		!slices.ContainsFunc(there.Tags, func(t ec2types.Tag) bool { return *t.Key == "team" && *t.Value == "bakers" }) {
+		t.Errorf("the copy is %+v", there)
 	}
 }

@@ -77,6 +77,7 @@ type Distribution struct {
 	Tags       Tags             `json:"tags,omitempty"`
 	Launch     Sharing          `json:"launch,omitzero"`
 	Registries []RegistryTarget `json:"registries,omitempty"`
+	Regions    []string         `json:"regions,omitempty"` // that are told to copy the image
 }
 
 // RegistryTarget is where an image is sent to.
@@ -144,7 +145,7 @@ type DeliveryState string
 // The states of a delivery.
 const (
 	DeliveryPending DeliveryState = "pending"
-	DeliveryActive  DeliveryState = "active" // a registry task is on its way
+	DeliveryActive  DeliveryState = "active" // a registry task, or another region's copy, is on its way
 	DeliveryDone    DeliveryState = "completed"
 	DeliveryFailed  DeliveryState = "failed" // for good, unless it is asked for again
 )
@@ -153,10 +154,12 @@ const (
 func (s DeliveryState) Over() bool { return s == DeliveryDone || s == DeliveryFailed }
 
 // Delivery is one part of the distribution of a run's image: it has launch
-// permissions, or is in a registry.
+// permissions, or is in a registry or another region.
 type Delivery struct {
 	Launch   *Sharing        `json:"launch,omitempty"`
 	Registry *RegistryTarget `json:"registry,omitempty"` // its reference is no template any more
+	Region   string          `json:"region,omitempty"`
+	ImageID  string          `json:"imageID,omitempty"` // of the copy in the region
 	State    DeliveryState   `json:"state"`
 	Attempts int             `json:"attempts,omitempty"`
 	Round    int             `json:"round,omitempty"` // how often it was asked for again
@@ -168,8 +171,11 @@ type Delivery struct {
 
 // Target says in words where the image is delivered to.
 func (d *Delivery) Target() string {
-	if d.Registry != nil {
+	switch {
+	case d.Registry != nil:
 		return d.Registry.Reference
+	case d.Region != "":
+		return d.Region
 	}
 	to := strings.Join(d.Launch.Accounts, ",")
 	if d.Launch.Public {

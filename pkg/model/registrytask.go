@@ -78,11 +78,11 @@ func (t *RegistryTask) Owner() string { return t.OwnerID }
 // ImageOrigin is where an image was got from.
 type ImageOrigin struct {
 	Reference string `json:"reference"`
-	Digest    string `json:"digest"`             // of its manifest
+	Digest    string `json:"digest"` // of its manifest
 	// Region and ImageID are where a copy from another region comes from.
-	Region  string `json:"region,omitempty"`
-	ImageID string `json:"imageID,omitempty"`
-	SignedBy  string `json:"signedBy,omitempty"` // name of the trusted key whose signature was found
+	Region   string `json:"region,omitempty"`
+	ImageID  string `json:"imageID,omitempty"`
+	SignedBy string `json:"signedBy,omitempty"` // name of the trusted key whose signature was found
 	// PublisherID is set on images of a publisher's products.
 	PublisherID string `json:"publisherID,omitempty"`
 	// Baked is when the image was made where it came from.

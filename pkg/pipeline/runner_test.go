@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/cloud"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/pipeline"
@@ -37,6 +39,42 @@ type world struct {
 	blobs    map[string][]byte
 	packages string
 	broken   error // of telling the packages
+	far      far
+}
+
+// far is another region, far-1, which has at most one image.
+type far struct {
+	err   error  // of every call, if it is away
+	state string // of its image; "" if there is none
+	calls []string
+}
+
+func (f *far) Peers() []model.Region { return []model.Region{{Name: "far-1"}} }
+
+func (f *far) Known(region, _ string) error {
+	if region != "far-1" {
+		return model.Errorf(model.CodeInvalidParameterValue, "no region %s", region)
+	}
+	return nil
+}
+
+func (f *far) Call(_ context.Context, _, _, action string, in url.Values, out any) error {
+	if f.err != nil {
+		return f.err
+	}
+	switch out := out.(type) {
+	case *ec2types.DescribeImagesOutput:
+		if f.state != "" {
+			out.Images = []ec2types.Image{{ImageId: new("ami-far"), State: &f.state, StateReason: &ec2types.StateReason{Message: new("the disk is full")}}}
+		}
+		return nil
+	case *ec2types.CopyImageOutput:
+		f.state, out.ImageId = "pending", new("ami-far")
+	case *ec2types.DeregisterImageOutput:
+		f.state = ""
+	}
+	f.calls = append(f.calls, action+" "+in.Get("SourceRegion")+in.Get("ImageId"))
+	return nil
 }
 
 func (w *world) OpenBlob(digest string) (io.ReadCloser, error) {
@@ -61,7 +99,7 @@ func newWorld(t *testing.T) *world {
 
 // open begins anew, as a daemon that was ended does.
 func (w *world) open() {
-	c, err := cloud.New(w.t.Context(), cloud.Options{Store: w.store, Blobs: w, Region: "local-1", PublicPool: netip.MustParsePrefix("127.77.0.0/16"), Now: func() time.Time { return w.now }})
+	c, err := cloud.New(w.t.Context(), cloud.Options{Store: w.store, Blobs: w, Region: "local-1", PublicPool: netip.MustParsePrefix("127.77.0.0/16"), Regions: &w.far, Now: func() time.Time { return w.now }})
 	w.must(err)
 	w.Account = c.Account(account)
 	w.runner = pipeline.New(pipeline.Options{Cloud: c, Store: w.store, Logger: slog.New(slog.DiscardHandler), Packages: func(context.Context, string, model.Arch) (string, error) { return w.packages, w.broken }})
@@ -414,6 +452,46 @@ func mustID(w *world, number string) string {
 	}
 	w.t.Fatalf("no image %s", number)
 	return ""
+}
+
+// Another region is told to copy an image, once, and asked whether it has. One that is
+// away is asked again, and a copy that failed makes way for another.
+func TestDistributionToRegions(t *testing.T) {
+	w := newWorld(t)
+	w.parent()
+	w.create(func(r *cloud.PipelineRequest) { r.Distribution = model.Distribution{Regions: []string{"far-1"}} })
+	w.far.err = errors.New("nobody answers")
+	w.at("05-02 03:00")
+	w.build(model.BuildAvailable)
+	delivery := func() model.Delivery {
+		runs, err := w.PipelineRuns(t.Context(), "web")
+		w.must(err)
+		return runs[0].Deliveries[0]
+	}
+	after := func(d time.Duration, state model.DeliveryState, attempts int, message string) {
+		t.Helper()
+		w.now = w.now.Add(d)
+		w.settle()
+		if d := delivery(); d.State != state || d.Attempts != attempts || d.Message != message {
+			t.Errorf("after %q it is %+v", w.far.calls, d)
+		}
+	}
+	after(0, model.DeliveryPending, 1, "nobody answers")
+	w.far.err = nil
+	after(time.Minute, model.DeliveryActive, 1, "nobody answers")
+	w.open() // as a daemon that comes back
+	after(2*time.Second, model.DeliveryActive, 1, "nobody answers")
+	w.far.state = "failed"
+	after(2*time.Second, model.DeliveryPending, 2, "the disk is full")
+	after(2*time.Minute, model.DeliveryActive, 2, "the disk is full")
+	w.far.state = "available"
+	after(2*time.Second, model.DeliveryDone, 2, "")
+	if got, want := strings.Join(w.far.calls, ", "), "CopyImage local-1, DeregisterImage ami-far, CopyImage local-1"; got != want {
+		t.Errorf("the region was called: %s, want %s", got, want)
+	}
+	if d := delivery(); d.ImageID != "ami-far" {
+		t.Errorf("the copy is %q", d.ImageID)
+	}
 }
 
 // What is to become of an image is done part by part; what fails is tried again, and

@@ -87,13 +87,12 @@ func (a *Actions) distributionFrom(d *bundttypes.DistributionConfiguration) (*mo
 	if d == nil {
 		return nil, nil
 	}
+	out := &model.Distribution{Name: ec2types.Value(d.Name)}
 	for _, r := range d.Regions {
-		if r != a.cloud.Info().Region {
-			return nil, model.Errorf(model.CodeUnsupportedOperation, "The region %s cannot be distributed to: this cloud has the region %s only", r, a.cloud.Info().Region).
-				WithHint("send the image to a registry, and pull it in the other cloud")
+		if r != a.cloud.Info().Region { // where the images are anyway
+			out.Regions = append(out.Regions, r)
 		}
 	}
-	out := &model.Distribution{Name: ec2types.Value(d.Name)}
 	if len(d.AmiTags) > 0 {
 		var err error
 		if out.Tags, err = tagMap(d.AmiTags); err != nil {
@@ -212,7 +211,7 @@ func pipelineOf(p *model.Pipeline) bundttypes.ImagePipeline {
 }
 
 func distributionOf(d *model.Distribution) *bundttypes.DistributionConfiguration {
-	out := &bundttypes.DistributionConfiguration{AmiTags: tagsOf(d.Tags), Name: &d.Name}
+	out := &bundttypes.DistributionConfiguration{AmiTags: tagsOf(d.Tags), Name: &d.Name, Regions: d.Regions}
 	if d.Launch.Public || len(d.Launch.Accounts) > 0 {
 		out.LaunchPermission = &bundttypes.PipelineLaunchPermission{UserIds: d.Launch.Accounts}
 		if d.Launch.Public {
@@ -241,8 +240,14 @@ func executionOf(r *model.PipelineRun) bundttypes.ImagePipelineExecution {
 			Attempts: int32(d.Attempts), FinishedAt: some(d.Finished), Kind: "launch-permission", NextAt: some(d.Next), State: string(d.State), StateReason: d.Message,
 			Target: d.Target(), TaskId: d.TaskID,
 		}
-		if d.Registry != nil {
+		switch {
+		case d.Registry != nil:
 			part.Kind = "registry"
+		case d.Region != "":
+			part.Kind, part.ImageId = "region", d.ImageID
+			if d.State == model.DeliveryActive {
+				part.NextAt = nil // it is only looked at then
+			}
 		}
 		out.Distributions = append(out.Distributions, part)
 	}

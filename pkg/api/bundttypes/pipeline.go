@@ -37,7 +37,7 @@ type DistributionConfiguration struct {
 	AmiTags          []ec2types.Tag            `json:"AmiTags,omitzero" query:"AmiTag" xml:"amiTags>item"`
 	LaunchPermission *PipelineLaunchPermission `json:"LaunchPermission,omitempty" query:"LaunchPermission" xml:"launchPermission,omitempty"`
 	Name             *string                   `json:"Name,omitempty" query:"Name" xml:"name,omitempty"`           // template of the images' names
-	Regions          []string                  `json:"Regions,omitzero" query:"Region" xml:"regions>item"`         // this cloud's; there is no other
+	Regions          []string                  `json:"Regions,omitzero" query:"Region" xml:"regions>item"`         // beside this one, of DescribeRegions; each copies the images
 	Registries       []RegistryDistribution    `json:"Registries,omitzero" query:"Registry" xml:"registries>item"` // in this order
 }
 
@@ -168,7 +168,8 @@ type ImagePipelineExecution struct {
 type ImageDistribution struct {
 	Attempts    int32      `json:"Attempts" xml:"attempts"` // that have failed
 	FinishedAt  *time.Time `json:"FinishedAt,omitempty" xml:"finishedAt,omitempty"`
-	Kind        string     `json:"Kind" xml:"kind"`                                   // "launch-permission" or "registry"
+	ImageId     string     `json:"ImageId,omitempty" xml:"imageId,omitempty"`         // of the copy in another region
+	Kind        string     `json:"Kind" xml:"kind"`                                   // "launch-permission", "registry" or "region"
 	NextAt      *time.Time `json:"NextAt,omitempty" xml:"nextAt,omitempty"`           // when it is tried again
 	State       string     `json:"State" xml:"state"`                                 // model.DeliveryState
 	StateReason string     `json:"StateReason,omitempty" xml:"stateReason,omitempty"` // of the last failure

@@ -33,6 +33,7 @@ type settings struct {
 	with      []string
 	public    bool
 	push      []string
+	regions   []string
 	sign      bool
 	login     transfer.Login
 }
@@ -50,9 +51,10 @@ func (o *settings) addFlags(cmd *cobra.Command) {
 	f.StringSliceVar(&o.with, "with", nil, "`accounts` that may launch the images, by their twelve digits")
 	f.BoolVar(&o.public, "public", false, "let every account launch the images")
 	f.StringArrayVar(&o.push, "push", nil, "OCI `reference` that the images are sent to, HOST[:PORT]/PATH[:TAG]; may be repeated")
+	f.StringSliceVar(&o.regions, "to-region", nil, "`region` that copies the images; may be repeated")
 	f.BoolVar(&o.sign, "sign", false, "sign what is sent with the account's key")
 	o.login.AddFlags(cmd)
-	for _, name := range []string{"description", "schedule", "timezone", "keep", "image-name", "tag", "with", "push"} {
+	for _, name := range []string{"description", "schedule", "timezone", "keep", "image-name", "tag", "with", "push", "to-region"} {
 		_ = cmd.RegisterFlagCompletionFunc(name, cobra.NoFileCompletions)
 	}
 }
@@ -97,10 +99,10 @@ func (o *settings) distribution(ctx context.Context, f *factory.Factory) (*bundt
 	if o.sign && len(o.push) == 0 {
 		return nil, failure.Usagef("--sign belongs to --push")
 	}
-	if !o.changed("image-name", "tag", "with", "public", "push") {
+	if !o.changed("image-name", "tag", "with", "public", "push", "to-region") {
 		return nil, nil
 	}
-	out := &bundttypes.DistributionConfiguration{Name: command.Given(o.imageName)}
+	out := &bundttypes.DistributionConfiguration{Name: command.Given(o.imageName), Regions: o.regions}
 	for key, value := range o.tags {
 		out.AmiTags = append(out.AmiTags, ec2types.Tag{Key: &key, Value: &value})
 	}
