@@ -86,11 +86,11 @@ test-vm: ## only the packages whose tests boot machines; a skipped test is a fai
 	GO=$(GO) $(GO) run ./hack/noskip -tags vm,$(libvirt_tags) -p 1 -count=1 -timeout 45m $(vm_packages)
 
 .PHONY: test-slow
-test-slow: ## tests that take most of an hour: a whole Debian for other architectures, what Debian publishes for clouds, and one installed again byte for byte
+test-slow: ## tests that take an hour or two: a whole Debian for other architectures, what Debian publishes for clouds, and one installed again byte for byte
 	@hack/setup test_slow
 	@$(MAKE) --no-print-directory build
 	$(GO) test -tags slow -count=1 -timeout 2h -run 'TestSameLockSameBytes$$' ./pkg/bake
-	GO=$(GO) $(GO) run ./hack/noskip -tags 'vm slow' -p 1 -count=1 -timeout 2h -run 'TestSlow' ./hack/e2e
+	GO=$(GO) $(GO) run ./hack/noskip -tags 'vm slow' -p 1 -count=1 -timeout 4h -run 'TestSlow' ./hack/e2e
 
 # Many minutes for one test: for those who want Terraform itself to say that its
 # plan is empty. `terraform` has to be there.

@@ -260,6 +260,7 @@ func TestSlowDistributorImage(t *testing.T) {
 	}{
 		{"uefi", model.X8664, "amd64", "t3.small", model.FirmwareUEFI},
 		{"bios", model.X8664, "amd64", "t3.small", model.FirmwareBIOS},
+		{"arm64", model.ARM64, "arm64", "t4g.small", model.FirmwareUEFI},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			server := debianCloud(t, cloudDisk(t, c.arch), c.debian)
