@@ -50,7 +50,7 @@ func TestRecycleBinKeepsLayersUntilItIsEmptied(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.clean(0)
-	if snaps, err := w.cloud.Snapshots(t.Context()); err != nil || len(snaps) != 0 {
+	if snaps, err := w.cloud.FindSnapshots(t.Context(), nil); err != nil || len(snaps) != 0 {
 		t.Errorf("its snapshots are still there: %v, %v", snaps, err)
 	}
 }

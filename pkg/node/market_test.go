@@ -187,7 +187,7 @@ func TestMarket(t *testing.T) {
 	if err := w.cloud.RemovePublisher(t.Context(), "bakery"); err != nil {
 		t.Fatal(err)
 	}
-	if all, err := stranger.Images(t.Context()); err != nil || len(all) != 0 {
+	if all, err := stranger.FindImages(t.Context(), nil); err != nil || len(all) != 0 {
 		t.Errorf("images of a removed publisher: %v, %v", all, err)
 	}
 }

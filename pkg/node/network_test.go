@@ -97,7 +97,7 @@ func TestPublicAddressGoesWithStop(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nics, err := w.cloud.NetworkInterfaces(t.Context())
+	nics, err := w.cloud.FindInterfaces(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +138,7 @@ func TestElasticAddressMoves(t *testing.T) {
 func (w *world) attachmentOf(id string, want model.AttachmentState) {
 	w.t.Helper()
 	w.eventually(fmt.Sprintf("interface %s is %q", id, want), func() error {
-		nics, err := w.cloud.NetworkInterfaces(w.t.Context())
+		nics, err := w.cloud.FindInterfaces(w.t.Context(), nil)
 		if err != nil {
 			return err
 		}

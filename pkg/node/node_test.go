@@ -199,13 +199,13 @@ func (w *world) build() model.Image {
 func (w *world) image(id string) (img model.Image) {
 	w.t.Helper()
 	w.eventually("make image "+id, func() error {
-		all, err := w.cloud.Images(w.t.Context())
+		all, err := w.cloud.FindImages(w.t.Context(), nil)
 		if err != nil {
 			return err
 		}
 		for _, i := range all {
 			if i.ID == id && i.State == model.ImageAvailable {
-				img = i
+				img = *i
 				return nil
 			}
 			if i.ID == id {

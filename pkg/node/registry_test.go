@@ -115,15 +115,15 @@ func from(ref string) cloud.ImagePull {
 
 func (w *world) imageOf(account *cloud.Account, id string) model.Image {
 	w.t.Helper()
-	all, err := account.Images(w.t.Context())
+	all, err := account.FindImages(w.t.Context(), nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	i := slices.IndexFunc(all, func(i model.Image) bool { return i.ID == id })
+	i := slices.IndexFunc(all, func(i *model.Image) bool { return i.ID == id })
 	if i < 0 {
 		w.t.Fatalf("image %s is not there", id)
 	}
-	return all[i]
+	return *all[i]
 }
 
 // alike compares two images in what travels.
@@ -204,7 +204,7 @@ func TestImageThroughRegistry(t *testing.T) {
 func (w *world) layerOf(snapshot string) string {
 	w.t.Helper()
 	for _, account := range []*cloud.Account{w.cloud, w.region.Account("999988887777")} {
-		all, err := account.Snapshots(w.t.Context())
+		all, err := account.FindSnapshots(w.t.Context(), nil)
 		if err != nil {
 			w.t.Fatal(err)
 		}
@@ -313,7 +313,7 @@ func TestBadRegistry(t *testing.T) {
 	w.push(shelf.host+"/images/plain:1", img, false)
 	other := w.region.Account("999988887777")
 	images := func() int {
-		all, err := other.Images(t.Context())
+		all, err := other.FindImages(t.Context(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -415,7 +415,7 @@ func TestRegistryTaskEnds(t *testing.T) {
 	if _, err := other.CancelRegistryTask(t.Context(), task.ID, ""); !errors.As(err, &e) || e.Code != model.CodeIncorrectState {
 		t.Errorf("cancelling it again: %v", err)
 	}
-	if all, err := other.Images(t.Context()); err != nil || len(all) != 1 {
+	if all, err := other.FindImages(t.Context(), nil); err != nil || len(all) != 1 {
 		t.Errorf("images %v, %v", all, err)
 	}
 }

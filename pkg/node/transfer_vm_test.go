@@ -299,7 +299,7 @@ func TestImportFromTheWeb(t *testing.T) {
 // mark reads what bootable wrote from an image's disk.
 func (w *world) mark(img model.Image) string {
 	w.t.Helper()
-	snaps, err := w.cloud.Snapshots(w.t.Context())
+	snaps, err := w.cloud.FindSnapshots(w.t.Context(), nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -355,7 +355,7 @@ func TestImportFails(t *testing.T) {
 			}
 		}
 	}
-	if imgs, err := w.cloud.Images(context.Background()); err != nil || len(imgs) != 0 {
+	if imgs, err := w.cloud.FindImages(context.Background(), nil); err != nil || len(imgs) != 0 {
 		t.Errorf("failed imports left %v, %v", imgs, err)
 	}
 }
@@ -381,11 +381,11 @@ func TestAdopt(t *testing.T) {
 		return err
 	})
 	w.eventually("the image", func() error {
-		images, err := w.cloud.Images(t.Context())
+		images, err := w.cloud.FindImages(t.Context(), nil)
 		if err != nil || len(images) != 1 {
 			return errors.Join(err, fmt.Errorf("there are %d", len(images)))
 		}
-		img := images[0]
+		img := *images[0]
 		if img.Name != "mail" || img.Boot.Mode != model.BootModeUEFI || img.Arch != model.X8664 || w.mark(img) != "the mark" {
 			t.Errorf("the image is %+v", img)
 		}

@@ -395,7 +395,7 @@ func TestBackOff(t *testing.T) {
 
 // images are the names of the account's images of the pipeline.
 func (w *world) images() string {
-	all, err := w.Images(w.t.Context())
+	all, err := w.FindImages(w.t.Context(), nil)
 	w.must(err)
 	var out []string
 	for _, i := range all {
@@ -443,7 +443,7 @@ func TestRetention(t *testing.T) {
 }
 
 func mustID(w *world, number string) string {
-	all, err := w.Images(w.t.Context())
+	all, err := w.FindImages(w.t.Context(), nil)
 	w.must(err)
 	for _, i := range all {
 		if i.Name == "web-2.1."+number+"-x86_64" {
