@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,14 +24,19 @@ func newLibvirt(t *testing.T) *libvirttest.Server {
 	return libvirttest.Start(t, dir)
 }
 
+// onLibvirt has a daemon use that libvirtd.
+func onLibvirt(server *libvirttest.Server) func(*harness.Options) {
+	return func(o *harness.Options) {
+		o.Program = []string{filepath.Join(bin, "bundtd-libvirt")}
+		o.Args = append(o.Args, "--hypervisor", server.URI)
+	}
+}
+
 // TestLibvirt tells the story on libvirt's driver: an image, an instance, a volume that
 // comes and goes, a daemon that is killed, a live image, and its twin.
 func TestLibvirt(t *testing.T) {
 	server := newLibvirt(t)
-	d := newDaemon(t, func(o *harness.Options) {
-		o.Program = []string{filepath.Join(bin, "bundtd-libvirt")}
-		o.Args = append(o.Args, "--hypervisor", server.URI)
-	})
+	d := newDaemon(t, onLibvirt(server))
 	image := d.build(t, "tiny", "x86_64")
 	key := filepath.Join(d.Dir, "key")
 	d.cli(t, "key", "create", "k", "--file", key)
@@ -69,6 +76,39 @@ func TestLibvirt(t *testing.T) {
 	}
 	must(t, d.Start(t.Context()))
 	d.cli(t, "rm", id, twin)
+	d.nothingLeft(t)
+}
+
+// TestAdopt makes an image of a domain that bundt did not make, and runs it.
+func TestAdopt(t *testing.T) {
+	server := newLibvirt(t)
+	d := newDaemon(t, onLibvirt(server))
+	d.build(t, "boot-sector", "x86_64")
+	content, err := os.ReadFile(d.layers(t)[0])
+	must(t, err)
+	root := filepath.Join(t.TempDir(), "root.qcow2")
+	must(t, os.WriteFile(root, content, 0o600))
+	d.Stop() // libvirtd is going to be restarted
+	server.Define("mail", `<domain type="qemu"><name>mail</name><uuid>5c1b3a7e-1111-4222-8333-444455556666</uuid><memory unit="MiB">64</memory>
+<os><type arch="x86_64" machine="q35">hvm</type></os><devices><disk type="file" device="disk">
+<driver name="qemu" type="qcow2"/><source file="`+root+`"/><target dev="vda" bus="virtio"/></disk></devices></domain>`)
+	must(t, d.Start(t.Context()))
+	image := d.cli(t, "adopt", "mail", "--name", "mail-2026")
+	id := d.launch(t, image, "b1.nano")
+	eventually(t, "the domain's disk boots", func() error {
+		out, err := d.console(t.Context(), id)
+		if err == nil && !strings.Contains(out, "bundt") {
+			err = fmt.Errorf("the console says %q", out)
+		}
+		return err
+	})
+	if left, err := os.ReadFile(root); err != nil || !bytes.Equal(left, content) {
+		t.Errorf("the domain's own disk was changed: %v", err)
+	}
+	if out, err := d.Bundt(t.Context(), "adopt", "nobody"); err == nil {
+		t.Errorf("a domain that is not there: %s", out)
+	}
+	d.cli(t, "rm", id)
 	d.nothingLeft(t)
 }
 

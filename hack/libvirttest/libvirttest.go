@@ -24,6 +24,7 @@ type Server struct {
 
 	t     testing.TB
 	dir   string
+	conf  string // directory of its machines' definitions
 	run   func() *exec.Cmd
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when cmd has
@@ -99,6 +100,17 @@ func (s *Server) Stop() {
 	}
 }
 
+// Define has it have a domain that somebody made before: as it starts, libvirtd reads
+// its definitions.
+func (s *Server) Define(name, xml string) {
+	s.t.Helper()
+	s.Stop()
+	if err := write(filepath.Join(s.conf, name+".xml"), xml); err != nil {
+		s.t.Fatal(err)
+	}
+	s.Resume()
+}
+
 func (s *Server) log() string { return filepath.Join(s.dir, "libvirtd.log") }
 
 // qemuConf: QEMU's user is the domain's to say, there is no virtlogd, nobody moves QEMU elsewhere, and the host's control
@@ -130,6 +142,7 @@ func write(path, text string) error {
 // minute where it is itself emulated.
 func (s *Server) system() error {
 	s.URI = "qemu:///system?socket=" + filepath.Join(s.dir, "run", "libvirt-sock")
+	s.conf = filepath.Join(s.dir, "etc", "qemu")
 	conf := filepath.Join(s.dir, "etc", "libvirtd.conf")
 	var script strings.Builder
 	for name, path := range map[string]string{
@@ -172,6 +185,7 @@ func (s *Server) system() error {
 // session is a user's own, whose directories the environment names.
 func (s *Server) session() error {
 	s.URI = "qemu:///session?socket=" + filepath.Join(s.dir, "run", "libvirt", "libvirt-sock")
+	s.conf = filepath.Join(s.dir, "etc", "libvirt", "qemu")
 	for _, name := range []string{"run", "cache", "home", "etc"} {
 		if err := os.MkdirAll(filepath.Join(s.dir, name), 0o700); err != nil {
 			return err
