@@ -18,6 +18,7 @@ type generator struct {
 	model           *model
 	inputs, outputs map[string]bool   // shapes that requests and responses are made of
 	goNames         map[string]string // structure shape -> Go type
+	whole           map[string]bool   // structure shapes that are a request or a response
 	declared        map[string]string // Go identifier -> what declared it
 }
 
@@ -26,7 +27,7 @@ func newGenerator(svc service, m *model) (*generator, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &generator{service: svc, model: m, inputs: inputs, outputs: outputs, goNames: map[string]string{}, declared: map[string]string{}}
+	g := &generator{service: svc, model: m, inputs: inputs, outputs: outputs, goNames: map[string]string{}, whole: map[string]bool{}, declared: map[string]string{}}
 	nested := g.nestedShapes()
 	for name, s := range m.Shapes {
 		if s.Type == "structure" {
@@ -35,10 +36,10 @@ func newGenerator(svc service, m *model) (*generator, error) {
 	}
 	for name, op := range m.Operations {
 		if op.Input != nil {
-			g.goNames[op.Input.Shape] = name + "Input"
+			g.goNames[op.Input.Shape], g.whole[op.Input.Shape] = name+"Input", true
 		}
 		if op.Output != nil && !nested[op.Output.Shape] {
-			g.goNames[op.Output.Shape] = name + "Output"
+			g.goNames[op.Output.Shape], g.whole[op.Output.Shape] = name+"Output", true
 		}
 	}
 	return g, nil
@@ -71,7 +72,7 @@ func (g *generator) declare(name, by string) error {
 func (g *generator) sortedOps() []string { return slices.Sorted(maps.Keys(g.model.Operations)) }
 
 // isOperationShape reports whether the shape is declared with its operation.
-func (g *generator) isOperationShape(shape string) bool { return g.goNames[shape] != upperFirst(shape) }
+func (g *generator) isOperationShape(shape string) bool { return g.whole[shape] }
 
 // typesFile has the structures that requests and responses are made of.
 func (g *generator) typesFile() ([]byte, error) {

@@ -1,7 +1,7 @@
 // Command ec2gen makes Go code from the API models of EC2 and of the services
-// that EC2's clients call beside it (STS, IAM, SSM): the request and response
+// that EC2's clients call beside it (STS, IAM, SSM, CloudWatch): the request and response
 // types of the actions that bundt serves (pkg/api/ec2types, ststypes …) and, for
-// EC2, STS and IAM, the methods of the Go client (pkg/client). It has two steps:
+// EC2, STS, IAM and CloudWatch, the methods of the Go client (pkg/client). It has two steps:
 //
 //	go run ./hack/ec2gen trim -service ec2 -model api-2.json   writes hack/ec2gen/model.json
 //	go generate ./pkg/api/ec2types                             writes the Go files from it
@@ -64,7 +64,7 @@ func runNames(args []string) error {
 
 func runTrim(args []string) error {
 	flags := flag.NewFlagSet("trim", flag.ContinueOnError)
-	name := flags.String("service", "ec2", "service: ec2, sts, iam or ssm")
+	name := flags.String("service", "ec2", "service: ec2, sts, iam, ssm or monitoring")
 	from := flags.String("model", "", "the service's full model, api-2.json")
 	to := flags.String("out", "", "trimmed model to write (default: the service's model.json)")
 	if err := flags.Parse(args); err != nil {
@@ -91,7 +91,7 @@ func runTrim(args []string) error {
 
 func runGenerate(args []string) error {
 	flags := flag.NewFlagSet("generate", flag.ContinueOnError)
-	name := flags.String("service", "ec2", "service: ec2, sts, iam or ssm")
+	name := flags.String("service", "ec2", "service: ec2, sts, iam, ssm or monitoring")
 	from := flags.String("model", "hack/ec2gen/model.json", "trimmed model")
 	types := flags.String("types", "pkg/api/ec2types", "directory for the types")
 	client := flags.String("client", "", "directory for the Go client's methods; none if empty")

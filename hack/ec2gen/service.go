@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-//go:embed actions.txt sts/actions.txt iam/actions.txt ssm/actions.txt
+//go:embed actions.txt sts/actions.txt iam/actions.txt ssm/actions.txt monitoring/actions.txt
 var actionLists embed.FS
 
 // service is an AWS service that there are types for.
@@ -29,12 +29,13 @@ var services = []service{
 	{"sts", "STS", "2011-06-15", "sts", "query", "member", "https://docs.aws.amazon.com/STS/latest/APIReference/API_", "sts_gen.go"},
 	{"iam", "IAM", "2010-05-08", "iam", "query", "member", "https://docs.aws.amazon.com/IAM/latest/APIReference/API_", "iam_gen.go"},
 	{"ssm", "SSM", "2014-11-06", "ssm", "json", "member", "https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_", ""},
+	{"monitoring", "CloudWatch", "2010-08-01", "monitoring", "query", "member", "https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_", "monitoring_gen.go"},
 }
 
 func serviceByName(name string) (service, error) {
 	i := slices.IndexFunc(services, func(s service) bool { return s.name == name })
 	if i < 0 {
-		return service{}, fmt.Errorf("unknown service %q: want ec2, sts, iam or ssm", name)
+		return service{}, fmt.Errorf("unknown service %q: want ec2, sts, iam, ssm or monitoring", name)
 	}
 	return services[i], nil
 }

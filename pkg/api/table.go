@@ -9,6 +9,7 @@ import (
 
 	"github.com/bundt/bundt/pkg/api/ec2types"
 	"github.com/bundt/bundt/pkg/api/iamtypes"
+	"github.com/bundt/bundt/pkg/api/monitoringtypes"
 	"github.com/bundt/bundt/pkg/api/ssmtypes"
 	"github.com/bundt/bundt/pkg/api/ststypes"
 )
@@ -60,7 +61,7 @@ func NewTable() *Table {
 // enumValues gives the values of the enums that the "enum" struct tags of requests
 // name. No two services have enums of one name.
 func enumValues(name string) []string {
-	for _, values := range []func(string) []string{ec2types.EnumValues, iamtypes.EnumValues, ststypes.EnumValues, ssmtypes.EnumValues} {
+	for _, values := range []func(string) []string{ec2types.EnumValues, iamtypes.EnumValues, ststypes.EnumValues, ssmtypes.EnumValues, monitoringtypes.EnumValues} {
 		if found := values(name); found != nil {
 			return found
 		}

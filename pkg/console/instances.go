@@ -177,6 +177,9 @@ func instancePage(ctx context.Context, r *request) (*view, error) {
 	}
 	p.Facts = instanceFacts(i, &p.Details)
 	p.Tables = []table{instanceVolumes(i), instanceInterfaces(i)}
+	if p.State == "running" {
+		p.Graphs = chartsOf(ctx, r, "InstanceId", id, instanceCharts())
+	}
 	p.connect()
 	p.progress()
 	if p.State != "terminated" && p.State != "shutting-down" {

@@ -89,6 +89,9 @@ func volumePage(ctx context.Context, r *request) (*view, error) {
 	)
 	d.Facts = present(fact{"Size", number(v.Size, "GiB")}, fact{"Type", text(v.VolumeType)}, fact{"IOPS", number(v.Iops, "")}, fact{"Throughput", number(v.Throughput, "MiB/s")}, fact{"Encrypted", yes(v.Encrypted)},
 		fact{"Attached to", at}, fact{"From the snapshot", link(v.SnapshotId)}, fact{"Zone", text(v.AvailabilityZone)}, fact{"Made", when(v.CreateTime)})
+	if len(v.Attachments) > 0 {
+		d.Graphs = chartsOf(ctx, r, "VolumeId", id, volumeCharts())
+	}
 	return &view{Title: id, Section: "volumes", Template: "detail", Main: d}, nil
 }
 

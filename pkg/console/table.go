@@ -237,6 +237,7 @@ type detail struct {
 	Facts   []fact
 	Forms   []form
 	Tables  []table
+	Graphs  *graphs
 	Texts   []block
 	Tags    []ec2types.Tag
 	Tagged  bool // it can have tags

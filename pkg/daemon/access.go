@@ -32,6 +32,9 @@ func (d *Daemon) registerCloud(t *api.Table) {
 	d.identity().RegisterAccounts(t, d.cloud.Release)
 }
 
+// registerMonitoring adds CloudWatch's actions.
+func (d *Daemon) registerMonitoring(t *api.Table) { actions.RegisterMonitoring(t, d.cloud, d.metrics) }
+
 func (d *Daemon) identity() *identity.Actions {
 	return identity.New(d.accounts, d.cloud.Info().Secret)
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/bundt/bundt/pkg/keyring"
 	"github.com/bundt/bundt/pkg/layer"
 	"github.com/bundt/bundt/pkg/metadata"
+	"github.com/bundt/bundt/pkg/metrics"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/network"
 	fakenet "github.com/bundt/bundt/pkg/network/fake"
@@ -47,6 +48,7 @@ type Daemon struct {
 	store    *store.Store
 	accounts *auth.Directory
 	audit    *audit.Log
+	metrics  *metrics.Store
 	limiter  *throttle.Limiter
 	layers   *layer.Store
 	driver   hypervisor.Driver
@@ -150,10 +152,13 @@ func (d *Daemon) open(ctx context.Context, parts Parts) error {
 	if _, kernel := d.datapath.(network.Attacher); kernel {
 		mtu = jumboMTU
 	}
+	if d.metrics, err = metrics.Open(d.path("metrics")); err != nil {
+		return err
+	}
 	d.node = node.New(node.Options{
 		ID: d.cfg.NodeID, Store: d.store, Driver: d.driver, Layers: d.layers, Datapath: d.datapath, MTU: mtu, Keys: keys, Pools: pools, Unlimited: d.cfg.VolumesUnlimited,
 		Cloud: d.cloud.Info(), Zone: d.cloud.Zone(), CacheDir: d.cfg.CacheDir, WorkDir: d.path("work"), ArrivingDir: d.path("arriving"), BucketDir: d.path("buckets"),
-		Fetch: d.cfg.fetcher(), Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Roles: roles{d.accounts}, Regions: regions,
+		Fetch: d.cfg.fetcher(), Mirror: d.cfg.PackageMirror, ShutdownGrace: d.cfg.ShutdownGrace, GuestMemoryMiB: d.cfg.GuestMemoryMiB, Roles: roles{d.accounts}, Regions: regions, Metrics: d.metrics,
 		Logger: d.log, Version: version.Get().Version,
 	})
 	if err := d.makeBuilder(parts.Guests); err != nil {
@@ -198,7 +203,7 @@ func (d *Daemon) checkOwners() error {
 
 // buildHandler makes the API that the unix socket serves.
 func (d *Daemon) buildHandler() error {
-	dispatcher, err := d.dispatcher(d.registerCloud, d.identity().RegisterSTS, d.identity().RegisterIAM)
+	dispatcher, err := d.dispatcher(d.registerCloud, d.identity().RegisterSTS, d.identity().RegisterIAM, d.registerMonitoring)
 	if err != nil {
 		return err
 	}

@@ -39,10 +39,11 @@ func (d *Daemon) buildEndpoint() error {
 		{Name: "sts", Codec: ec2query.STS(), Global: true},
 		{Name: "iam", Codec: ec2query.IAM(), Global: true},
 		{Name: "ssm", Codec: json11.SSM()},
+		{Name: "monitoring", Codec: ec2query.Monitoring(), JSON: json11.Monitoring()},
 	}
 	for i, register := range []func(*api.Table){
 		d.registerCloud, d.identity().RegisterSTS, d.identity().RegisterIAM,
-		func(t *api.Table) { actions.RegisterSSM(t, d.cloud) },
+		func(t *api.Table) { actions.RegisterSSM(t, d.cloud) }, d.registerMonitoring,
 	} {
 		var err error
 		if services[i].Dispatcher, err = d.dispatcher(register); err != nil {

@@ -138,6 +138,28 @@ type Screenshotter interface {
 	Screenshot(ctx context.Context, id string) (image.Image, error)
 }
 
+// Meter is the capability to tell what machines use.
+type Meter interface {
+	// Usage returns what a machine has used since its process began. ErrNotFound and
+	// ErrNotRunning are for a machine that has none.
+	Usage(ctx context.Context, id string) (Usage, error)
+}
+
+// Usage counts what a machine has used. Counters begin anew with each process, and a
+// disk's with its attachment.
+type Usage struct {
+	CPU    time.Duration        // that its virtual processors have run, all together
+	Memory int64                // bytes of the host's memory that its process occupies now
+	Disks  map[string]DiskUsage // by Disk.ID
+}
+
+// DiskUsage counts a disk's requests, as the guest sees them.
+type DiskUsage struct {
+	ReadBytes, WrittenBytes int64
+	Reads, Writes           int64         // completed requests
+	ReadTime, WriteTime     time.Duration // that requests took, all together
+}
+
 // Variables is the capability to read the variables of a machine's UEFI firmware.
 type Variables interface {
 	// Variables returns the beginning of the flash image that has them, as EDK II

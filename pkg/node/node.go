@@ -22,6 +22,7 @@ import (
 	"github.com/bundt/bundt/pkg/hypervisor"
 	"github.com/bundt/bundt/pkg/keylock"
 	"github.com/bundt/bundt/pkg/layer"
+	"github.com/bundt/bundt/pkg/metrics"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/network"
 	"github.com/bundt/bundt/pkg/recipe"
@@ -65,8 +66,12 @@ type Options struct {
 	// Regions are the others; nil is none.
 	Regions Regions
 	// Roles hand out the credentials of instance profiles. Without one there are none.
-	Roles  Roles
-	Logger *slog.Logger
+	Roles Roles
+	// Metrics keeps what instances use; nothing is measured if it is nil.
+	Metrics *metrics.Store
+	// MeasureEvery is how often; once a minute if it is 0.
+	MeasureEvery time.Duration
+	Logger       *slog.Logger
 	// Version is bundt's, for the provenance of images.
 	Version string
 	Now     func() time.Time // time.Now if nil
@@ -167,7 +172,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	close(n.ready)
 	var wg sync.WaitGroup
-	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.volumes.run, n.flattens.run, n.transfers.run, n.collectGarbage, n.scrub, n.followPools, n.followNetwork, n.followGuests} {
+	for _, work := range []func(context.Context){n.queue.run, n.builds.run, n.volumes.run, n.flattens.run, n.transfers.run, n.collectGarbage, n.scrub, n.followPools, n.followNetwork, n.followGuests, n.measure} {
 		wg.Go(func() { work(ctx) })
 	}
 	defer wg.Wait()

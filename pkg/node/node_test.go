@@ -21,6 +21,7 @@ import (
 	"github.com/bundt/bundt/pkg/fetch"
 	fakehv "github.com/bundt/bundt/pkg/hypervisor/fake"
 	"github.com/bundt/bundt/pkg/layer"
+	"github.com/bundt/bundt/pkg/metrics"
 	"github.com/bundt/bundt/pkg/model"
 	"github.com/bundt/bundt/pkg/network"
 	fakenet "github.com/bundt/bundt/pkg/network/fake"
@@ -45,7 +46,8 @@ type world struct {
 	buckets string
 	fetch   *fetch.Fetcher
 	limits  bool // of volumes
-	depth   int  // of chains; 0 is the default
+	metrics *metrics.Store
+	depth   int // of chains; 0 is the default
 
 	stop func()
 }
@@ -90,7 +92,7 @@ func (w *world) start() {
 	w.node = node.New(node.Options{
 		ID: "here", Store: w.store, Driver: fakehv.New(w.host), Layers: w.layers, Datapath: path,
 		Cloud: w.cloud.Info(), Zone: w.cloud.Zone(), WorkDir: w.t.TempDir(), ArrivingDir: filepath.Join(w.buckets, "..", "arriving"), BucketDir: w.buckets, Fetch: w.fetch, Unlimited: !w.limits, ChainDepth: w.depth, ShutdownGrace: w.grace,
-		Logger: slog.New(slog.DiscardHandler), Bake: bakeNothing,
+		Logger: slog.New(slog.DiscardHandler), Bake: bakeNothing, Metrics: w.metrics, MeasureEvery: 20 * time.Millisecond,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -17,17 +17,24 @@ import (
 	"github.com/bundt/bundt/pkg/store"
 )
 
-// TestParameters: the newest image of a name that the account can launch, and nothing else.
-func TestParameters(t *testing.T) {
+// emptyCloud is one with nothing in it.
+func emptyCloud(t *testing.T) (*store.Store, *cloud.Cloud) {
+	t.Helper()
 	s, err := store.Open(t.Context(), store.Options{Dir: filepath.Join(t.TempDir(), "etcd"), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
+	t.Cleanup(func() { s.Close() })
 	c, err := cloud.New(t.Context(), cloud.Options{Store: s, Region: "test-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s, c
+}
+
+// TestParameters: the newest image of a name that the account can launch, and nothing else.
+func TestParameters(t *testing.T) {
+	s, c := emptyCloud(t)
 	owner := c.Info().AccountID
 	put := func(name, recipe string, arch model.Arch, day int, change func(*model.Image)) string {
 		i := model.Image{ID: model.NewID(model.ImagePrefix), OwnerID: owner, Name: name, Arch: arch, State: model.ImageAvailable, Created: time.Date(2026, 1, day, 0, 0, 0, 0, time.UTC)}

@@ -135,6 +135,9 @@ func ActionOf(call *api.Call) string {
 		if name, ok := strings.CutSuffix(path, "types"); ok {
 			service = name
 		}
+		if service == "monitoring" { // as CloudWatch's requests are signed for, not as policies call it
+			service = "cloudwatch"
+		}
 	}
 	return service + ":" + call.Action
 }

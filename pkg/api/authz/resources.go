@@ -69,6 +69,8 @@ func (a *Authorizer) checks(ctx context.Context, call *api.Call, action string) 
 		return stsChecks(call, action)
 	case "ssm":
 		return ssmChecks(a.directory.Region(), call, action)
+	case "cloudwatch": // whose metrics are no resources
+		return []check{{action: action, resource: "*"}}
 	}
 	if strings.HasPrefix(call.Action, "Describe") || call.Input == nil {
 		return []check{{action: action, resource: "*"}}

@@ -53,6 +53,11 @@ func IAM() *Codec {
 	return &Codec{title: "AmazonIdentityManagement", versions: []string{"2010-05-08"}, namespace: "https://iam.amazonaws.com/doc/", dialect: awsDialect{}}
 }
 
+// Monitoring returns CloudWatch's codec.
+func Monitoring() *Codec {
+	return &Codec{title: "CloudWatch", versions: []string{"2010-08-01"}, namespace: "http://monitoring.amazonaws.com/doc/", dialect: awsDialect{}}
+}
+
 // ContentType is that of every answer.
 func (c *Codec) ContentType() string { return "text/xml;charset=UTF-8" }
 

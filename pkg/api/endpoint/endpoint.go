@@ -47,6 +47,19 @@ type Service struct {
 	Global     bool   // clients may sign for us-east-1 instead of the region
 	Codec      Codec
 	Dispatcher *api.Dispatcher
+	// JSON is the codec of requests whose bodies say that they are JSON; nil if the service
+	// has one protocol.
+	JSON Codec
+}
+
+// speaking is the service with the codec that a request is for.
+func (s *Service) speaking(r *http.Request) *Service {
+	if s.JSON == nil || !strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-amz-json-") {
+		return s
+	}
+	json := *s
+	json.Codec = s.JSON
+	return &json
 }
 
 // Options of a Handler.
@@ -104,7 +117,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	svc := &s.options.Services[0]
 	signed, err := sigv4.Parse(r)
 	if err == nil && s.services[signed.Service] != nil {
-		svc = s.services[signed.Service]
+		svc = s.services[signed.Service].speaking(r)
 	}
 	var body []byte
 	if err == nil {

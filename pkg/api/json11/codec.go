@@ -1,8 +1,10 @@
 package json11
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"math"
 	"mime"
 	"net/http"
 	"reflect"
@@ -16,23 +18,27 @@ import (
 )
 
 // Codec is one service's use of the protocol.
-type Codec struct{ target string }
+type Codec struct{ target, media string }
 
 // SSM returns Systems Manager's codec.
-func SSM() *Codec { return &Codec{target: "AmazonSSM"} }
+func SSM() *Codec { return &Codec{target: "AmazonSSM", media: "application/x-amz-json-1.1"} }
 
-const media = "application/x-amz-json-1.1"
+// Monitoring returns CloudWatch's codec, for clients of 2025 and later. It is version 1.0 of
+// the protocol, which differs in its name only.
+func Monitoring() *Codec {
+	return &Codec{target: "GraniteServiceVersion20100801", media: "application/x-amz-json-1.0"}
+}
 
 // ContentType is that of every answer.
-func (c *Codec) ContentType() string { return media }
+func (c *Codec) ContentType() string { return c.media }
 
 // Decode returns the call that a request asks for, with an input made by
 // newInput. After an error the call holds what is known of it. Errors are
 // *model.Error.
 func (c *Codec) Decode(r *http.Request, body []byte, newInput func(action string) (any, error)) (*api.Call, error) {
 	call := &api.Call{}
-	if got, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || got != media || r.Method != http.MethodPost {
-		return call, model.Errorf("SerializationException", "The request must be a POST of %s", media)
+	if got, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || got != c.media || r.Method != http.MethodPost {
+		return call, model.Errorf("SerializationException", "The request must be a POST of %s", c.media)
 	}
 	target, action, found := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
 	if !found || target != c.target {
@@ -43,7 +49,7 @@ func (c *Codec) Decode(r *http.Request, body []byte, newInput func(action string
 	if call.Input, err = newInput(action); err != nil {
 		return call, model.Errorf("UnknownOperationException", "There is no action of that name")
 	}
-	if err := jsonapi.Decode(body, call.Input); err != nil {
+	if err := jsonapi.Decode(readable(body, reflect.TypeOf(call.Input)), call.Input); err != nil {
 		return call, err
 	}
 	return call, nil
@@ -148,4 +154,56 @@ func value(v reflect.Value) any {
 		return entries
 	}
 	return v.Interface()
+}
+
+// readable is a request whose times, which the protocol has as seconds since 1970, are texts, as
+// encoding/json reads them. What is no such request stays as it is, for the decoder to refuse.
+func readable(body []byte, t reflect.Type) []byte {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	var in any
+	if d.Decode(&in) != nil || d.More() {
+		return body
+	}
+	in, changed := withTimes(in, t)
+	if !changed {
+		return body
+	}
+	if out, err := json.Marshal(in); err == nil {
+		return out
+	}
+	return body
+}
+
+// withTimes changes what is a number and shall be a time.
+func withTimes(in any, t reflect.Type) (_ any, changed bool) {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch v := in.(type) {
+	case json.Number:
+		if t == reflect.TypeFor[time.Time]() {
+			if seconds, err := v.Float64(); err == nil && math.Abs(seconds) < 1<<36 {
+				return time.UnixMicro(int64(math.Round(seconds * 1e6))).UTC().Format(time.RFC3339Nano), true
+			}
+		}
+	case []any:
+		for i := range v {
+			if t.Kind() == reflect.Slice {
+				item, c := withTimes(v[i], t.Elem())
+				v[i], changed = item, changed || c
+			}
+		}
+	case map[string]any:
+		if t.Kind() != reflect.Struct {
+			break
+		}
+		for name := range v {
+			if f, ok := t.FieldByName(name); ok {
+				item, c := withTimes(v[name], f.Type)
+				v[name], changed = item, changed || c
+			}
+		}
+	}
+	return in, changed
 }

@@ -24,6 +24,7 @@ var (
 	_ hypervisor.Refresher   = (*Driver)(nil)
 
 	_ hypervisor.Screenshotter = (*Driver)(nil)
+	_ hypervisor.Meter         = (*Driver)(nil)
 	_ hypervisor.Variables     = (*Driver)(nil)
 )
 

@@ -58,6 +58,7 @@ const (
 	OpAttachNIC   Op = "AttachNIC"
 	OpDetachNIC   Op = "DetachNIC"
 	OpScreenshot  Op = "Screenshot"
+	OpUsage       Op = "Usage"
 	OpSerialPort  Op = "SerialPort"
 	OpVariables   Op = "Variables"
 	OpForeign     Op = "Foreign"

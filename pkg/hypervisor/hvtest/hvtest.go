@@ -70,6 +70,7 @@ func Run(t *testing.T, h Harness) {
 		{"Disks", s.disks},
 		{"NICs", s.nics},
 		{"Screenshot", s.screenshot},
+		{"Usage", s.usage},
 		{"SerialPort", s.serialPort},
 		{"Variables", s.variables},
 		{"Adoption", s.adoption},

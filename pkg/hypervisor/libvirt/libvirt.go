@@ -42,6 +42,7 @@ type Driver interface {
 	hypervisor.NICPlugger
 	hypervisor.Refresher
 	hypervisor.Screenshotter
+	hypervisor.Meter
 	hypervisor.SerialPort
 	hypervisor.Variables
 	hypervisor.Adopter

@@ -89,7 +89,7 @@ func TestLimitsHold(t *testing.T) {
 	}
 	expect := func(what string, got, want time.Duration) {
 		t.Helper()
-		if ratio := got.Seconds() / want.Seconds(); ratio < 0.9 || ratio > 1.5 { // the host may be slow
+		if ratio := got.Seconds() / want.Seconds(); ratio < 0.8 || ratio > 1.5 { // the host may be slow, and then hurry
 			t.Errorf("%s: it took %v where %v was expected", what, got, want)
 		} else {
 			t.Logf("%s: %v of %v, ratio %.3f", what, got, want, ratio)
