@@ -64,31 +64,44 @@ type measured struct {
 	id    string
 }
 
-// resources lists the caller's instances and volumes of which something was measured.
-func (a *monitoring) resources(ctx context.Context) (out []measured, err error) {
+// resources lists the metrics of those of the caller's instances and volumes of which something
+// was measured: all of them, or those with these ids.
+func (a *monitoring) resources(ctx context.Context, ids ...string) (out []measured, err error) {
 	account := a.cloud.Account(api.PrincipalFrom(ctx).AccountID)
-	instances, err := account.Instances(ctx)
+	instances, err := account.FindInstances(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	volumes, err := account.Volumes(ctx)
+	volumes, err := account.FindVolumes(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
-	add := func(id string, list []metrics.Metric) {
-		if a.history.Has(id) {
-			for i, m := range list {
-				out = append(out, measured{m, i, id})
-			}
+	add := func(id string, list func() []metrics.Metric) {
+		if (len(ids) > 0 && !slices.Contains(ids, id)) || !a.history.Has(id) {
+			return
+		}
+		for i, m := range list() {
+			out = append(out, measured{m, i, id})
 		}
 	}
-	for i := range instances {
-		add(instances[i].ID, metrics.OfInstances())
+	for _, i := range instances {
+		add(i.ID, metrics.OfInstances)
 	}
-	for i := range volumes {
-		add(volumes[i].ID, metrics.OfVolumes())
+	for _, v := range volumes {
+		add(v.ID, metrics.OfVolumes)
 	}
 	return out, nil
+}
+
+// dimensionValues are the ids that dimensions may mean; one that is none, if they mean nothing.
+func dimensionValues(lists ...[]monitoringtypes.Dimension) []string {
+	ids := []string{""}
+	for _, list := range lists {
+		for _, d := range list {
+			ids = append(ids, *d.Value)
+		}
+	}
+	return ids
 }
 
 func (a *monitoring) list(ctx context.Context, in *monitoringtypes.ListMetricsInput) (*monitoringtypes.ListMetricsOutput, error) {
@@ -167,7 +180,7 @@ func (a *monitoring) statistics(ctx context.Context, in *monitoringtypes.GetMetr
 	if len(in.Statistics) == 0 {
 		return nil, model.Errorf(codeInvalidParameterCombination, "The parameter Statistics must be specified: percentiles are not known")
 	}
-	all, err := a.resources(ctx)
+	all, err := a.resources(ctx, dimensionValues(in.Dimensions)...)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +212,13 @@ func (a *monitoring) data(ctx context.Context, in *monitoringtypes.GetMetricData
 	if len(in.MetricDataQueries) > maxMetricQueries {
 		return nil, model.Errorf(model.CodeInvalidParameterValue, "The parameter MetricDataQueries has %d queries, and %d are the most", len(in.MetricDataQueries), maxMetricQueries)
 	}
-	all, err := a.resources(ctx)
+	var dimensions [][]monitoringtypes.Dimension
+	for _, q := range in.MetricDataQueries {
+		if q.MetricStat != nil {
+			dimensions = append(dimensions, q.MetricStat.Metric.Dimensions)
+		}
+	}
+	all, err := a.resources(ctx, dimensionValues(dimensions...)...)
 	if err != nil {
 		return nil, err
 	}
